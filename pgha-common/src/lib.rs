@@ -1,0 +1,2 @@
+//! What both sides of pgha's BPF maps share.
+#![no_std]

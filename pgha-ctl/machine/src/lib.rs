@@ -1,0 +1,8 @@
+//! The pure core of pgha: every decision, made without clock, thread, socket or file.
+//!
+//! A driver (in the `pgha` binary) turns the world into events and effects into I/O; the tests and
+//! simulators drive the same code. Nothing in this package may depend on a runtime.
+
+mod vocabulary;
+
+pub use vocabulary::*;

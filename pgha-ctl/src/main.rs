@@ -1,0 +1,2 @@
+//! pgha: the read load balancer for PostgreSQL.
+fn main() {}

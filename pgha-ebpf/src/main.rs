@@ -1,0 +1,2 @@
+//! The XDP balancer.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The lab, handed to a person.
+fn main() {}

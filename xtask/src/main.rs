@@ -1,0 +1,2 @@
+//! Set-up, build, lint and test.
+fn main() {}
