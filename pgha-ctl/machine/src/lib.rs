@@ -2,7 +2,12 @@
 //!
 //! A driver (in the `pgha` binary) turns the world into events and effects into I/O; the tests and
 //! simulators drive the same code. Nothing in this package may depend on a runtime.
+//!
+//! [`balancer`] decides which real servers a virtual service has and with which weight; [`table`]
+//! turns that into the tables the data plane looks up.
 
+pub mod balancer;
+pub mod table;
 mod vocabulary;
 
 pub use vocabulary::*;

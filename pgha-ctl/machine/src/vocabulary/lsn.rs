@@ -42,7 +42,8 @@ impl FromStr for Lsn {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let half = |digits: &str| {
-            (1..=8).contains(&digits.len()).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
+            let written = digits.len() <= 8 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            written.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
         };
         text.split_once('/')
             .and_then(|(high, low)| {

@@ -39,10 +39,11 @@ impl FromStr for Mac {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 6];
         let mut parts = text.split(':');
+        let written = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
         let complete = bytes.iter_mut().all(|byte| {
             parts
                 .next()
-                .filter(|part| part.len() == 2)
+                .filter(written)
                 .is_some_and(|part| u8::from_str_radix(part, 16).map(|value| *byte = value).is_ok())
         });
         (complete && parts.next().is_none())

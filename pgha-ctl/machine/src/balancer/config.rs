@@ -1,0 +1,108 @@
+//! What an operator wants of the balancer.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+pub use pgha_common::maps::Scheduler;
+
+use crate::{NodeName, Weight};
+
+/// Everything the decisions depend on that an operator writes down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The virtual services; no two with the same VIP and port.
+    pub services: Vec<Service>,
+    /// The nodes with a name.
+    pub nodes: Vec<Node>,
+    /// How many good checks in a row bring a real server in; at least 1.
+    pub rise: u8,
+    /// How many failed checks in a row take it out; at least 1.
+    pub fall: u8,
+    /// The addresses of this very node.
+    pub local: BTreeSet<Ipv4Addr>,
+}
+
+/// A virtual service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// What operators call it.
+    pub name: NodeName,
+    /// Where clients connect.
+    pub vip: Ipv4Addr,
+    /// TCP port of the VIP, and so of every real server: direct server return changes no port.
+    pub port: u16,
+    /// How real servers are picked.
+    pub scheduler: Scheduler,
+    /// How they are found.
+    pub discovery: Discovery,
+    /// The weight of a server to which nobody gave another.
+    pub default_weight: Weight,
+}
+
+/// How the real servers of a service are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// Who streams from the primary is a member.
+    Walsenders,
+    /// The listed nodes are the members.
+    Direct,
+    /// Members are the listed nodes and whoever streams; while the primary can be asked, only those
+    /// that stream get new connections.
+    Both,
+}
+
+/// A node with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name, also in `application_name`.
+    pub name: NodeName,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its weight in every service, where it has one of its own.
+    pub weight: Option<Weight>,
+}
+
+impl Config {
+    /// The node with this address, if it has a name.
+    #[must_use]
+    pub fn node_at(&self, address: Ipv4Addr) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.address == address)
+    }
+
+    /// The weight of a server by configuration.
+    #[must_use]
+    pub fn weight(&self, service: &Service, address: Ipv4Addr) -> Weight {
+        self.node_at(address).and_then(|node| node.weight).unwrap_or(service.default_weight)
+    }
+
+    /// Who a walsender belongs to: the node its `application_name` names, else the address it is,
+    /// else where it connects from. `None` for a nameless one on the primary's Unix socket.
+    #[must_use]
+    pub fn address_of(&self, application_name: &str, client: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let named = self.nodes.iter().find(|node| node.name.as_str() == application_name);
+        named.map(|node| node.address).or_else(|| application_name.parse().ok()).or(client)
+    }
+}
+
+impl Service {
+    /// The scheduler's name in the configuration.
+    #[must_use]
+    pub const fn scheduler_name(&self) -> &'static str {
+        match self.scheduler {
+            Scheduler::Maglev => "maglev",
+            Scheduler::RoundRobin => "rr",
+        }
+    }
+}
+
+impl Discovery {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Walsenders => "walsenders",
+            Self::Direct => "direct",
+            Self::Both => "both",
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! One real server of one service: what is known of it, and what follows from that.
+
+use std::net::Ipv4Addr;
+
+use pgha_common::flow::RealRef;
+use serde::Serialize;
+
+use super::SyncState;
+use super::config::Discovery;
+use crate::{Lsn, Mac, Weight};
+
+/// What a check of a server found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It answers as a hot standby.
+    Standby(Replay),
+    /// It answers and is not in recovery.
+    NotInRecovery,
+    /// Its port refuses connections.
+    Refused,
+    /// It listens, but takes no new sessions (SQLSTATE 57P03: starting up or shutting down).
+    NotAccepting,
+    /// It answers with an error, which is told.
+    Answered(String),
+    /// It does not answer, for a reason that is told.
+    Silent(String),
+}
+
+/// How far a standby is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// End of the WAL it has received and flushed, where it streams or has streamed.
+    pub received: Option<Lsn>,
+    /// End of the WAL it has replayed.
+    pub replayed: Option<Lsn>,
+}
+
+/// Whether new connections may go to a server, by its checks alone.
+///
+/// ```text
+///                  good x rise                 refused, not accepting, not in recovery: at once
+///   +-----------+ -------------> +----+        failed x fall, while another server answers
+///   | Unproven  |                | Up | ----------------------------------------------+
+///   +-----------+ <-+            +----+                                               v
+///         |         | bad          ^        good x rise                          +---------+
+///         +---------+              +-------------------------------------------- |  Down   |
+///         |                                                                      +---------+
+///         +--------------- refused, not accepting, not in recovery -------------------^
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Never up since this controller knows it; so many good checks in a row.
+    Unproven(u8),
+    /// Up; so many failed checks in a row.
+    Up(u8),
+    /// Down for a reason; so many good checks in a row.
+    Down(Down, u8),
+}
+
+/// Why a server is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Down {
+    /// Its port refuses connections: dead.
+    Refused,
+    /// `fall` checks failed while another server answered: dead.
+    Silent,
+    /// It takes no new sessions; those it has go on.
+    NotAccepting,
+    /// `fall` checks were answered with errors; its sessions may go on.
+    Failing,
+    /// It is not in recovery: a primary is no reader.
+    NotInRecovery,
+}
+
+impl Down {
+    /// Whether this is direct evidence that its sessions are gone.
+    #[must_use]
+    pub const fn is_dead(self) -> bool {
+        matches!(self, Self::Refused | Self::Silent)
+    }
+}
+
+impl Health {
+    /// The health after one more check. `others_answer` says that this controller can reach anybody
+    /// at all: where it cannot, silence says nothing of the server.
+    #[must_use]
+    pub fn after(&self, finding: &Finding, rise: u8, fall: u8, others_answer: bool) -> Self {
+        let proven = |passed: u8, otherwise: fn(u8) -> Self| {
+            if passed >= rise { Self::Up(0) } else { otherwise(passed) }
+        };
+        match (self, finding) {
+            (Self::Unproven(passed), Finding::Standby(_)) => {
+                proven(passed.saturating_add(1), Self::Unproven)
+            }
+            (Self::Up(_), Finding::Standby(_)) => Self::Up(0),
+            (Self::Down(down, passed), Finding::Standby(_)) => {
+                let passed = passed.saturating_add(1);
+                if passed >= rise { Self::Up(0) } else { Self::Down(*down, passed) }
+            }
+            (_, Finding::Refused) => Self::Down(Down::Refused, 0),
+            (_, Finding::NotAccepting) => Self::Down(Down::NotAccepting, 0),
+            (_, Finding::NotInRecovery) => Self::Down(Down::NotInRecovery, 0),
+            (Self::Unproven(_), Finding::Answered(_) | Finding::Silent(_)) => Self::Unproven(0),
+            (Self::Up(failed), Finding::Answered(_)) => {
+                let failed = failed.saturating_add(1);
+                if failed >= fall { Self::Down(Down::Failing, 0) } else { Self::Up(failed) }
+            }
+            (Self::Up(failed), Finding::Silent(_)) => {
+                let failed = failed.saturating_add(1);
+                if failed >= fall && others_answer {
+                    Self::Down(Down::Silent, 0)
+                } else {
+                    Self::Up(failed)
+                }
+            }
+            (Self::Down(down, _), Finding::Answered(_)) => {
+                // An answer, even a bad one, ends the evidence of death.
+                Self::Down(if down.is_dead() { Down::Failing } else { *down }, 0)
+            }
+            (Self::Down(down, _), Finding::Silent(_)) => {
+                Self::Down(if others_answer { Down::Silent } else { *down }, 0)
+            }
+        }
+    }
+
+    /// Whether it may get new connections.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        matches!(self, Self::Up(_))
+    }
+
+    /// Whether its sessions are gone.
+    #[must_use]
+    pub const fn is_dead(&self) -> bool {
+        matches!(self, Self::Down(down, _) if down.is_dead())
+    }
+}
+
+/// What an operator set for one server, over the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steering {
+    /// No new connections.
+    pub drained: bool,
+    /// Its weight.
+    pub weight: Option<Weight>,
+}
+
+/// Why a server gets no new connections. All that apply are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Withheld {
+    /// An operator drains it.
+    Drained,
+    /// Its weight is 0.
+    WeightZero,
+    /// It has not passed `rise` checks yet.
+    Unproven,
+    /// See [`Down::Refused`].
+    Refused,
+    /// See [`Down::Silent`].
+    Silent,
+    /// See [`Down::NotAccepting`].
+    NotAccepting,
+    /// See [`Down::Failing`].
+    Failing,
+    /// See [`Down::NotInRecovery`].
+    NotInRecovery,
+    /// The configuration does not list it any more.
+    NotListed,
+    /// It does not stream from the primary, says the primary.
+    NotStreaming,
+    /// Nobody answers ARP for its address.
+    NoMac,
+}
+
+impl Withheld {
+    /// One short phrase for people.
+    #[must_use]
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Drained => "drained by an operator",
+            Self::WeightZero => "weight is 0",
+            Self::Unproven => "not enough good checks yet",
+            Self::Refused => "its port refuses connections",
+            Self::Silent => "does not answer",
+            Self::NotAccepting => "accepts no new sessions",
+            Self::Failing => "answers checks with errors",
+            Self::NotInRecovery => "is not a standby",
+            Self::NotListed => "no longer in the node table",
+            Self::NotStreaming => "does not stream from the primary",
+            Self::NoMac => "its MAC address is unknown",
+        }
+    }
+}
+
+/// One real server of one service.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub(super) address: Ipv4Addr,
+    pub(super) real: RealRef,
+    pub(super) listed: bool,
+    pub(super) local: bool,
+    /// `None`: the primary has not been asked since this server is known.
+    pub(super) streaming: Option<Streaming>,
+    pub(super) health: Health,
+    pub(super) finding: Option<Finding>,
+    pub(super) mac: Option<Mac>,
+    pub(super) configured_weight: Weight,
+    pub(super) steering: Steering,
+}
+
+/// What the primary said last of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streaming {
+    /// It streams.
+    Yes(SyncState),
+    /// It has no streaming walsender.
+    No,
+}
+
+impl Member {
+    /// The weight it would have if nothing were wrong.
+    #[must_use]
+    pub fn wanted_weight(&self) -> Weight {
+        self.steering.weight.unwrap_or(self.configured_weight)
+    }
+
+    /// The weight it has.
+    #[must_use]
+    pub fn effective_weight(&self, discovery: Discovery, primary_answers: bool) -> Weight {
+        if self.withheld(discovery, primary_answers).is_empty() {
+            self.wanted_weight()
+        } else {
+            Weight::ZERO
+        }
+    }
+
+    /// Every reason for which it gets no new connections, in the order of who can mend it.
+    #[must_use]
+    pub fn withheld(&self, discovery: Discovery, primary_answers: bool) -> Vec<Withheld> {
+        let health = match self.health {
+            Health::Up(_) => None,
+            Health::Unproven(_) => Some(Withheld::Unproven),
+            Health::Down(Down::Refused, _) => Some(Withheld::Refused),
+            Health::Down(Down::Silent, _) => Some(Withheld::Silent),
+            Health::Down(Down::NotAccepting, _) => Some(Withheld::NotAccepting),
+            Health::Down(Down::Failing, _) => Some(Withheld::Failing),
+            Health::Down(Down::NotInRecovery, _) => Some(Withheld::NotInRecovery),
+        };
+        // Fail static: what the primary said last stands while it cannot be asked, except that a
+        // listed server is not held back by it.
+        let vanished = self.streaming == Some(Streaming::No)
+            && match discovery {
+                Discovery::Walsenders => true,
+                Discovery::Direct => false,
+                Discovery::Both => primary_answers || !self.listed,
+            };
+        let unlisted = discovery == Discovery::Direct && !self.listed;
+        [
+            self.steering.drained.then_some(Withheld::Drained),
+            (self.wanted_weight() == Weight::ZERO).then_some(Withheld::WeightZero),
+            health,
+            unlisted.then_some(Withheld::NotListed),
+            vanished.then_some(Withheld::NotStreaming),
+            (self.mac.is_none() && !self.local).then_some(Withheld::NoMac),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Whether nothing is left that makes it a member: not listed, not streaming by the primary's
+    /// word, and no session of it can be alive.
+    pub(super) fn is_over(&self, discovery: Discovery) -> bool {
+        let sessions_gone = match self.health {
+            Health::Unproven(_) => true,
+            Health::Up(_) => false,
+            Health::Down(down, _) => down.is_dead(),
+        };
+        let streams = discovery != Discovery::Direct && self.streaming != Some(Streaming::No);
+        !self.listed && !streams && sessions_gone
+    }
+}
+
+#[cfg(test)]
+mod tests;

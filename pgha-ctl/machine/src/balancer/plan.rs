@@ -1,0 +1,80 @@
+//! What the data plane is to look like: plain data, compared by value with what is there.
+
+use std::net::Ipv4Addr;
+
+use pgha_common::flow::RealRef;
+
+use super::config::Scheduler;
+use super::member::Steering;
+use crate::{Mac, Weight};
+
+/// The whole data plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// One for each virtual service.
+    pub services: Vec<ServicePlan>,
+}
+
+/// One virtual service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePlan {
+    /// Its number on this director.
+    pub index: u16,
+    /// Its address.
+    pub vip: Ipv4Addr,
+    /// Its TCP port.
+    pub port: u16,
+    /// How it picks.
+    pub scheduler: Scheduler,
+    /// Its real servers, also those that get no new connections.
+    pub reals: Vec<RealPlan>,
+}
+
+/// One real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RealPlan {
+    /// Its id and generation.
+    pub real: RealRef,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its MAC address; `None` only where `local` makes it needless.
+    pub mac: Option<Mac>,
+    /// It is this very node.
+    pub local: bool,
+    /// Its flows are answered by RST.
+    pub dead: bool,
+    /// Its share of new connections; 0 for a dead one.
+    pub weight: Weight,
+    /// What an operator set, for the next controller.
+    pub steering: Steering,
+}
+
+/// What a former controller left in the data plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// Its services: number, VIP, port.
+    pub services: Vec<(u16, Ipv4Addr, u16)>,
+    /// Its real servers.
+    pub reals: Vec<InheritedReal>,
+    /// Every id that was ever used, with the generation of its last user.
+    pub ids: Vec<RealRef>,
+}
+
+/// A real server that a former controller left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InheritedReal {
+    /// Number of its service.
+    pub service: u16,
+    /// Its id and generation.
+    pub real: RealRef,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its MAC address as last known.
+    pub mac: Option<Mac>,
+    /// Its flows are answered by RST.
+    pub dead: bool,
+    /// Whether the tables name it.
+    pub in_service: bool,
+    /// What an operator set.
+    pub steering: Steering,
+}

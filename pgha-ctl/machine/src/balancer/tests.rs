@@ -1,0 +1,391 @@
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::{
+    Balancer, Config, Discovery, Down, Effect, Event, Finding, Inherited, InheritedReal, News,
+    Node, Order, PrimaryAnswer, Replay, Scheduler, Service, ServicePlan, Steering, SyncState,
+    Target, Walsender, Withheld,
+};
+use crate::{Mac, Weight};
+
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+const READER: (Ipv4Addr, u16) = (VIP, 5432);
+const GOOD: Finding = Finding::Standby(Replay { received: None, replayed: None });
+
+fn host(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, number)
+}
+
+fn target(number: u8) -> Target {
+    Target { address: host(number), port: 5432 }
+}
+
+fn mac(number: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 0, number]).unwrap()
+}
+
+fn config(discovery: Discovery, nodes: &[u8]) -> Config {
+    Config {
+        services: vec![Service {
+            name: "reader".parse().unwrap(),
+            vip: VIP,
+            port: 5432,
+            scheduler: Scheduler::RoundRobin,
+            discovery,
+            default_weight: Weight::ONE,
+        }],
+        nodes: nodes
+            .iter()
+            .map(|n| Node {
+                name: format!("db{n}").parse().unwrap(),
+                address: host(*n),
+                weight: None,
+            })
+            .collect(),
+        rise: 2,
+        fall: 3,
+        local: BTreeSet::new(),
+    }
+}
+
+fn answer(streaming: &[(u8, SyncState)]) -> Event {
+    let walsenders = streaming
+        .iter()
+        .map(|(n, sync_state)| Walsender { address: host(*n), sync_state: *sync_state });
+    Event::Primary(PrimaryAnswer { lsn: None, walsenders: walsenders.collect() })
+}
+
+fn effects(balancer: &mut Balancer) -> Vec<Effect> {
+    std::iter::from_fn(|| balancer.poll_effect()).collect()
+}
+
+fn service(balancer: &Balancer) -> ServicePlan {
+    balancer.plan().services.into_iter().next().unwrap()
+}
+
+/// Who gets new connections.
+fn readers(balancer: &Balancer) -> Vec<Ipv4Addr> {
+    service(balancer).reals.iter().filter(|r| r.weight > Weight::ZERO).map(|r| r.address).collect()
+}
+
+fn withheld(balancer: &Balancer, number: u8) -> Vec<Withheld> {
+    let view = balancer.view().into_iter().next().unwrap();
+    view.servers.into_iter().find(|server| server.address == host(number)).unwrap().withheld
+}
+
+fn bring_up(balancer: &mut Balancer, numbers: &[u8]) {
+    for number in numbers {
+        balancer.handle(Event::Neighbour(host(*number), Some(mac(*number))));
+        balancer.handle(Event::Checked(target(*number), GOOD));
+        balancer.handle(Event::Checked(target(*number), GOOD));
+    }
+    effects(balancer);
+}
+
+fn streaming(numbers: &[u8]) -> Balancer {
+    let mut balancer = Balancer::new(config(Discovery::Walsenders, &[]), &Inherited::default());
+    let states: Vec<_> = numbers.iter().map(|n| (*n, SyncState::Async)).collect();
+    balancer.handle(answer(&states));
+    bring_up(&mut balancer, numbers);
+    balancer
+}
+
+#[test]
+fn a_standby_that_streams_joins_and_gets_clients_after_rise_checks() {
+    let mut balancer = Balancer::new(config(Discovery::Walsenders, &[]), &Inherited::default());
+    assert_eq!(effects(&mut balancer), []);
+    balancer.handle(answer(&[(4, SyncState::Async)]));
+    assert_eq!(
+        effects(&mut balancer),
+        [
+            Effect::Tell(News::PrimaryAnswers(1)),
+            Effect::Watch(target(4)),
+            Effect::Resolve(host(4)),
+            Effect::Tell(News::Joined(target(4))),
+        ]
+    );
+    balancer.handle(Event::Neighbour(host(4), Some(mac(4))));
+    assert_eq!(effects(&mut balancer), [Effect::Program]);
+    balancer.handle(Event::Checked(target(4), GOOD));
+    assert_eq!(effects(&mut balancer), []);
+    assert!(readers(&balancer).is_empty());
+    balancer.handle(Event::Checked(target(4), GOOD));
+    assert_eq!(effects(&mut balancer), [Effect::Tell(News::Up(target(4))), Effect::Program]);
+    assert_eq!(readers(&balancer), [host(4)]);
+}
+
+#[test]
+fn all_four_sync_states_count() {
+    let all = [SyncState::Async, SyncState::Potential, SyncState::Sync, SyncState::Quorum];
+    for state in all {
+        let mut balancer = streaming(&[2, 3]);
+        balancer.handle(answer(&[(2, state), (3, state)]));
+        assert_eq!(readers(&balancer), [host(2), host(3)], "{state:?}");
+    }
+}
+
+#[test]
+fn who_streams_but_is_no_standby_never_gets_a_client() {
+    let mut balancer = Balancer::new(config(Discovery::Walsenders, &[]), &Inherited::default());
+    balancer.handle(Event::Neighbour(host(9), Some(mac(9))));
+    for finding in [Finding::Refused, Finding::NotInRecovery, Finding::Silent(String::new())] {
+        balancer.handle(answer(&[(9, SyncState::Async)]));
+        for _ in 0..10 {
+            balancer.handle(Event::Checked(target(9), finding.clone()));
+            assert!(readers(&balancer).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_refused_connection_takes_a_reader_out_at_once_and_no_other() {
+    let mut balancer = streaming(&[2, 3]);
+    let other = service(&balancer).reals[1];
+    balancer.handle(Event::SessionEnded(target(2)));
+    assert_eq!(effects(&mut balancer), [Effect::CheckNow(target(2))]);
+    balancer.handle(Event::Checked(target(2), Finding::Refused));
+    assert_eq!(
+        effects(&mut balancer),
+        [Effect::Tell(News::Down(target(2), Down::Refused)), Effect::Program]
+    );
+    assert_eq!(readers(&balancer), [host(3)]);
+    assert!(service(&balancer).reals[0].dead);
+    assert_eq!(service(&balancer).reals[1], other);
+}
+
+#[test]
+fn a_server_that_shuts_down_smartly_keeps_its_sessions() {
+    let mut balancer = streaming(&[2, 3]);
+    balancer.handle(Event::Checked(target(2), Finding::NotAccepting));
+    assert_eq!(readers(&balancer), [host(3)]);
+    assert!(!service(&balancer).reals[0].dead, "its sessions go on");
+}
+
+#[test]
+fn a_vanished_walsender_only_drains() {
+    let mut balancer = streaming(&[2, 3]);
+    balancer.handle(answer(&[(3, SyncState::Async)]));
+    assert_eq!(readers(&balancer), [host(3)]);
+    assert_eq!(withheld(&balancer, 2), [Withheld::NotStreaming]);
+    assert!(!service(&balancer).reals[0].dead);
+    balancer.handle(answer(&[(2, SyncState::Async), (3, SyncState::Async)]));
+    assert_eq!(readers(&balancer), [host(2), host(3)]);
+}
+
+#[test]
+fn a_reader_that_is_dead_and_streams_no_more_is_forgotten() {
+    let mut balancer = streaming(&[2, 3]);
+    balancer.handle(Event::Checked(target(2), Finding::Refused));
+    effects(&mut balancer);
+    balancer.handle(answer(&[(3, SyncState::Async)]));
+    assert_eq!(
+        effects(&mut balancer),
+        [Effect::Unwatch(target(2)), Effect::Tell(News::Left(target(2))), Effect::Program]
+    );
+}
+
+/// Known defect of pha4pgsql: every reader was deleted when the primary could not be asked.
+#[test]
+fn readers_stay_when_the_primary_cannot_be_asked() {
+    for discovery in [Discovery::Walsenders, Discovery::Both] {
+        let mut balancer = Balancer::new(config(discovery, &[2]), &Inherited::default());
+        balancer.handle(answer(&[(2, SyncState::Async), (3, SyncState::Async)]));
+        bring_up(&mut balancer, &[2, 3]);
+        let before = balancer.plan();
+        for _ in 0..100 {
+            balancer.handle(Event::PrimaryLost);
+        }
+        assert_eq!(balancer.plan(), before);
+        assert_eq!(readers(&balancer), [host(2), host(3)]);
+    }
+}
+
+#[test]
+fn direct_discovery_needs_no_primary() {
+    let mut balancer = Balancer::new(config(Discovery::Direct, &[2, 3]), &Inherited::default());
+    balancer.handle(Event::PrimaryLost);
+    bring_up(&mut balancer, &[2, 3]);
+    assert_eq!(readers(&balancer), [host(2), host(3)]);
+}
+
+#[test]
+fn both_wants_a_listed_server_to_stream_while_the_primary_says_so() {
+    let mut balancer = Balancer::new(config(Discovery::Both, &[2, 3]), &Inherited::default());
+    balancer.handle(Event::PrimaryLost);
+    bring_up(&mut balancer, &[2, 3]);
+    assert_eq!(readers(&balancer), [host(2), host(3)], "the primary was never reached");
+    balancer.handle(answer(&[(3, SyncState::Async)]));
+    assert_eq!(readers(&balancer), [host(3)]);
+    balancer.handle(Event::PrimaryLost);
+    assert_eq!(readers(&balancer), [host(2), host(3)], "liveness alone decides again");
+}
+
+#[test]
+fn without_a_mac_address_nobody_is_sent_to_a_server() {
+    let mut balancer = Balancer::new(config(Discovery::Direct, &[2]), &Inherited::default());
+    balancer.handle(Event::Checked(target(2), GOOD));
+    balancer.handle(Event::Checked(target(2), GOOD));
+    assert_eq!(service(&balancer).reals, []);
+    assert_eq!(withheld(&balancer, 2), [Withheld::NoMac]);
+    balancer.handle(Event::Neighbour(host(2), Some(mac(2))));
+    assert_eq!(readers(&balancer), [host(2)]);
+    balancer.handle(Event::Neighbour(host(2), None));
+    assert_eq!(service(&balancer).reals[0].mac, Some(mac(2)), "the last known stays");
+    balancer.handle(Event::Neighbour(host(2), Some(mac(22))));
+    assert_eq!(service(&balancer).reals[0].mac, Some(mac(22)));
+}
+
+#[test]
+fn weights_come_from_the_operator_then_the_node_then_the_service() {
+    let mut config = config(Discovery::Direct, &[2, 3]);
+    config.services[0].default_weight = Weight::ZERO;
+    config.nodes[1].weight = Weight::new(3);
+    let mut balancer = Balancer::new(config, &Inherited::default());
+    bring_up(&mut balancer, &[2, 3]);
+    let weights = |balancer: &Balancer| -> Vec<_> {
+        service(balancer).reals.iter().map(|real| real.weight.get()).collect()
+    };
+    assert_eq!(weights(&balancer), [0, 3]);
+    let steer = |balancer: &mut Balancer, order| {
+        balancer.handle(Event::Steered { service: READER, address: host(2), order });
+    };
+    steer(&mut balancer, Order::Weight(Weight::new(7)));
+    assert_eq!(weights(&balancer), [7, 3]);
+    steer(&mut balancer, Order::Drain);
+    assert_eq!(weights(&balancer), [0, 3]);
+    assert_eq!(withheld(&balancer, 2), [Withheld::Drained]);
+    steer(&mut balancer, Order::Undrain);
+    assert_eq!(weights(&balancer), [7, 3]);
+    steer(&mut balancer, Order::Weight(None));
+    assert_eq!(weights(&balancer), [0, 3]);
+}
+
+#[test]
+fn a_successor_goes_on_with_what_it_finds() {
+    let before = streaming(&[2, 3]);
+    let plan = service(&before);
+    let drained = Steering { drained: true, weight: Weight::new(5) };
+    let left = |index: usize, steering| InheritedReal {
+        service: 0,
+        real: plan.reals[index].real,
+        address: plan.reals[index].address,
+        mac: plan.reals[index].mac,
+        dead: false,
+        in_service: true,
+        steering,
+    };
+    let inherited = Inherited {
+        services: vec![(0, VIP, 5432)],
+        reals: vec![left(0, drained), left(1, Steering::default())],
+        ids: plan.reals.iter().map(|real| real.real).collect(),
+    };
+    let mut after = Balancer::new(config(Discovery::Walsenders, &[]), &inherited);
+    after.handle(Event::PrimaryLost);
+    assert_eq!(readers(&after), [host(3)], "before anybody was asked, with the operator's drain");
+    let reals = service(&after).reals;
+    assert_eq!(reals[0].real, plan.reals[0].real);
+    assert_eq!(reals[0].steering, drained);
+    after.handle(answer(&[(2, SyncState::Async), (3, SyncState::Async), (4, SyncState::Async)]));
+    after.handle(Event::Neighbour(host(4), Some(mac(4))));
+    let newcomer = service(&after).reals[2].real;
+    assert!(plan.reals.iter().all(|real| real.real.id != newcomer.id));
+}
+
+#[test]
+fn a_reload_keeps_the_members_it_still_has() {
+    let mut balancer = Balancer::new(config(Discovery::Direct, &[2, 3]), &Inherited::default());
+    bring_up(&mut balancer, &[2, 3]);
+    let before = service(&balancer).reals;
+    balancer.handle(Event::Configured(config(Discovery::Direct, &[3, 4])));
+    let after = service(&balancer).reals;
+    assert_eq!(after[1], before[1]);
+    assert_eq!(withheld(&balancer, 2), [Withheld::NotListed]);
+    assert!(!after[0].dead, "its sessions go on");
+    let mut nothing = config(Discovery::Direct, &[3]);
+    nothing.services.clear();
+    balancer.handle(Event::Configured(nothing));
+    assert_eq!(balancer.plan().services, []);
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let finding = prop_oneof![
+        4 => Just(GOOD),
+        1 => Just(Finding::Refused),
+        1 => Just(Finding::NotAccepting),
+        1 => Just(Finding::NotInRecovery),
+        1 => Just(Finding::Answered("x".to_owned())),
+        1 => Just(Finding::Silent("x".to_owned())),
+    ];
+    let state = prop::sample::select(&[SyncState::Async, SyncState::Quorum]);
+    prop_oneof![
+        prop::collection::vec((1..8u8, state), 0..6).prop_map(|streaming| answer(&streaming)),
+        Just(Event::PrimaryLost),
+        (1..8u8, finding).prop_map(|(n, finding)| Event::Checked(target(n), finding)),
+        (1..8u8, any::<bool>())
+            .prop_map(|(n, known)| Event::Neighbour(host(n), known.then(|| mac(n)))),
+        (1..8u8, prop::sample::select(&[Order::Drain, Order::Undrain, Order::Weight(None)]))
+            .prop_map(|(n, order)| Event::Steered { service: READER, address: host(n), order }),
+        (
+            prop::sample::select(&[Discovery::Walsenders, Discovery::Direct, Discovery::Both]),
+            prop::collection::btree_set(1..8u8, 0..4)
+        )
+            .prop_map(|(discovery, nodes)| {
+                Event::Configured(config(discovery, &nodes.into_iter().collect::<Vec<_>>()))
+            }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn random_histories_keep_the_rules(events in prop::collection::vec(events(), 0..120)) {
+        let mut balancer = Balancer::new(config(Discovery::Both, &[1, 2]), &Inherited::default());
+        let mut last = std::collections::BTreeMap::new();
+        let mut watched = BTreeSet::new();
+        let mut programmed = balancer.plan();
+        for event in events {
+            if let Event::Checked(target, finding) = &event {
+                last.insert(target.address, finding.clone());
+            }
+            let before = balancer.plan();
+            let lost = matches!(event, Event::PrimaryLost);
+            let silent = matches!(event, Event::Checked(_, Finding::Silent(_)));
+            balancer.handle(event);
+            for effect in effects(&mut balancer) {
+                match effect {
+                    Effect::Watch(target) => prop_assert!(watched.insert(target)),
+                    Effect::Unwatch(target) => prop_assert!(watched.remove(&target)),
+                    Effect::Program => programmed = balancer.plan(),
+                    Effect::CheckNow(_) | Effect::Resolve(_) | Effect::Tell(_) => {}
+                }
+            }
+            let plan = service(&balancer);
+            prop_assert_eq!(&programmed, &balancer.plan(), "the data plane was not told");
+            for real in &plan.reals {
+                let at = Target { address: real.address, port: 5432 };
+                prop_assert!(watched.contains(&at));
+                prop_assert!(!real.dead || real.weight == Weight::ZERO);
+                prop_assert!(real.weight == Weight::ZERO || real.mac.is_some());
+                if real.weight > Weight::ZERO {
+                    // I4: nobody is sent to a primary, nor to a server known to be gone.
+                    prop_assert!(!matches!(
+                        last.get(&real.address),
+                        None | Some(Finding::NotInRecovery | Finding::Refused | Finding::NotAccepting)
+                    ));
+                }
+            }
+            if lost {
+                // Fail static: losing the primary takes no reader away.
+                for real in &before.services[0].reals {
+                    let now = plan.reals.iter().find(|r| r.address == real.address);
+                    prop_assert!(now.is_some_and(|now| now.weight >= real.weight && now.dead == real.dead));
+                }
+            }
+            if silent {
+                let changed = before.services[0].reals.iter().filter(|r| !plan.reals.contains(r)).count();
+                prop_assert!(changed <= 1, "one server's silence changed others");
+            }
+        }
+    }
+}

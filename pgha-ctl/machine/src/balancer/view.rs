@@ -1,0 +1,134 @@
+//! What operators see.
+
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+
+use super::member::{Down, Finding, Health, Member, Streaming, Withheld};
+use super::{Balancer, Pool, SyncState};
+use crate::{NodeName, Weight};
+
+/// One virtual service and its real servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: NodeName,
+    /// Its address.
+    pub vip: Ipv4Addr,
+    /// Its TCP port.
+    pub port: u16,
+    /// `maglev` or `rr`.
+    pub scheduler: &'static str,
+    /// `walsenders`, `direct` or `both`.
+    pub discovery: &'static str,
+    /// Its real servers by address.
+    pub servers: Vec<ServerView>,
+}
+
+/// One real server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerView {
+    /// Its name, where it has one.
+    pub name: Option<NodeName>,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its id in the data plane.
+    pub id: u16,
+    /// Its MAC address, where known.
+    pub mac: Option<String>,
+    /// It is the director itself.
+    pub local: bool,
+    /// It is in the configuration's node table.
+    pub listed: bool,
+    /// `sync_state` of its walsender; `None` where it has none or nobody could be asked.
+    pub sync_state: Option<SyncState>,
+    /// `up`, `checking` or `down`.
+    pub health: &'static str,
+    /// Whether its sessions are gone and its clients are told so by RST.
+    pub dead: bool,
+    /// The weight it would have if nothing were wrong.
+    pub weight: Weight,
+    /// The weight it has.
+    pub effective_weight: Weight,
+    /// An operator drains it.
+    pub drained: bool,
+    /// An operator set its weight.
+    pub weight_set: bool,
+    /// Why it gets no new connections; empty when it does.
+    pub withheld: Vec<Withheld>,
+    /// End of the WAL it has replayed.
+    pub replayed: Option<String>,
+    /// How far that is behind the primary, in bytes.
+    pub lag_bytes: Option<u64>,
+    /// What its last check failed with.
+    pub error: Option<String>,
+}
+
+impl Balancer {
+    /// What operators see of every service.
+    #[must_use]
+    pub fn view(&self) -> Vec<ServiceView> {
+        self.pools.iter().map(|pool| self.service_view(pool)).collect()
+    }
+
+    fn service_view(&self, pool: &Pool) -> ServiceView {
+        ServiceView {
+            name: pool.service.name.clone(),
+            vip: pool.service.vip,
+            port: pool.service.port,
+            scheduler: pool.service.scheduler_name(),
+            discovery: pool.service.discovery.name(),
+            servers: pool.members.values().map(|member| self.server_view(pool, member)).collect(),
+        }
+    }
+
+    fn server_view(&self, pool: &Pool, member: &Member) -> ServerView {
+        let replayed = match &member.finding {
+            Some(Finding::Standby(replay)) => replay.replayed,
+            _ => None,
+        };
+        let primary_lsn = self.primary.as_ref().and_then(|answer| answer.lsn);
+        ServerView {
+            name: self.config.node_at(member.address).map(|node| node.name.clone()),
+            address: member.address,
+            id: member.real.id,
+            mac: member.mac.map(|mac| mac.to_string()),
+            local: member.local,
+            listed: member.listed,
+            sync_state: match member.streaming {
+                Some(Streaming::Yes(state)) => Some(state),
+                Some(Streaming::No) | None => None,
+            },
+            health: match member.health {
+                Health::Up(_) => "up",
+                Health::Unproven(_) => "checking",
+                Health::Down(..) => "down",
+            },
+            dead: member.health.is_dead(),
+            weight: member.wanted_weight(),
+            effective_weight: member
+                .effective_weight(pool.service.discovery, self.primary_answers()),
+            drained: member.steering.drained,
+            weight_set: member.steering.weight.is_some(),
+            withheld: member.withheld(pool.service.discovery, self.primary_answers()),
+            replayed: replayed.map(|lsn| lsn.to_string()),
+            lag_bytes: replayed.zip(primary_lsn).map(|(lsn, end)| lsn.behind(end)),
+            error: match &member.finding {
+                Some(Finding::Answered(error) | Finding::Silent(error)) => Some(error.clone()),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Down {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "its port refuses connections",
+            Self::Silent => "it does not answer, while others do",
+            Self::NotAccepting => "it accepts no new sessions",
+            Self::Failing => "it answers checks with errors",
+            Self::NotInRecovery => "it is not in recovery",
+        })
+    }
+}
