@@ -7,10 +7,6 @@
 //! the way is one [`Reason`](pgha_common::verdict::Reason), and the reason alone decides what the
 //! kernel does with the frame.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
-#![cfg_attr(
-    not(target_arch = "bpf"),
-    expect(dead_code, reason = "on the host this is only checked, never run")
-)]
 #![expect(missing_docs, unreachable_pub, reason = "the macro exports the program")]
 
 mod arp;

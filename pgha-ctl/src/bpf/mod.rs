@@ -1,0 +1,119 @@
+//! BPF objects in the kernel, and where they are pinned.
+
+pub mod xdp;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statfs::{BPF_FS_MAGIC, fstatfs};
+
+/// The directory under a BPF file system that holds what one cluster's controller pins.
+#[derive(Clone, Debug)]
+pub struct PinDirectory {
+    path: PathBuf,
+}
+
+/// Held by the one process that writes what a [`PinDirectory`] holds.
+#[derive(Debug)]
+pub struct PinLock {
+    _lock: Flock<File>,
+}
+
+/// Pins could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// The file system is not there, or is another.
+    #[error("{0} is no BPF file system; mount one: mount -t bpf bpf {0}")]
+    NotBpffs(PathBuf),
+    /// Another process holds the lock.
+    #[error(
+        "another controller of this cluster runs on this node (it holds {0}); stop that one first"
+    )]
+    Locked(PathBuf),
+    /// Anything else.
+    #[error("{path}: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        source: io::Error,
+    },
+}
+
+impl PinDirectory {
+    /// `<bpffs>/pgha/<cluster>`, which need not exist yet.
+    ///
+    /// # Errors
+    /// [`PinError::NotBpffs`] when nothing, or another file system, is mounted at `bpffs`.
+    pub fn new(bpffs: &Path, cluster: &str) -> Result<Self, PinError> {
+        let mounted = File::open(bpffs)
+            .ok()
+            .and_then(|root| fstatfs(root.as_fd()).ok())
+            .is_some_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC);
+        if !mounted {
+            return Err(PinError::NotBpffs(bpffs.to_owned()));
+        }
+        Ok(Self { path: bpffs.join("pgha").join(cluster) })
+    }
+
+    /// Where `name` is pinned.
+    #[must_use]
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the directory and locks it for this process, until the lock is dropped.
+    ///
+    /// # Errors
+    /// [`PinError::Locked`] while another process has it.
+    pub fn lock(&self) -> Result<PinLock, PinError> {
+        let failed = |source| PinError::Io { path: self.path.clone(), source };
+        fs::create_dir_all(&self.path).map_err(failed)?;
+        let directory = File::open(&self.path).map_err(failed)?;
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(PinLock { _lock: lock }),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(PinError::Locked(self.path.clone())),
+            Err((_, errno)) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Unpins everything and removes the directory: the kernel then lets go of what nobody else
+    /// holds. A directory that is not there is no error.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove(&self) -> Result<(), PinError> {
+        let failed = |source| PinError::Io { path: self.path.clone(), source };
+        let entries = match fs::read_dir(&self.path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        // The link goes first, so that no program runs on maps that are half gone.
+        let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+        paths.sort_by_key(|path| !path.ends_with(xdp::LINK));
+        for path in paths {
+            unpin(&path)?;
+        }
+        fs::remove_dir(&self.path).map_err(failed)
+    }
+}
+
+/// Removes one pin; that it is not there is no error.
+fn unpin(path: &Path) -> Result<(), PinError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(PinError::Io { path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,84 @@
+//! Typed handles to the maps of the XDP program.
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::{Ebpf, Pod};
+use pgha_common::maps::{
+    Counters, Director, RealServer, Service, ServiceKey, Tables, Traffic, name,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::XdpError;
+
+/// A value of a map, as aya wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct Raw<T>(pub(super) T);
+
+// SAFETY: `Pod` asks that any bytes are a value and that a value is all initialised bytes; `FromBytes`
+// and `IntoBytes` are proofs of just that, and the wrapper adds nothing.
+unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Pod for Raw<T> {}
+
+/// The maps that the controller reads and writes.
+pub(super) struct Maps {
+    pub(super) director: Array<MapData, Raw<Director>>,
+    pub(super) peers: HashMap<MapData, [u8; 6], [u8; 4]>,
+    pub(super) vips: HashMap<MapData, [u8; 4], u32>,
+    pub(super) services: HashMap<MapData, Raw<ServiceKey>, Raw<Service>>,
+    pub(super) tables: Array<MapData, Raw<Tables>>,
+    pub(super) reals: Array<MapData, Raw<RealServer>>,
+    pub(super) traffic: PerCpuArray<MapData, Raw<Traffic>>,
+    counters: PerCpuArray<MapData, Raw<Counters>>,
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, XdpError> {
+        Ok(Self {
+            director: take(ebpf, name::DIRECTOR)?,
+            peers: take(ebpf, name::PEERS)?,
+            vips: take(ebpf, name::VIPS)?,
+            services: take(ebpf, name::SERVICES)?,
+            tables: take(ebpf, name::TABLES)?,
+            reals: take(ebpf, name::REALS)?,
+            traffic: take(ebpf, name::TRAFFIC)?,
+            counters: take(ebpf, name::COUNTERS)?,
+        })
+    }
+
+    /// The counters of all CPUs together.
+    pub(super) fn counters(&self) -> Result<Counters, XdpError> {
+        let mut sum = Counters::default();
+        for Raw(cpu) in values(self.counters.get(&0, 0), name::COUNTERS)?.iter() {
+            sum.received += cpu.received;
+            for (total, count) in sum.reasons.iter_mut().zip(cpu.reasons) {
+                *total += count;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// What all CPUs together forwarded to the real server with this id.
+    pub(super) fn traffic(&self, id: u16) -> Result<Traffic, XdpError> {
+        let mut sum = Traffic::default();
+        for Raw(cpu) in values(self.traffic.get(&u32::from(id), 0), name::TRAFFIC)?.iter() {
+            sum.packets += cpu.packets;
+            sum.bytes += cpu.bytes;
+            sum.flows += cpu.flows;
+        }
+        Ok(sum)
+    }
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    map: &'static str,
+) -> Result<T, XdpError> {
+    let taken = ebpf.take_map(map).ok_or(XdpError::Incomplete(map))?;
+    T::try_from(taken).map_err(XdpError::map(map))
+}
+
+fn values<T: Pod>(
+    read: Result<PerCpuValues<T>, MapError>,
+    map: &'static str,
+) -> Result<PerCpuValues<T>, XdpError> {
+    read.map_err(XdpError::map(map))
+}

@@ -1,0 +1,188 @@
+//! A host: a namespace with one address on a cable to the switch.
+use std::ffi::OsStr;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+
+use super::frames::FrameSocket;
+use super::netns::{Namespace, ip_batch};
+use super::plan::{INTERFACE, mac};
+use super::process::{Cmd, Daemon};
+use super::state::Places;
+use super::wait::SOON;
+use super::xdp::{self, Stub};
+
+/// What all hosts of a lab share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) id: String,
+    pub(super) places: Places,
+    pub(super) switch: Namespace,
+    /// Children that outlive their handles, to be waited for once they are killed.
+    daemons: Mutex<Vec<Daemon>>,
+}
+
+impl Shared {
+    pub(super) fn new(id: String, places: Places, switch: Namespace) -> Self {
+        Self { id, places, switch, daemons: Mutex::default() }
+    }
+
+    pub(super) fn adopt(&self, daemon: Daemon) {
+        self.daemons.lock().unwrap_or_else(PoisonError::into_inner).push(daemon);
+    }
+
+    /// Leaves no zombies behind after the lab has killed its processes.
+    pub(super) fn wait_for_daemons(&self) -> Result<()> {
+        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.drain(..).try_for_each(|daemon| daemon.wait(SOON).map(drop))
+    }
+}
+
+/// A host of a lab. A handle: clones are the same host.
+#[derive(Clone)]
+pub struct Host {
+    name: Arc<str>,
+    address: Ipv4Addr,
+    namespace: Arc<Namespace>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Host {
+    pub(super) fn new(
+        name: &str,
+        address: Ipv4Addr,
+        namespace: Namespace,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { name: name.into(), address, namespace: Arc::new(namespace), shared }
+    }
+
+    /// Its name in the lab, as `db1`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// The MAC address of its interface.
+    pub fn mac(&self) -> [u8; 6] {
+        mac(self.address)
+    }
+
+    /// Its network namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The switch's end of its cable: the switch's namespace and the name of the port.
+    pub fn port(&self) -> (&Namespace, &str) {
+        (&self.shared.switch, &self.name)
+    }
+
+    /// A command on this host.
+    ///
+    /// # Errors
+    /// When this process is out of file descriptors.
+    pub fn command<S: AsRef<OsStr>>(&self, argv: impl IntoIterator<Item = S>) -> Result<Cmd> {
+        Cmd::new(argv).in_namespace(&self.namespace)
+    }
+
+    /// Runs a command to a successful end and returns what it printed.
+    ///
+    /// # Errors
+    /// As [`Cmd::run`].
+    pub fn run<S: AsRef<OsStr>>(&self, argv: impl IntoIterator<Item = S>) -> Result<String> {
+        self.command(argv)?.run()
+    }
+
+    /// Runs a closure on a thread inside this host's namespace: sockets it makes are the host's.
+    ///
+    /// # Errors
+    /// As [`Namespace::inside`].
+    pub fn inside<T: Send>(&self, task: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.namespace.inside(task)
+    }
+
+    /// A socket for raw frames on its interface.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn frames(&self) -> Result<FrameSocket> {
+        self.inside(|| FrameSocket::open(INTERFACE))
+    }
+
+    /// Pulls its cable: the interface has no carrier, and keeps its addresses.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn link_down(&self) -> Result<()> {
+        self.set_port("down")
+    }
+
+    /// Puts the cable back.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn link_up(&self) -> Result<()> {
+        self.set_port("up")
+    }
+
+    fn set_port(&self, state: &str) -> Result<()> {
+        let (switch, port) = self.port();
+        ip_batch(Some(switch), [format!("link set dev {port} {state}")])
+    }
+
+    /// Attaches an XDP program of one verdict to its interface, until the lab ends.
+    ///
+    /// # Errors
+    /// When there is a program already, or the kernel refuses.
+    pub fn attach_stub(&self, stub: Stub) -> Result<()> {
+        let pin = self.shared.places.bpf.join(format!("{}-{INTERFACE}", self.name));
+        xdp::attach(&self.namespace, INTERFACE, stub, &pin)
+    }
+
+    /// Makes the switch receive what an XDP program of this host sends back by `XDP_TX`: a veth
+    /// takes such frames only if it has an XDP program too. Done once, however often it is called.
+    ///
+    /// # Errors
+    /// When the program cannot be attached.
+    pub fn receive_xdp_tx(&self) -> Result<()> {
+        let pin = self.shared.places.bpf.join(format!("{}-port", self.name));
+        if pin.exists() {
+            return Ok(());
+        }
+        let (switch, port) = self.port();
+        xdp::attach(switch, port, Stub::Pass, &pin)
+    }
+
+    /// Where a process of this host logs.
+    pub(super) fn log_path(&self, process: &str) -> PathBuf {
+        self.shared.places.log.join(format!("{}-{process}.log", self.name))
+    }
+
+    /// The home of its PostgreSQL, and of what PostgreSQL's tools write there.
+    pub(super) fn data(&self) -> PathBuf {
+        data_of(&self.shared.places.data, &self.name)
+    }
+
+    /// The home of the PostgreSQL of another host of this lab.
+    pub(super) fn data_of(&self, name: &str) -> PathBuf {
+        data_of(&self.shared.places.data, name)
+    }
+}
+
+fn data_of(root: &Path, name: &str) -> PathBuf {
+    root.join(name)
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}) of lab {}", self.name, self.address, self.shared.id)
+    }
+}

@@ -1,0 +1,91 @@
+//! New servers: a primary by initdb, standbys by pg_basebackup.
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+use super::super::host::Host;
+use super::super::plan::NETWORK;
+use super::{MONITOR, PORT, Postgres, PostgresOptions, append, conninfo};
+
+/// The lab's usual server: it loses data only with the whole machine, and it is quick to notice.
+const SETTINGS: [(&str, &str); 15] = [
+    ("listen_addresses", "*"),
+    ("max_connections", "200"),
+    ("shared_buffers", "16MB"),
+    ("fsync", "off"),
+    ("wal_level", "replica"),
+    ("wal_log_hints", "on"),
+    ("wal_keep_size", "256MB"),
+    ("max_wal_senders", "20"),
+    ("max_replication_slots", "20"),
+    ("hot_standby", "on"),
+    ("wal_receiver_status_interval", "1s"),
+    ("wal_retrieve_retry_interval", "200ms"),
+    ("restart_after_crash", "off"),
+    ("logging_collector", "off"),
+    ("log_line_prefix", "%m [%p] %q%u@%d %r %a "),
+];
+
+/// Makes and starts a primary with the role pgha logs in as.
+pub(in crate::lab) fn primary(host: Host, options: &PostgresOptions) -> Result<Postgres> {
+    let server = Postgres::new(host);
+    make_home(&server)?;
+    server
+        .tool("initdb")?
+        .args([OsString::from("-D"), server.data().into()])
+        .args(["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8"])
+        .args(["--locale=C"])
+        .run()?;
+    let port = PORT.to_string();
+    let port = [("port", port.as_str())];
+    write_settings(&server, SETTINGS.into_iter().chain(port))?;
+    write_options(&server, options)?;
+    append(
+        &server.data().join("pg_hba.conf"),
+        &format!("host all all {NETWORK} trust\nhost replication all {NETWORK} trust\n"),
+    )?;
+    server.start()?;
+    server.psql(&format!("create role {MONITOR} login in role pg_monitor"))?;
+    Ok(server)
+}
+
+/// Makes and starts a standby.
+pub(in crate::lab) fn standby(
+    host: Host,
+    upstream: Ipv4Addr,
+    options: &PostgresOptions,
+) -> Result<Postgres> {
+    let server = Postgres::new(host);
+    make_home(&server)?;
+    let name = options.application_name.as_deref().unwrap_or(server.host.name());
+    server
+        .tool("pg_basebackup")?
+        .args([OsString::from("-D"), server.data().into()])
+        // The connection string becomes primary_conninfo (-R), application_name with it.
+        .args(["-d", &conninfo(upstream, name), "-R", "-X", "stream"])
+        .args(["--checkpoint=fast", "--no-sync"])
+        .run()?;
+    write_options(&server, options)?;
+    server.start()?;
+    Ok(server)
+}
+
+fn make_home(server: &Postgres) -> Result<()> {
+    server.host.command(["mkdir", "-p"])?.args([server.home()]).as_postgres()?.run().map(drop)
+}
+
+fn write_options(server: &Postgres, options: &PostgresOptions) -> Result<()> {
+    write_settings(server, options.gucs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+fn write_settings<'a>(
+    server: &Postgres,
+    settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<()> {
+    let lines: String = settings
+        .into_iter()
+        .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
+        .collect();
+    append(&server.data().join("postgresql.conf"), &lines)
+}
