@@ -1,4 +1,14 @@
 //! pgha: the controller and the operator's verbs. The binary is a thin `main` over this library, so
 //! that the tests exercise what is shipped.
+//!
+//! Each module uses only those below it in this list: [`cli`], [`controller`], then one module for
+//! each part of the outside world ([`bpf`], [`net`], [`postgres`]), then [`config`] and
+//! [`telemetry`]. What is decided is decided in the package `pgha-machine`.
 
 pub mod bpf;
+pub mod cli;
+pub mod config;
+pub mod controller;
+pub mod net;
+pub mod postgres;
+pub mod telemetry;

@@ -1,2 +1,7 @@
 //! pgha: the read load balancer for PostgreSQL.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgha_ctl::cli::main()
+}

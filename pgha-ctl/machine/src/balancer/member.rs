@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use pgha_common::flow::RealRef;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::SyncState;
 use super::config::Discovery;
@@ -58,7 +58,7 @@ pub enum Health {
 }
 
 /// Why a server is down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Down {
     /// Its port refuses connections: dead.
@@ -147,7 +147,7 @@ pub struct Steering {
 }
 
 /// Why a server gets no new connections. All that apply are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Withheld {
     /// An operator drains it.
@@ -251,6 +251,7 @@ impl Member {
         // Fail static: what the primary said last stands while it cannot be asked, except that a
         // listed server is not held back by it.
         let vanished = self.streaming == Some(Streaming::No)
+            && health != Some(Withheld::NotInRecovery)
             && match discovery {
                 Discovery::Walsenders => true,
                 Discovery::Direct => false,

@@ -21,19 +21,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
 use pgha_common::flow::RealRef;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use config::{Config, Discovery, Node, Scheduler, Service};
 pub use member::{Down, Finding, Health, Member, Replay, Steering, Streaming, Withheld};
 pub use plan::{Inherited, InheritedReal, Plan, RealPlan, ServicePlan};
-pub use view::{ServerView, ServiceView};
+pub use view::{ServerView, ServiceView, Standing};
 
 use ids::Ids;
 
 use crate::{Lsn, Mac, Weight};
 
 /// `sync_state` of `pg_stat_replication` (PostgreSQL documentation, "Monitoring statistics").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
     /// Asynchronous.

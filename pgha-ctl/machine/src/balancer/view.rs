@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::member::{Down, Finding, Health, Member, Streaming, Withheld};
 use super::{Balancer, Pool, SyncState};
 use crate::{NodeName, Weight};
 
 /// One virtual service and its real servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceView {
     /// Its name.
     pub name: NodeName,
@@ -18,15 +18,15 @@ pub struct ServiceView {
     /// Its TCP port.
     pub port: u16,
     /// `maglev` or `rr`.
-    pub scheduler: &'static str,
+    pub scheduler: String,
     /// `walsenders`, `direct` or `both`.
-    pub discovery: &'static str,
+    pub discovery: String,
     /// Its real servers by address.
     pub servers: Vec<ServerView>,
 }
 
 /// One real server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerView {
     /// Its name, where it has one.
     pub name: Option<NodeName>,
@@ -42,8 +42,8 @@ pub struct ServerView {
     pub listed: bool,
     /// `sync_state` of its walsender; `None` where it has none or nobody could be asked.
     pub sync_state: Option<SyncState>,
-    /// `up`, `checking` or `down`.
-    pub health: &'static str,
+    /// What its checks say.
+    pub health: Standing,
     /// Whether its sessions are gone and its clients are told so by RST.
     pub dead: bool,
     /// The weight it would have if nothing were wrong.
@@ -64,6 +64,18 @@ pub struct ServerView {
     pub error: Option<String>,
 }
 
+/// A server's health in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It may get new connections.
+    Up,
+    /// It has not passed enough checks yet.
+    Checking,
+    /// It may not.
+    Down,
+}
+
 impl Balancer {
     /// What operators see of every service.
     #[must_use]
@@ -76,8 +88,8 @@ impl Balancer {
             name: pool.service.name.clone(),
             vip: pool.service.vip,
             port: pool.service.port,
-            scheduler: pool.service.scheduler_name(),
-            discovery: pool.service.discovery.name(),
+            scheduler: pool.service.scheduler_name().to_owned(),
+            discovery: pool.service.discovery.name().to_owned(),
             servers: pool.members.values().map(|member| self.server_view(pool, member)).collect(),
         }
     }
@@ -100,9 +112,9 @@ impl Balancer {
                 Some(Streaming::No) | None => None,
             },
             health: match member.health {
-                Health::Up(_) => "up",
-                Health::Unproven(_) => "checking",
-                Health::Down(..) => "down",
+                Health::Up(_) => Standing::Up,
+                Health::Unproven(_) => Standing::Checking,
+                Health::Down(..) => Standing::Down,
             },
             dead: member.health.is_dead(),
             weight: member.wanted_weight(),

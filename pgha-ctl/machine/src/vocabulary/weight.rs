@@ -1,13 +1,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The share of new connections a real server gets, relative to the others: 0 to 1,000.
 ///
 /// 0 drains, as in LVS: established connections stay, new ones go elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16")]
 pub struct Weight(u16);
 
 impl Weight {
@@ -28,6 +28,14 @@ impl Weight {
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0
+    }
+}
+
+impl TryFrom<u16> for Weight {
+    type Error = ParseWeightError;
+
+    fn try_from(value: u16) -> Result<Self, Self::Error> {
+        Self::new(value).ok_or_else(|| ParseWeightError(value.to_string()))
     }
 }
 

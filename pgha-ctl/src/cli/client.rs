@@ -1,0 +1,84 @@
+//! Talking to the controller of this node.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::controller::status::{OrderReply, OrderRequest, Refusal, Status};
+
+/// The controller was not asked, or did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// Nobody listens.
+    #[error("no controller runs on this node ({path}: {source}); start one: pgha controller")]
+    NoController { path: PathBuf, source: io::Error },
+    /// The socket is somebody else's.
+    #[error("{path} is not for this user; be root, or the controller's user")]
+    Permission { path: PathBuf },
+    /// The conversation broke.
+    #[error("the controller ended in the middle of its answer: {0}")]
+    Broken(#[from] hyper::Error),
+    /// A controller of another version.
+    #[error("the controller's answer cannot be read ({0}); is it of another version?")]
+    Unreadable(#[from] serde_json::Error),
+    /// The request cannot be written.
+    #[error(transparent)]
+    Http(#[from] hyper::http::Error),
+    /// It says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// `GET /v1/status`.
+pub(super) async fn status(control: &Path) -> Result<Status, ClientError> {
+    ask(control, Method::GET, "/v1/status", None::<&()>).await
+}
+
+/// `POST /v1/order`.
+pub(super) async fn order(control: &Path, order: &OrderRequest) -> Result<OrderReply, ClientError> {
+    ask(control, Method::POST, "/v1/order", Some(order)).await
+}
+
+async fn ask<T: DeserializeOwned>(
+    control: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<T, ClientError> {
+    let stream = UnixStream::connect(control).await.map_err(|source| {
+        let path = control.to_owned();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            ClientError::Permission { path }
+        } else {
+            ClientError::NoController { path, source }
+        }
+    })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender; what it ended with is seen by the request.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    if status == StatusCode::OK {
+        Ok(serde_json::from_slice(&body)?)
+    } else {
+        Err(serde_json::from_slice::<Refusal>(&body)?.into())
+    }
+}

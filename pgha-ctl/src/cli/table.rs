@@ -1,0 +1,137 @@
+//! What people read.
+
+use std::fmt::Write as _;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use pgha_machine::balancer::{ServerView, ServiceView, Standing, SyncState, Withheld};
+use serde::Serialize;
+
+use crate::controller::status::{PrimaryStatus, ServiceStatus, Status, TrafficStatus};
+
+/// Prints a value as JSON or as text.
+pub(super) fn print<T: Serialize>(
+    json: bool,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> anyhow::Result<()> {
+    let shown = if json { serde_json::to_string_pretty(value)? } else { text(value) };
+    println!("{}", shown.trim_end());
+    Ok(())
+}
+
+/// The whole status.
+pub(super) fn status(status: &Status) -> String {
+    let director = &status.director;
+    let mut text = format!(
+        "cluster {}: director on {} ({}), {}\n",
+        status.cluster,
+        director.interface,
+        director.mac,
+        if director.active { "active" } else { "standing by" }
+    );
+    if let Some(known) = &status.primary {
+        text.push_str(&primary(known));
+    }
+    for ServiceStatus { view, traffic } in &status.services {
+        text.push('\n');
+        text.push_str(&service(
+            view,
+            Some(&|server: &ServerView| traffic.get(&server.id).copied()),
+        ));
+    }
+    let reasons = status.reasons.iter().filter(|(_, count)| **count > 0);
+    let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "\nframes {}: {}", status.received, reasons.join(", "));
+    text
+}
+
+fn primary(known: &PrimaryStatus) -> String {
+    let host = known.host.map_or_else(|| "not found yet".to_owned(), |host| host.to_string());
+    match known.stale_ms {
+        None => format!("primary {host}: answers, WAL {}\n", known.lsn.as_deref().unwrap_or("-")),
+        Some(age) => format!(
+            "primary {host}: does not answer, stale since {} s; the readers stay as they are ({})\n",
+            age / 1000,
+            known.errors.join("; ")
+        ),
+    }
+}
+
+/// What the data plane counted for a server.
+type TrafficOf<'a> = &'a dyn Fn(&ServerView) -> Option<TrafficStatus>;
+
+/// One service and its real servers.
+pub(super) fn service(view: &ServiceView, traffic: Option<TrafficOf<'_>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut header = vec!["SERVER", "ADDRESS", "WEIGHT", "HEALTH", "SYNC", "LAG", "MAC"];
+    if traffic.is_some() {
+        header.extend(["FLOWS", "PACKETS"]);
+    }
+    header.push("NO NEW CONNECTIONS BECAUSE");
+    table.set_header(header);
+    for server in &view.servers {
+        let mut row = server_row(server);
+        if let Some(traffic) = traffic {
+            let traffic = traffic(server).unwrap_or_default();
+            row.extend([traffic.flows.to_string(), traffic.packets.to_string()]);
+        }
+        row.push(because(server));
+        table.add_row(row);
+    }
+    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    format!(
+        "service {} {}:{} scheduler {} discovery {}\n{}\n",
+        view.name,
+        view.vip,
+        view.port,
+        view.scheduler,
+        view.discovery,
+        if view.servers.is_empty() { " no real server".to_owned() } else { lines.join("\n") }
+    )
+}
+
+fn server_row(server: &ServerView) -> Vec<String> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let weight = if server.effective_weight == server.weight {
+        server.weight.to_string()
+    } else {
+        format!("{} (of {})", server.effective_weight, server.weight)
+    };
+    vec![
+        or_dash(server.name.as_ref().map(ToString::to_string)),
+        server.address.to_string(),
+        weight,
+        match server.health {
+            Standing::Up => "up",
+            Standing::Checking => "checking",
+            Standing::Down if server.dead => "dead",
+            Standing::Down if server.withheld.contains(&Withheld::NotInRecovery) => "primary",
+            Standing::Down => "down",
+        }
+        .to_owned(),
+        or_dash(server.sync_state.map(|state| sync_word(state).to_owned())),
+        or_dash(server.lag_bytes.map(|bytes| format!("{bytes} B"))),
+        if server.local { "this node".to_owned() } else { or_dash(server.mac.clone()) },
+    ]
+}
+
+const fn sync_word(state: SyncState) -> &'static str {
+    match state {
+        SyncState::Async => "async",
+        SyncState::Potential => "potential",
+        SyncState::Sync => "sync",
+        SyncState::Quorum => "quorum",
+    }
+}
+
+fn because(server: &ServerView) -> String {
+    let mut reasons: Vec<_> =
+        server.withheld.iter().copied().map(|w| Withheld::phrase(w).to_owned()).collect();
+    if let Some(error) = server.error.as_ref().filter(|_| !reasons.is_empty()) {
+        reasons.push(format!("({error})"));
+    }
+    reasons.join(", ")
+}

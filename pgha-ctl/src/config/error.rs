@@ -1,0 +1,235 @@
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pgha_machine::balancer::Discovery;
+use pgha_machine::{NodeName, ParseNodeNameError};
+
+use super::passfile::PassfileError;
+
+/// A key of the file, such as `service[0].vip`, and its line (counted from 1) when it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    pub(super) key: String,
+    pub(super) line: Option<usize>,
+}
+
+impl At {
+    /// The key's path.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Its line, from 1; `None` for a key that the file lacks.
+    #[must_use]
+    pub const fn line(&self) -> Option<usize> {
+        self.line
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.key),
+            None => f.write_str(&self.key),
+        }
+    }
+}
+
+/// One thing wrong with a configuration file: the key, its value, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it and its fields mean")]
+pub enum ConfigError {
+    #[error("cannot be read: {source}; create it, or name another file with --config")]
+    Read { source: io::Error },
+    #[error("line {line}, column {column}: not TOML: {message}")]
+    Syntax { line: usize, column: usize, message: String },
+    #[error("{at}: no such key; {}", meant(.suggestion.as_deref(), "remove it"))]
+    UnknownKey { at: At, suggestion: Option<String> },
+    #[error("{at} is {found}; it must be {expected}")]
+    WrongType { at: At, found: String, expected: &'static str },
+    #[error("{at} is missing; add it, such as `{example}` ({doc})")]
+    Missing { at: At, example: String, doc: &'static str },
+    #[error("{at}: {source}")]
+    Name { at: At, source: ParseNodeNameError },
+    #[error(
+        "{at} = {value:?} cannot name a network interface; give 1 to 15 bytes without '/', ':' and spaces, as `ip link` shows it"
+    )]
+    Interface { at: At, value: String },
+    #[error("{at} = {value:?} is not an absolute path; begin it with '/'")]
+    NotAbsolute { at: At, value: String },
+    #[error("{at} = {value:?} has {} bytes; a Unix socket's path may have 107: choose a shorter one", .value.len())]
+    SocketPath { at: At, value: String },
+    #[error("{at} = {value} is out of bounds; give a whole number from {min} to {max}")]
+    OutOfBounds { at: At, value: i64, min: i64, max: i64 },
+    #[error(
+        "{at} = {value:?} is not a duration ({source}); write a number and a unit, such as \"1s\" or \"250ms\""
+    )]
+    Duration { at: At, value: String, source: humantime::DurationError },
+    #[error("{at} = {value:?} is out of bounds; give {} to {}", humantime::format_duration(*.min), humantime::format_duration(*.max))]
+    DurationOutOfBounds { at: At, value: String, min: Duration, max: Duration },
+    #[error("{at} = {value:?} is not an IPv4 address; write four numbers, such as \"10.0.0.100\"")]
+    Address { at: At, value: String },
+    #[error("{at} = {value:?}: IPv6 is not supported yet; give an IPv4 address")]
+    Ipv6 { at: At, value: String },
+    #[error(
+        "{at} = \"{address}\" is not the address of one host on a network; give a unicast address outside 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3"
+    )]
+    NotUnicast { at: At, address: Ipv4Addr },
+    #[error("{at} = {value:?} is neither an IPv4 address nor the name of a [[node]]; {}", meant(.suggestion.as_deref(), "give the address"))]
+    UnknownHost { at: At, value: String, suggestion: Option<String> },
+    #[error("{at} = {value:?} is none of {}; {}", .choices.join(", "), meant(.suggestion.as_deref(), "choose one of them"))]
+    Choice { at: At, value: String, choices: &'static [&'static str], suggestion: Option<String> },
+    #[error("{at} = {value:?} cannot name a role or database; give 1 to 63 bytes")]
+    Identifier { at: At, value: String },
+    #[error("{at} = \"{value}\" stands at {first} already; give each its own")]
+    Duplicate { at: At, value: String, first: String },
+    #[error("{at} = \"{address}\" is the VIP of service {service}; give the server's own address")]
+    IsVip { at: At, address: Ipv4Addr, service: String },
+    #[error(
+        "{at} = \"{name}\" reads as an address, but the node's is {address}; give it another name"
+    )]
+    MisleadingName { at: At, name: NodeName, address: Ipv4Addr },
+    #[error("{at} is an empty list; name at least one host")]
+    NoHosts { at: At },
+    #[error(
+        "{at} is missing: service {service} has discovery = \"{}\", which asks the primary; add [primary] with hosts, or use discovery = \"direct\"", .discovery.name()
+    )]
+    NoPrimary { at: At, service: String, discovery: Discovery },
+    #[error(
+        "{at} is missing: service {service} has discovery = \"{}\", which asks listed servers; add a [[node]] for each, or use discovery = \"walsenders\"", .discovery.name()
+    )]
+    NoNodes { at: At, service: String, discovery: Discovery },
+    #[error("{at} is missing; add at least one [[service]] with name and vip")]
+    NoService { at: At },
+    #[error("{at}: {source}")]
+    Passfile { at: At, source: PassfileError },
+}
+
+fn meant(suggestion: Option<&str>, otherwise: &str) -> String {
+    suggestion.map_or_else(|| otherwise.to_owned(), |name| format!("did you mean {name:?}?"))
+}
+
+impl ConfigError {
+    /// The key it is about; `None` when the file could not be read or is not TOML.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.at().map(At::key)
+    }
+
+    /// Its line, from 1; `None` for what the file lacks.
+    #[must_use]
+    pub fn line(&self) -> Option<usize> {
+        if let Self::Syntax { line, .. } = self {
+            return Some(*line);
+        }
+        self.at().and_then(At::line)
+    }
+
+    /// Where it is in the file, when it is about one key.
+    #[must_use]
+    pub const fn at(&self) -> Option<&At> {
+        match self {
+            Self::Read { .. } | Self::Syntax { .. } => None,
+            Self::UnknownKey { at, .. }
+            | Self::WrongType { at, .. }
+            | Self::Missing { at, .. }
+            | Self::Name { at, .. }
+            | Self::Interface { at, .. }
+            | Self::NotAbsolute { at, .. }
+            | Self::SocketPath { at, .. }
+            | Self::OutOfBounds { at, .. }
+            | Self::Duration { at, .. }
+            | Self::DurationOutOfBounds { at, .. }
+            | Self::Address { at, .. }
+            | Self::Ipv6 { at, .. }
+            | Self::NotUnicast { at, .. }
+            | Self::UnknownHost { at, .. }
+            | Self::Choice { at, .. }
+            | Self::Identifier { at, .. }
+            | Self::Duplicate { at, .. }
+            | Self::IsVip { at, .. }
+            | Self::MisleadingName { at, .. }
+            | Self::NoHosts { at }
+            | Self::NoPrimary { at, .. }
+            | Self::NoNodes { at, .. }
+            | Self::NoService { at }
+            | Self::Passfile { at, .. } => Some(at),
+        }
+    }
+}
+
+/// Everything wrong with a configuration file, in the order of the file; never empty.
+#[derive(Debug)]
+pub struct ConfigErrors {
+    file: PathBuf,
+    errors: Vec<ConfigError>,
+}
+
+impl ConfigErrors {
+    pub(super) fn new(file: PathBuf, mut errors: Vec<ConfigError>) -> Self {
+        errors.sort_by_key(|error| error.line().unwrap_or(usize::MAX));
+        Self { file, errors }
+    }
+
+    /// The file they are about.
+    #[must_use]
+    pub fn file(&self) -> &std::path::Path {
+        &self.file
+    }
+
+    /// Each of them.
+    #[must_use]
+    pub fn errors(&self) -> &[ConfigError] {
+        &self.errors
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        let plural = if self.errors.len() == 1 { "" } else { "s" };
+        write!(f, "{file}: {} error{plural}", self.errors.len())?;
+        self.errors.iter().try_for_each(|error| write!(f, "\n  {error}"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// A key that a running controller cannot change: its programs, maps and sockets were made by the
+/// old value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it and its fields mean")]
+pub enum RestartNeeded {
+    #[error("cluster changed from {old} to {new}; restart the controller")]
+    Cluster { old: NodeName, new: NodeName },
+    #[error("director.interface changed from {old} to {new}; restart the controller")]
+    Interface { old: String, new: String },
+    #[error("director.bpffs changed from {} to {}; restart the controller", .old.display(), .new.display())]
+    Bpffs { old: PathBuf, new: PathBuf },
+    #[error("director.control changed from {} to {}; restart the controller", .old.display(), .new.display())]
+    Control { old: PathBuf, new: PathBuf },
+    #[error("director.flows changed from {old} to {new}; restart the controller")]
+    Flows { old: u32, new: u32 },
+    #[error("director.pending_flows changed from {old} to {new}; restart the controller")]
+    PendingFlows { old: u32, new: u32 },
+}
+
+/// A configuration that is valid but hardly meant so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it and its fields mean")]
+pub enum Remark {
+    #[error(
+        "service {service} ({vip}): every weight is 0, so nobody would get a connection; give default_weight or a [[node]] a weight above 0"
+    )]
+    NobodyServes { service: NodeName, vip: SocketAddrV4 },
+    #[error(
+        "node {node} has no weight, and default_weight is 0 in every service, so it gets no connection; give it weight = 1 or remove it"
+    )]
+    ListedWithoutWeight { node: NodeName },
+    #[error("health.timeout ({}) exceeds health.interval ({}), so a silent server is found dead later than fall x interval", humantime::format_duration(*.timeout), humantime::format_duration(*.interval))]
+    TimeoutBeyondInterval { timeout: Duration, interval: Duration },
+}

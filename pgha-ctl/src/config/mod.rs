@@ -1,0 +1,191 @@
+//! The configuration file: one TOML file, read whole and judged whole.
+//!
+//! A file becomes a [`Config`] in three steps, each reporting everything it finds: `document`
+//! (syntax, unknown keys, types), `validate` (values and how they fit together), and
+//! [`Config::check_files`] (files the configuration names). `schema` is the one place that knows
+//! each key, its bounds and its default.
+
+mod document;
+mod error;
+mod login;
+mod model;
+pub mod passfile;
+mod raw;
+mod schema;
+mod validate;
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+
+use pgha_machine::balancer::{self, Discovery, Node, Service};
+use pgha_machine::{NodeName, Weight};
+
+pub use error::{At, ConfigError, ConfigErrors, Remark, RestartNeeded};
+pub use login::Login;
+pub use model::{Director, HealthTimings, Peer, Primary};
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    cluster: NodeName,
+    director: Director,
+    login: Login,
+    primary: Option<Primary>,
+    health: HealthTimings,
+    services: Vec<Service>,
+    nodes: Vec<Node>,
+}
+
+impl Config {
+    /// Reads and judges the file at `path`. Files it names are not looked at:
+    /// [`Config::check_files`] does that, for the processes that need them.
+    ///
+    /// # Errors
+    /// Everything wrong with the file at once; a missing file is an error, never the defaults.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let text = fs::read_to_string(path).map_err(|source| {
+            ConfigErrors::new(path.to_owned(), vec![ConfigError::Read { source }])
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Judges `text`, which came from `path`.
+    ///
+    /// # Errors
+    /// Everything wrong with it at once.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigErrors> {
+        document::parse(text)
+            .and_then(Self::try_from)
+            .map_err(|errors| ConfigErrors::new(path.to_owned(), errors))
+    }
+
+    /// Checks the files the configuration names: `postgres.passfile` must be readable and closed
+    /// to group and others. `path` is the configuration file, for the message.
+    ///
+    /// # Errors
+    /// Each file that is not as it must be.
+    pub fn check_files(&self, path: &Path) -> Result<(), ConfigErrors> {
+        self.login.check().map_err(|source| {
+            let at = At { key: "postgres.passfile".to_owned(), line: None };
+            ConfigErrors::new(path.to_owned(), vec![ConfigError::Passfile { at, source }])
+        })
+    }
+
+    /// The cluster's name, which names pin directory and control socket.
+    #[must_use]
+    pub const fn cluster(&self) -> &NodeName {
+        &self.cluster
+    }
+
+    /// This node as a director.
+    #[must_use]
+    pub const fn director(&self) -> &Director {
+        &self.director
+    }
+
+    /// How to log in to PostgreSQL.
+    #[must_use]
+    pub const fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// Where the primary may be; `None` only when no service asks it.
+    #[must_use]
+    pub const fn primary(&self) -> Option<&Primary> {
+        self.primary.as_ref()
+    }
+
+    /// When servers count as alive or dead.
+    #[must_use]
+    pub const fn health(&self) -> HealthTimings {
+        self.health
+    }
+
+    /// The virtual services, at least one, in the order of the file.
+    #[must_use]
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// The listed nodes, in the order of the file.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// What the decisions depend on, for a node with the addresses `local`.
+    #[must_use]
+    pub fn balancer(&self, local: BTreeSet<Ipv4Addr>) -> balancer::Config {
+        balancer::Config {
+            services: self.services.clone(),
+            nodes: self.nodes.clone(),
+            rise: self.health.rise,
+            fall: self.health.fall,
+            local,
+        }
+    }
+
+    /// What is valid but hardly meant: worth a warning.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<Remark> {
+        let nobody = self.services.iter().filter(|service| !self.can_serve(service)).map(
+            |Service { name, vip, port, .. }| Remark::NobodyServes {
+                service: name.clone(),
+                vip: SocketAddrV4::new(*vip, *port),
+            },
+        );
+        let whitelist = self.services.iter().all(|service| service.default_weight == Weight::ZERO);
+        let unweighted = self
+            .nodes
+            .iter()
+            .filter(|node| whitelist && node.weight.is_none())
+            .map(|node| Remark::ListedWithoutWeight { node: node.name.clone() });
+        let HealthTimings { interval, timeout, .. } = self.health;
+        let slow =
+            (timeout > interval).then_some(Remark::TimeoutBeyondInterval { timeout, interval });
+        nobody.chain(unweighted).chain(slow).collect()
+    }
+
+    /// Whether some real server may have a weight above 0.
+    fn can_serve(&self, service: &Service) -> bool {
+        let others = service.default_weight > Weight::ZERO;
+        let unlisted = others && service.discovery != Discovery::Direct;
+        let weighs = |node: &Node| node.weight.map_or(others, |weight| weight > Weight::ZERO);
+        unlisted || self.nodes.iter().any(weighs)
+    }
+
+    /// The keys in which `new` differs from this running configuration and which only a restart
+    /// can change. Everything else may be taken over as it is.
+    #[must_use]
+    pub fn changes_needing_restart(&self, new: &Self) -> Vec<RestartNeeded> {
+        fn changed<T: Clone + PartialEq>(
+            old: &T,
+            new: &T,
+            report: fn(T, T) -> RestartNeeded,
+        ) -> Option<RestartNeeded> {
+            (old != new).then(|| report(old.clone(), new.clone()))
+        }
+        let (is, to) = (&self.director, &new.director);
+        [
+            changed(&self.cluster, &new.cluster, |old, new| RestartNeeded::Cluster { old, new }),
+            changed(&is.interface, &to.interface, |old, new| RestartNeeded::Interface { old, new }),
+            changed(&is.bpffs, &to.bpffs, |old, new| RestartNeeded::Bpffs { old, new }),
+            changed(&is.control, &to.control, |old, new| RestartNeeded::Control { old, new }),
+            changed(&is.flows, &to.flows, |old, new| RestartNeeded::Flows { old, new }),
+            changed(&is.pending_flows, &to.pending_flows, |old, new| RestartNeeded::PendingFlows {
+                old,
+                new,
+            }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}

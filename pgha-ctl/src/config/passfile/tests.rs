@@ -1,0 +1,83 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use proptest::prelude::*;
+
+use super::{PassfileError, Password, Wanted, lookup, read};
+
+const WANTED: Wanted<'_> =
+    Wanted { host: "10.0.0.11", port: "5432", dbname: "postgres", user: "pgha" };
+
+fn found(content: &str) -> Option<String> {
+    lookup(content.as_bytes(), &WANTED)
+        .map(|password| String::from_utf8(password.expose().to_vec()).unwrap())
+}
+
+#[test]
+fn the_first_match_counts() {
+    let content = "10.0.0.12:5432:postgres:pgha:other\n10.0.0.11:*:*:pgha:one\n*:*:*:*:two\n";
+    assert_eq!(found(content).as_deref(), Some("one"));
+}
+
+#[test]
+fn each_field_must_match() {
+    for line in [
+        "10.0.0.1:5432:postgres:pgha:x",
+        "10.0.0.11:5433:postgres:pgha:x",
+        "10.0.0.11:5432:replication:pgha:x",
+        "10.0.0.11:5432:postgres:pgh:x",
+        "10.0.0.11*:5432:postgres:pgha:x",
+        "10.0.0.11:5432:postgres:pgha",
+        "#10.0.0.11:5432:postgres:pgha:x",
+        "",
+    ] {
+        assert_eq!(found(line), None, "{line:?} matched");
+    }
+}
+
+#[test]
+fn escapes_and_line_ends_are_libpqs() {
+    assert_eq!(found("*:*:*:*:a\\:b\\\\c:d").as_deref(), Some("a:b\\c:d"));
+    assert_eq!(found("*:*:*:*:x\r\n").as_deref(), Some("x"));
+    assert_eq!(found("*:*:*:*:end\\").as_deref(), Some("end\\"));
+    assert_eq!(found("*:*:*:p\\gha:x").as_deref(), Some("x"));
+}
+
+#[test]
+fn a_password_does_not_show_itself() {
+    assert_eq!(format!("{:?}", Password::new(b"secret".to_vec())), "Password(_)");
+}
+
+#[test]
+fn only_its_owner_may_read_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pgpass");
+    assert!(matches!(read(&path), Err(PassfileError::Read { .. })));
+    assert!(matches!(read(directory.path()), Err(PassfileError::NotAFile { .. })));
+    fs::write(&path, "*:*:*:*:x\n").unwrap();
+    for (mode, usable) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(read(&path).is_ok(), usable, "mode {mode:o}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_escaped_line_gives_back_its_password(
+        user in "[a-z:\\\\]{1,10}",
+        password in "[^\r\n\0]{1,20}",
+    ) {
+        let escape = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
+        let line = format!("10.0.0.11:5432:*:{}:{}", escape(&user), escape(&password));
+        let wanted = Wanted { user: &user, ..WANTED };
+        prop_assert_eq!(
+            lookup(line.as_bytes(), &wanted),
+            Some(Password::new(password.into_bytes()))
+        );
+    }
+
+    #[test]
+    fn no_content_panics(content: Vec<u8>) {
+        let _ = lookup(&content, &WANTED);
+    }
+}

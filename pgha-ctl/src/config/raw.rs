@@ -1,0 +1,84 @@
+//! The file as serde sees it: every value optional, nothing judged. `document` has already
+//! reported and removed what these types would not take.
+
+use serde::Deserialize;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) cluster: Option<String>,
+    #[serde(default)]
+    pub(super) director: RawDirector,
+    #[serde(default)]
+    pub(super) postgres: RawPostgres,
+    pub(super) primary: Option<RawPrimary>,
+    #[serde(default)]
+    pub(super) health: RawHealth,
+    #[serde(default)]
+    pub(super) service: Vec<RawService>,
+    #[serde(default)]
+    pub(super) node: Vec<RawNode>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDirector {
+    pub(super) interface: Option<String>,
+    pub(super) bpffs: Option<String>,
+    pub(super) control: Option<String>,
+    pub(super) log_packets: Option<bool>,
+    pub(super) flows: Option<i64>,
+    pub(super) pending_flows: Option<i64>,
+    #[serde(default)]
+    pub(super) peer: Vec<RawPeer>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPeer {
+    pub(super) name: Option<String>,
+    pub(super) address: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPostgres {
+    pub(super) user: Option<String>,
+    pub(super) dbname: Option<String>,
+    pub(super) passfile: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPrimary {
+    pub(super) hosts: Option<Vec<String>>,
+    pub(super) port: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawHealth {
+    pub(super) interval: Option<String>,
+    pub(super) timeout: Option<String>,
+    pub(super) rise: Option<i64>,
+    pub(super) fall: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawService {
+    pub(super) name: Option<String>,
+    pub(super) vip: Option<String>,
+    pub(super) port: Option<i64>,
+    pub(super) scheduler: Option<String>,
+    pub(super) discovery: Option<String>,
+    pub(super) default_weight: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawNode {
+    pub(super) name: Option<String>,
+    pub(super) address: Option<String>,
+    pub(super) weight: Option<i64>,
+}

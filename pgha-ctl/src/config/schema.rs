@@ -1,0 +1,196 @@
+//! The one table of keys: type, bounds, default and meaning of each. The parser takes its
+//! knowledge of keys, the validation its bounds and defaults, and `docs/configuration.md` its text
+//! from here.
+
+use pgha_machine::balancer::Discovery;
+
+/// What a key holds, with its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Name,
+    Path,
+    Address,
+    /// A host: an IPv4 address or the name of a `[[node]]`.
+    Hosts,
+    Boolean,
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    /// Bounds in milliseconds.
+    Duration {
+        min: u64,
+        max: u64,
+    },
+    Choice(&'static [&'static str]),
+}
+
+/// What an absent key means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    Refused,
+    Nothing,
+    Text(&'static str),
+    Integer(i64),
+    Boolean(bool),
+    /// Follows from another key; the text tells how.
+    Derived(&'static str),
+}
+
+/// One key. `[]` in its path stands for each entry of a list of tables.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    pub(super) absent: Absent,
+    pub(super) example: &'static str,
+    pub(super) doc: &'static str,
+}
+
+const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
+const WEIGHT: Kind = Kind::Integer { min: 0, max: 1_000 };
+const TABLE_SIZE: Kind = Kind::Integer { min: 1_024, max: 16_777_216 };
+const PROBES: Kind = Kind::Integer { min: 1, max: 10 };
+
+/// Names a scheduler may have in the file.
+pub(super) const SCHEDULERS: &[&str] = &["maglev", "rr"];
+/// Names a way of discovery may have in the file.
+pub(super) const DISCOVERIES: &[&str] =
+    &[Discovery::Walsenders.name(), Discovery::Direct.name(), Discovery::Both.name()];
+
+const fn key(
+    path: &'static str,
+    kind: Kind,
+    absent: Absent,
+    example: &'static str,
+    doc: &'static str,
+) -> Key {
+    Key { path, kind, absent, example, doc }
+}
+
+/// Every key there is.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key("cluster", Kind::Name, Absent::Refused, "\"main\"",
+        "Name of the PostgreSQL cluster. It names the directory of pinned maps and the control socket, so that one node can balance several clusters."),
+
+    key("director.interface", Kind::Text, Absent::Refused, "\"eth0\"",
+        "Interface that receives the clients' traffic; at most 15 characters. Each VIP lies in one of its subnets."),
+    key("director.bpffs", Kind::Path, Absent::Text("/sys/fs/bpf"), "\"/sys/fs/bpf\"",
+        "Mount point of the BPF file system; maps, program and link are pinned in `pgha/<cluster>/` below it."),
+    key("director.control", Kind::Path, Absent::Derived("\"/run/pgha/<cluster>.sock\""), "\"/run/pgha/main.sock\"",
+        "Unix socket of the controller, at most 107 bytes long."),
+    key("director.log_packets", Kind::Boolean, Absent::Boolean(false), "true",
+        "Log the verdict of each packet. For a test set-up; it costs throughput."),
+    key("director.flows", TABLE_SIZE, Absent::Integer(1_048_576), "1048576",
+        "Established connections remembered at once; beyond that the least recently used is forgotten. Memory is taken at the start."),
+    key("director.pending_flows", TABLE_SIZE, Absent::Integer(65_536), "65536",
+        "Connections being opened that are remembered at once. A flood of SYNs stays within this table."),
+    key("director.peer[].name", Kind::Name, Absent::Refused, "\"lb2\"",
+        "Name of the other director."),
+    key("director.peer[].address", Kind::Address, Absent::Refused, "\"10.0.0.22\"",
+        "Its own address, not a VIP."),
+
+    key("postgres.user", Kind::Text, Absent::Text("pgha"), "\"pgha\"",
+        "Role to log in as; member of `pg_monitor`. At most 63 bytes."),
+    key("postgres.dbname", Kind::Text, Absent::Text("postgres"), "\"postgres\"",
+        "Database to connect to. At most 63 bytes."),
+    key("postgres.passfile", Kind::Path, Absent::Nothing, "\"/etc/pgha/pgpass\"",
+        "Password file in libpq's format (`host:port:database:user:password`), readable by its owner only. Without a match the environment variable `PGPASSWORD` is used."),
+
+    key("primary.hosts", Kind::Hosts, Absent::Refused, "[\"10.0.0.11\", \"10.0.0.12\"]",
+        "Where the primary may be, tried in this order, as libpq does with `target_session_attrs=primary`: IPv4 addresses or names of `[[node]]` entries."),
+    key("primary.port", PORT, Absent::Integer(5_432), "5432",
+        "Port of PostgreSQL on these hosts."),
+
+    key("health.interval", Kind::Duration { min: 100, max: 60_000 }, Absent::Text("1s"), "\"1s\"",
+        "Time between two checks of one server."),
+    key("health.timeout", Kind::Duration { min: 50, max: 60_000 }, Absent::Text("1s"), "\"1s\"",
+        "A check without an answer for this long has failed."),
+    key("health.rise", PROBES, Absent::Integer(2), "2",
+        "Consecutive successes after which a dead server counts as alive."),
+    key("health.fall", PROBES, Absent::Integer(3), "3",
+        "Consecutive failures after which a server counts as dead. A refused connection counts at once."),
+
+    key("service[].name", Kind::Name, Absent::Refused, "\"reader\"",
+        "Name of the service, in output and metrics."),
+    key("service[].vip", Kind::Address, Absent::Refused, "\"10.0.0.100\"",
+        "Virtual address that clients connect to. Each real server has it on `lo`. VIP and port together belong to one service."),
+    key("service[].port", PORT, Absent::Integer(5_432), "5432",
+        "Port that clients connect to; the real servers listen on the same one."),
+    key("service[].scheduler", Kind::Choice(SCHEDULERS), Absent::Text("maglev"), "\"maglev\"",
+        "`maglev`: weighted consistent hash of the connection. `rr`: weighted round robin."),
+    key("service[].discovery", Kind::Choice(DISCOVERIES), Absent::Text("walsenders"), "\"both\"",
+        "Where the real servers come from. `walsenders`: the standbys streaming from the primary. `direct`: the `[[node]]` entries, each asked itself. `both`: the standbys and the nodes together, each asked itself; while the primary answers, only those that stream get new connections."),
+    key("service[].default_weight", WEIGHT, Absent::Integer(1), "1",
+        "Weight of a real server that has none of its own. 0 makes the `[[node]]` entries with a weight a whitelist."),
+
+    key("node[].name", Kind::Name, Absent::Refused, "\"db2\"",
+        "Name of the node, as in its `application_name`."),
+    key("node[].address", Kind::Address, Absent::Refused, "\"10.0.0.12\"",
+        "Address of its PostgreSQL, not a VIP."),
+    key("node[].weight", WEIGHT, Absent::Derived("the service's `default_weight`"), "1",
+        "Share of new connections relative to the others. 0 drains: sessions stay, new ones go elsewhere."),
+];
+
+/// The entry of a key, given as in the file (`service[0].vip`) or in the table (`service[].vip`).
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    let pattern = pattern(path);
+    KEYS.iter().find(|key| key.path == pattern)
+}
+
+/// `service[0].vip` as the table has it: `service[].vip`.
+pub(super) fn pattern(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    let mut inside = false;
+    for c in path.chars() {
+        inside = match c {
+            '[' => true,
+            ']' => false,
+            _ if inside => continue,
+            _ => false,
+        };
+        pattern.push(c);
+    }
+    pattern
+}
+
+/// The names that may stand directly in the table `section`, subordinate tables included.
+pub(super) fn names_in(section: &str) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = KEYS
+        .iter()
+        .filter_map(|key| relative(key.path, section))
+        .map(|rest| rest.split(['.', '[']).next().unwrap_or(rest))
+        .collect();
+    names.dedup();
+    names
+}
+
+/// The part of `path` below `section`, if it lies there.
+fn relative(path: &'static str, section: &str) -> Option<&'static str> {
+    if section.is_empty() { Some(path) } else { path.strip_prefix(section)?.strip_prefix('.') }
+}
+
+/// A path as [`join`] takes it apart: the table a key stands in, and the name of the key there.
+pub(super) fn split(path: &'static str) -> (&'static str, &'static str) {
+    path.rsplit_once('.').unwrap_or(("", path))
+}
+
+/// `name` in the table `section`.
+pub(super) fn join(section: &str, name: &str) -> String {
+    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+}
+
+impl Kind {
+    /// The type as TOML has it, with its article.
+    pub(super) const fn toml_type(self) -> &'static str {
+        match self {
+            Self::Text | Self::Name | Self::Path | Self::Address | Self::Choice(_) => "a string",
+            Self::Duration { .. } => "a string with a unit (such as \"1s\" or \"250ms\")",
+            Self::Hosts => "a list of strings",
+            Self::Boolean => "true or false",
+            Self::Integer { .. } => "a whole number",
+        }
+    }
+}

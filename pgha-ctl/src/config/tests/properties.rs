@@ -1,0 +1,145 @@
+use super::*;
+
+/// Values each kind takes, and values it does not.
+fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
+    let quoted = |texts: &[&str]| texts.iter().map(|text| format!("{text:?}")).collect();
+    let numbers = |numbers: &[i64]| numbers.iter().map(i64::to_string).collect::<Vec<_>>();
+    let (good, mut bad): (Vec<String>, Vec<String>) = match (key, kind) {
+        ("director.interface", _) => (
+            quoted(&["eth0", "a", "enp0s31f6.1234x"]),
+            quoted(&["", "a b", "..", "x/y", "sixteen-bytes-16"]),
+        ),
+        (_, Kind::Text) => {
+            (quoted(&["pgha", "ä", &"x".repeat(63)]), quoted(&["", &"x".repeat(64)]))
+        }
+        (_, Kind::Name) => {
+            (quoted(&["a", "b.c", "9-_"]), quoted(&["", "-a", "a b", &"x".repeat(64)]))
+        }
+        (_, Kind::Path) => (quoted(&["/", "/a/b"]), quoted(&["", "a/b", "./a"])),
+        (_, Kind::Address) => (
+            quoted(&["10.0.0.1", "192.168.7.255", "223.255.255.254"]),
+            quoted(&[
+                "",
+                "10.0.0",
+                "10.0.0.256",
+                "0.0.0.0",
+                "127.0.0.1",
+                "224.0.0.1",
+                "255.255.255.255",
+                "::1",
+                "db1",
+            ]),
+        ),
+        (_, Kind::Hosts) => (
+            vec!["[\"10.9.0.1\"]".into(), "[\"10.9.0.1\", \"127.0.0.1\"]".into()],
+            vec![
+                "[]".into(),
+                "[\"nobody\"]".into(),
+                "[\"10.9.0.1\", \"10.9.0.1\"]".into(),
+                "[1]".into(),
+            ],
+        ),
+        (_, Kind::Boolean) => (vec!["true".into(), "false".into()], vec!["1".into()]),
+        (_, Kind::Integer { min, max }) => (
+            numbers(&[min, min.midpoint(max), max]),
+            numbers(&[min - 1, max + 1, i64::MIN, i64::MAX]),
+        ),
+        (_, Kind::Duration { min, max }) => (
+            vec![format!("\"{min}ms\""), format!("\"{max}ms\"")],
+            vec![
+                format!("\"{}ms\"", min - 1),
+                format!("\"{}ms\"", max + 1),
+                "\"1\"".into(),
+                "\"-1s\"".into(),
+                "\"\"".into(),
+            ],
+        ),
+        (_, Kind::Choice(choices)) => (quoted(choices), quoted(&["", "MAGLEV", "none"])),
+    };
+    bad.extend(["1.5".into(), "1979-05-27".into(), "{}".into()]);
+    (good, bad)
+}
+
+/// A file of one entry in each list, each key with the value `choose` gives it.
+fn file(choose: &mut dyn FnMut(&'static str, Kind) -> Option<String>) -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in KEYS {
+        let (within, name) = schema::split(key.path);
+        if within != section {
+            section = within;
+            text += &match within.strip_suffix("[]") {
+                Some(list) => format!("[[{list}]]\n"),
+                None => format!("[{within}]\n"),
+            };
+        }
+        if let Some(value) = choose(key.path, key.kind) {
+            text += &format!("{name} = {value}\n");
+        }
+    }
+    text
+}
+
+/// Valid by itself, and different from the other addresses.
+fn own_address(key: &str) -> Option<String> {
+    let last = ["service[].vip", "node[].address", "director.peer[].address"]
+        .iter()
+        .position(|address| *address == key)?;
+    Some(format!("\"10.0.0.{}\"", last + 1))
+}
+
+proptest! {
+    #[test]
+    fn any_valid_values_make_a_valid_file_and_any_one_bad_value_is_named(
+        picks in prop::collection::vec((any::<Index>(), any::<bool>()), KEYS.len()),
+        broken: Index,
+        mutation: Index,
+    ) {
+        let mut pick = picks.iter();
+        let mut values = Vec::new();
+        file(&mut |key, kind| {
+            let (index, leave) = pick.next().unwrap();
+            let good = samples(key, kind).0;
+            let optional = schema::find(key).unwrap().absent != schema::Absent::Refused;
+            let value = own_address(key).unwrap_or_else(|| index.get(&good).clone());
+            values.push((!(optional && *leave)).then_some(value));
+            None
+        });
+        let mut value = values.iter();
+        let text = file(&mut |_, _| value.next().unwrap().clone());
+        prop_assert!(parse(&text).is_ok(), "{}\n{:?}", text, parse(&text));
+
+        let broken = broken.get(KEYS);
+        let bad = samples(broken.path, broken.kind).1;
+        let mut value = values.iter();
+        let text = file(&mut |key, _| {
+            let value = value.next().unwrap().clone();
+            if key == broken.path { Some(mutation.get(&bad).clone()) } else { value }
+        });
+        let errors = parse(&text).unwrap_err();
+        let named = errors.errors().iter().filter_map(ConfigError::key).any(|key| {
+            let pattern = schema::pattern(key);
+            pattern == broken.path || pattern.strip_suffix("[]") == Some(broken.path)
+        });
+        prop_assert!(named, "{} unnamed:\n{errors}\n{text}", broken.path);
+    }
+
+    #[test]
+    fn no_text_panics(text in "[a-z\\[\\]=\"{}.,0-9 \n]{0,80}") {
+        let _ = parse(&text);
+    }
+}
+
+#[test]
+fn a_missing_required_key_is_named() {
+    for missing in KEYS.iter().filter(|key| key.absent == schema::Absent::Refused) {
+        let text = file(&mut |key, kind| {
+            let value = own_address(key).unwrap_or_else(|| samples(key, kind).0[0].clone());
+            (key != missing.path).then_some(value)
+        });
+        let errors = parse(&text).unwrap_err();
+        let keys: Vec<_> =
+            errors.errors().iter().filter_map(ConfigError::key).map(schema::pattern).collect();
+        assert_eq!(keys, [missing.path], "{errors}");
+    }
+}

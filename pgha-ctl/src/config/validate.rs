@@ -1,0 +1,222 @@
+//! From raw values to a [`Config`]: each value by itself, and how they fit together.
+
+mod checker;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use pgha_machine::NodeName;
+use pgha_machine::balancer::{Discovery, Node, Scheduler, Service};
+
+use super::Config;
+use super::document::Document;
+use super::error::ConfigError;
+use super::login::Login;
+use super::model::{Director, HealthTimings, Peer, Primary};
+use super::raw::{
+    RawConfig, RawDirector, RawHealth, RawNode, RawPeer, RawPostgres, RawPrimary, RawService,
+};
+use super::schema::{DISCOVERIES, SCHEDULERS};
+use checker::{Asker, Checker, Unique};
+
+impl TryFrom<Document> for Config {
+    type Error = Vec<ConfigError>;
+
+    fn try_from(document: Document) -> Result<Self, Self::Error> {
+        let Document { raw, places, errors } = document;
+        let mut checks = Checker::new(places, errors);
+        let config = config(&mut checks, raw);
+        let errors = checks.finish();
+        config.filter(|_| errors.is_empty()).ok_or(errors)
+    }
+}
+
+/// `None` after at least one error; no step is skipped because an earlier one failed.
+fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
+    let cluster = checks.name("cluster", raw.cluster);
+    let director = director(checks, raw.director, cluster.as_ref());
+    let login = login(checks, raw.postgres);
+    let health = health(checks, raw.health);
+    let (listed, offered) = (raw.node.len(), raw.service.len());
+    let services = each(checks, "service", raw.service, service);
+    let nodes = each(checks, "node", raw.node, node);
+    let named = raw.primary.is_some();
+    let primary = raw.primary.map(|raw| primary(checks, raw));
+    sources(checks, offered, named, listed);
+    checks.vips_are_nobodys_own();
+    Some(Config {
+        cluster: cluster?,
+        director: director?,
+        login: login?,
+        primary: match primary {
+            Some(primary) => Some(primary?),
+            None => None,
+        },
+        health: health?,
+        services: services?,
+        nodes: nodes?,
+    })
+}
+
+/// Judges every entry of the list `name`.
+fn each<R, T>(
+    checks: &mut Checker,
+    name: &str,
+    raw: Vec<R>,
+    judge: fn(&mut Checker, &str, R) -> Option<T>,
+) -> Option<Vec<T>> {
+    let judged: Vec<_> = raw
+        .into_iter()
+        .enumerate()
+        .map(|(index, raw)| judge(checks, &format!("{name}[{index}]"), raw))
+        .collect();
+    judged.into_iter().collect()
+}
+
+fn director(
+    checks: &mut Checker,
+    raw: RawDirector,
+    cluster: Option<&NodeName>,
+) -> Option<Director> {
+    let interface = checks.interface("director.interface", raw.interface);
+    let bpffs = checks.path("director.bpffs", raw.bpffs);
+    let control = raw.control.or_else(|| cluster.map(|name| format!("/run/pgha/{name}.sock")));
+    let control = control.and_then(|path| checks.socket("director.control", path));
+    let log_packets = checks.boolean("director.log_packets", raw.log_packets);
+    let flows = checks.integer("director.flows", raw.flows);
+    let pending_flows = checks.integer("director.pending_flows", raw.pending_flows);
+    let peers = each(checks, "director.peer", raw.peer, peer);
+    Some(Director {
+        interface: interface?,
+        bpffs: bpffs?,
+        control: control?,
+        log_packets: log_packets?,
+        flows: flows?,
+        pending_flows: pending_flows?,
+        peers: peers?,
+    })
+}
+
+fn peer(checks: &mut Checker, at: &str, raw: RawPeer) -> Option<Peer> {
+    let name = checks.own_name(Unique::PeerName, &format!("{at}.name"), raw.name);
+    let address = checks.own_address(Unique::PeerAddress, &format!("{at}.address"), raw.address);
+    Some(Peer { name: name?, address: address? })
+}
+
+fn login(checks: &mut Checker, raw: RawPostgres) -> Option<Login> {
+    let user = checks.identifier("postgres.user", raw.user);
+    let dbname = checks.identifier("postgres.dbname", raw.dbname);
+    let passfile = match raw.passfile {
+        Some(path) => checks.absolute("postgres.passfile", path).map(Some),
+        None => Some(None),
+    };
+    Some(Login { user: user?, dbname: dbname?, passfile: passfile? })
+}
+
+fn health(checks: &mut Checker, raw: RawHealth) -> Option<HealthTimings> {
+    let interval = checks.duration("health.interval", raw.interval);
+    let timeout = checks.duration("health.timeout", raw.timeout);
+    let rise = checks.integer("health.rise", raw.rise);
+    let fall = checks.integer("health.fall", raw.fall);
+    Some(HealthTimings { interval: interval?, timeout: timeout?, rise: rise?, fall: fall? })
+}
+
+fn service(checks: &mut Checker, at: &str, raw: RawService) -> Option<Service> {
+    let key = |name: &str| format!("{at}.{name}");
+    let name = checks.own_name(Unique::ServiceName, &key("name"), raw.name);
+    let vip = checks.address(&key("vip"), raw.vip);
+    let port = checks.integer(&key("port"), raw.port);
+    let scheduler = checks.choice(&key("scheduler"), raw.scheduler, SCHEDULERS, scheduler_named);
+    let discovery = checks.choice(&key("discovery"), raw.discovery, DISCOVERIES, discovery_named);
+    let default_weight = checks.weight(&key("default_weight"), raw.default_weight);
+
+    let label = name.as_ref().map_or_else(|| at.to_owned(), NodeName::to_string);
+    if let Some(discovery) = discovery {
+        checks.askers.push(Asker { service: label.clone(), discovery });
+    }
+    if let Some(vip) = vip {
+        checks.vips.entry(vip).or_insert(label);
+    }
+    if let Some((vip, port)) = vip.zip(port) {
+        checks.unique(Unique::Endpoint, &key("vip"), SocketAddrV4::new(vip, port).to_string());
+    }
+    Some(Service {
+        name: name?,
+        vip: vip?,
+        port: port?,
+        scheduler: scheduler?,
+        discovery: discovery?,
+        default_weight: default_weight?,
+    })
+}
+
+fn scheduler_named(name: &str) -> Option<Scheduler> {
+    match name {
+        "maglev" => Some(Scheduler::Maglev),
+        "rr" => Some(Scheduler::RoundRobin),
+        _ => None,
+    }
+}
+
+fn discovery_named(name: &str) -> Option<Discovery> {
+    [Discovery::Walsenders, Discovery::Direct, Discovery::Both]
+        .into_iter()
+        .find(|discovery| discovery.name() == name)
+}
+
+fn node(checks: &mut Checker, at: &str, raw: RawNode) -> Option<Node> {
+    let key = |name: &str| format!("{at}.{name}");
+    let name = checks.own_name(Unique::NodeName, &key("name"), raw.name);
+    let address = checks.own_address(Unique::NodeAddress, &key("address"), raw.address);
+    let weight = match raw.weight {
+        Some(weight) => checks.weight(&key("weight"), Some(weight)).map(Some),
+        None => Some(None),
+    };
+    if let Some(name) = &name {
+        checks.nodes.insert(name.clone(), address);
+    }
+    let (name, address) = (name?, address?);
+    let reads_as: Option<Ipv4Addr> = name.as_str().parse().ok();
+    if reads_as.is_some_and(|other| other != address) {
+        let at = checks.at(&key("name"));
+        checks.fail(ConfigError::MisleadingName { at, name, address });
+        return None;
+    }
+    Some(Node { name, address, weight: weight? })
+}
+
+fn primary(checks: &mut Checker, raw: RawPrimary) -> Option<Primary> {
+    let port = checks.integer("primary.port", raw.port);
+    let hosts = checks.required("primary.hosts", raw.hosts)?;
+    if hosts.is_empty() {
+        let at = checks.at("primary.hosts");
+        checks.fail(ConfigError::NoHosts { at });
+        return None;
+    }
+    let hosts = each(checks, "primary.hosts", hosts, Checker::host);
+    Some(Primary { hosts: hosts?, port: port? })
+}
+
+/// Each service's discovery needs its source: the primary, the listed nodes, or both.
+fn sources(checks: &mut Checker, services: usize, primary_named: bool, nodes: usize) {
+    if services == 0 && !checks.refused("service") {
+        let at = checks.at("service");
+        checks.fail(ConfigError::NoService { at });
+    }
+    let asks = |asker: fn(Discovery) -> bool| move |candidate: &&Asker| asker(candidate.discovery);
+    let to_primary =
+        checks.askers.iter().find(asks(|discovery| discovery != Discovery::Direct)).cloned();
+    if let (Some(Asker { service, discovery }), false, false) =
+        (to_primary, primary_named, checks.refused("primary"))
+    {
+        let at = checks.at("primary.hosts");
+        checks.fail(ConfigError::NoPrimary { at, service, discovery });
+    }
+    let to_nodes =
+        checks.askers.iter().find(asks(|discovery| discovery != Discovery::Walsenders)).cloned();
+    if let (Some(Asker { service, discovery }), 0, false) =
+        (to_nodes, nodes, checks.refused("node"))
+    {
+        let at = checks.at("node");
+        checks.fail(ConfigError::NoNodes { at, service, discovery });
+    }
+}

@@ -1,0 +1,312 @@
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pgha_machine::balancer::Discovery;
+use pgha_machine::{NodeName, Weight};
+
+use crate::config::document::{Places, nearest};
+use crate::config::error::{At, ConfigError};
+use crate::config::schema::{self, Absent, Kind};
+
+/// The longest path of a Unix socket: `sun_path` has 108 bytes with its end (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+/// The longest name of an interface: IFNAMSIZ is 16 with its end (linux/if.h).
+const INTERFACE_MAX: usize = 15;
+/// The longest name of a role or database: NAMEDATALEN is 64 with its end.
+const IDENTIFIER_MAX: usize = 63;
+
+/// What no two entries may share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Unique {
+    PeerName,
+    PeerAddress,
+    ServiceName,
+    Endpoint,
+    NodeName,
+    NodeAddress,
+    PrimaryHost,
+}
+
+/// A service and what it asks for its real servers.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    pub(super) service: String,
+    pub(super) discovery: Discovery,
+}
+
+/// Collects errors, and what must be compared with something elsewhere in the file.
+///
+/// A method returns `None` when it has reported an error (or somebody before it did).
+#[derive(Debug)]
+pub(super) struct Checker {
+    places: Places,
+    errors: Vec<ConfigError>,
+    seen: BTreeMap<(Unique, String), String>,
+    own: Vec<(String, Ipv4Addr)>,
+    /// VIPs, each with its service.
+    pub(super) vips: BTreeMap<Ipv4Addr, String>,
+    /// Listed nodes; `None` for an address that was refused.
+    pub(super) nodes: BTreeMap<NodeName, Option<Ipv4Addr>>,
+    pub(super) askers: Vec<Asker>,
+}
+
+impl Checker {
+    pub(super) fn new(places: Places, errors: Vec<ConfigError>) -> Self {
+        Self {
+            places,
+            errors,
+            seen: BTreeMap::new(),
+            own: Vec::new(),
+            vips: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            askers: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Vec<ConfigError> {
+        self.errors
+    }
+
+    pub(super) fn fail(&mut self, error: ConfigError) {
+        self.errors.push(error);
+    }
+
+    pub(super) fn at(&self, key: &str) -> At {
+        self.places.at(key)
+    }
+
+    pub(super) fn refused(&self, key: &str) -> bool {
+        self.places.refused(key)
+    }
+
+    /// The value, unless it is missing.
+    pub(super) fn required<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() && !self.refused(key) {
+            let entry = entry(key);
+            let name = schema::split(entry.path).1;
+            let example = format!("{name} = {}", entry.example);
+            self.fail(ConfigError::Missing { at: self.at(key), example, doc: entry.doc });
+        }
+        value
+    }
+
+    /// The value, else the default; `None` when it is required and missing.
+    fn text(&mut self, key: &str, value: Option<String>) -> Option<String> {
+        match entry(key).absent {
+            Absent::Text(default) => Some(value.unwrap_or_else(|| default.to_owned())),
+            Absent::Refused
+            | Absent::Nothing
+            | Absent::Derived(_)
+            | Absent::Integer(_)
+            | Absent::Boolean(_) => self.required(key, value),
+        }
+    }
+
+    pub(super) fn boolean(&mut self, key: &str, value: Option<bool>) -> Option<bool> {
+        match entry(key).absent {
+            Absent::Boolean(default) => Some(value.unwrap_or(default)),
+            Absent::Refused
+            | Absent::Nothing
+            | Absent::Derived(_)
+            | Absent::Integer(_)
+            | Absent::Text(_) => self.required(key, value),
+        }
+    }
+
+    pub(super) fn integer<T: TryFrom<i64>>(&mut self, key: &str, value: Option<i64>) -> Option<T> {
+        let entry = entry(key);
+        let value = match entry.absent {
+            Absent::Integer(default) => value.unwrap_or(default),
+            Absent::Refused
+            | Absent::Nothing
+            | Absent::Derived(_)
+            | Absent::Boolean(_)
+            | Absent::Text(_) => self.required(key, value)?,
+        };
+        let Kind::Integer { min, max } = entry.kind else { return None };
+        let number = T::try_from(value).ok().filter(|_| (min..=max).contains(&value));
+        if number.is_none() {
+            self.fail(ConfigError::OutOfBounds { at: self.at(key), value, min, max });
+        }
+        number
+    }
+
+    pub(super) fn weight(&mut self, key: &str, value: Option<i64>) -> Option<Weight> {
+        self.integer(key, value).and_then(Weight::new)
+    }
+
+    pub(super) fn duration(&mut self, key: &str, value: Option<String>) -> Option<Duration> {
+        let value = self.text(key, value)?;
+        let Kind::Duration { min, max } = entry(key).kind else { return None };
+        let (min, max) = (Duration::from_millis(min), Duration::from_millis(max));
+        let at = self.at(key);
+        match humantime::parse_duration(&value) {
+            Ok(duration) if (min..=max).contains(&duration) => return Some(duration),
+            Ok(_) => self.fail(ConfigError::DurationOutOfBounds { at, value, min, max }),
+            Err(source) => self.fail(ConfigError::Duration { at, value, source }),
+        }
+        None
+    }
+
+    pub(super) fn choice<T>(
+        &mut self,
+        key: &str,
+        value: Option<String>,
+        choices: &'static [&'static str],
+        from_name: fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.text(key, value)?;
+        let chosen = from_name(&value);
+        if chosen.is_none() {
+            let suggestion = nearest(&value, choices);
+            self.fail(ConfigError::Choice { at: self.at(key), value, choices, suggestion });
+        }
+        chosen
+    }
+
+    pub(super) fn name(&mut self, key: &str, value: Option<String>) -> Option<NodeName> {
+        let value = self.required(key, value)?;
+        value
+            .parse()
+            .map_err(|source| self.fail(ConfigError::Name { at: self.at(key), source }))
+            .ok()
+    }
+
+    /// The rule is the kernel's (`dev_valid_name`).
+    pub(super) fn interface(&mut self, key: &str, value: Option<String>) -> Option<String> {
+        let value = self.required(key, value)?;
+        let legal = (1..=INTERFACE_MAX).contains(&value.len())
+            && !matches!(value.as_str(), "." | "..")
+            && !value.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0');
+        if legal {
+            return Some(value);
+        }
+        self.fail(ConfigError::Interface { at: self.at(key), value });
+        None
+    }
+
+    pub(super) fn identifier(&mut self, key: &str, value: Option<String>) -> Option<String> {
+        let value = self.text(key, value)?;
+        if (1..=IDENTIFIER_MAX).contains(&value.len()) && !value.contains('\0') {
+            return Some(value);
+        }
+        self.fail(ConfigError::Identifier { at: self.at(key), value });
+        None
+    }
+
+    pub(super) fn path(&mut self, key: &str, value: Option<String>) -> Option<PathBuf> {
+        let value = self.text(key, value)?;
+        self.absolute(key, value)
+    }
+
+    pub(super) fn absolute(&mut self, key: &str, value: String) -> Option<PathBuf> {
+        if value.starts_with('/') && !value.contains('\0') {
+            return Some(value.into());
+        }
+        self.fail(ConfigError::NotAbsolute { at: self.at(key), value });
+        None
+    }
+
+    pub(super) fn socket(&mut self, key: &str, value: String) -> Option<PathBuf> {
+        if value.len() > SOCKET_PATH_MAX {
+            self.fail(ConfigError::SocketPath { at: self.at(key), value });
+            return None;
+        }
+        self.absolute(key, value)
+    }
+
+    /// The address of one host on a network.
+    pub(super) fn address(&mut self, key: &str, value: Option<String>) -> Option<Ipv4Addr> {
+        let value = self.required(key, value)?;
+        let at = self.at(key);
+        match value.parse::<Ipv4Addr>() {
+            Ok(address) if is_host(address) && !address.is_loopback() => return Some(address),
+            Ok(address) => self.fail(ConfigError::NotUnicast { at, address }),
+            Err(_) if value.parse::<Ipv6Addr>().is_ok() => {
+                self.fail(ConfigError::Ipv6 { at, value });
+            }
+            Err(_) => self.fail(ConfigError::Address { at, value }),
+        }
+        None
+    }
+
+    /// One of `primary.hosts`: an address (the loopback one too, for a controller on that very
+    /// node) or the name of a listed node.
+    pub(super) fn host(&mut self, key: &str, value: String) -> Option<Ipv4Addr> {
+        let address = if let Some(node) = self.nodes.get(value.as_str()) {
+            (*node)?
+        } else if let Ok(address) = value.parse::<Ipv4Addr>() {
+            if !is_host(address) {
+                self.fail(ConfigError::NotUnicast { at: self.host_at(key), address });
+                return None;
+            }
+            address
+        } else if value.parse::<Ipv6Addr>().is_ok() {
+            self.fail(ConfigError::Ipv6 { at: self.host_at(key), value });
+            return None;
+        } else {
+            let names: Vec<&str> = self.nodes.keys().map(NodeName::as_str).collect();
+            let suggestion = nearest(&value, &names);
+            self.fail(ConfigError::UnknownHost { at: self.host_at(key), value, suggestion });
+            return None;
+        };
+        self.own.push((key.to_owned(), address));
+        self.unique(Unique::PrimaryHost, key, address.to_string()).then_some(address)
+    }
+
+    /// An entry of a plain list stands on the line of its list.
+    fn host_at(&self, key: &str) -> At {
+        At { key: key.to_owned(), line: self.at("primary.hosts").line }
+    }
+
+    pub(super) fn own_name(
+        &mut self,
+        kind: Unique,
+        key: &str,
+        value: Option<String>,
+    ) -> Option<NodeName> {
+        let name = self.name(key, value)?;
+        self.unique(kind, key, name.to_string()).then_some(name)
+    }
+
+    /// The own address of a server, which may be nobody's VIP.
+    pub(super) fn own_address(
+        &mut self,
+        kind: Unique,
+        key: &str,
+        value: Option<String>,
+    ) -> Option<Ipv4Addr> {
+        let address = self.address(key, value)?;
+        self.own.push((key.to_owned(), address));
+        self.unique(kind, key, address.to_string()).then_some(address)
+    }
+
+    pub(super) fn unique(&mut self, kind: Unique, key: &str, value: String) -> bool {
+        let Some(first) = self.seen.insert((kind, value.clone()), key.to_owned()) else {
+            return true;
+        };
+        self.fail(ConfigError::Duplicate { at: self.at(key), value, first });
+        false
+    }
+
+    pub(super) fn vips_are_nobodys_own(&mut self) {
+        for (key, address) in std::mem::take(&mut self.own) {
+            if let Some(service) = self.vips.get(&address).cloned() {
+                self.fail(ConfigError::IsVip { at: self.at(&key), address, service });
+            }
+        }
+    }
+}
+
+/// Whether one host can have the address: not "this network" (RFC 1122, 3.2.1.3), not multicast,
+/// not reserved or broadcast (RFC 1112, section 4).
+const fn is_host(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    first != 0 && first < 224
+}
+
+fn entry(key: &str) -> &'static schema::Key {
+    schema::find(key).expect("the validation asks only for keys of the schema")
+}

@@ -1,0 +1,116 @@
+//! The control API: HTTP with JSON on a Unix socket, for root and for the controller's own user.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use axum::extract::State;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use super::status::{OrderReply, OrderRequest, Refusal, Status};
+
+/// A request that waits for the controller.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// `GET /v1/status`.
+    Status(oneshot::Sender<Result<Status, Refusal>>),
+    /// `POST /v1/order`.
+    Order(OrderRequest, oneshot::Sender<Result<OrderReply, Refusal>>),
+}
+
+/// The socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("control socket {path}: {source}")]
+pub struct SocketError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|credentials| credentials.uid()) }
+    }
+}
+
+/// Opens the socket, for its owner only. A socket file that nobody listens on is replaced; the lock
+/// on the pins has made sure that no other controller of the cluster runs.
+pub(super) fn open(path: &Path) -> Result<UnixListener, SocketError> {
+    let failed = |source| SocketError { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Serves until the task is aborted.
+pub(super) async fn serve(listener: UnixListener, requests: mpsc::Sender<Request>) {
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/order", post(order))
+        .with_state(requests)
+        .layer(axum::middleware::from_fn(only_the_owner));
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    if let Err(error) = axum::serve(listener, service).await {
+        tracing::warn!(%error, "the control API ended");
+    }
+}
+
+async fn only_the_owner(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let own = nix::unistd::geteuid().as_raw();
+    if peer.uid.is_some_and(|uid| uid == 0 || uid == own) {
+        return next.run(request).await;
+    }
+    let error = "only root and the controller's own user may use the control socket".to_owned();
+    (StatusCode::FORBIDDEN, Json(Refusal { error })).into_response()
+}
+
+async fn status(State(requests): State<mpsc::Sender<Request>>) -> Response {
+    ask(&requests, Request::Status).await
+}
+
+async fn order(
+    State(requests): State<mpsc::Sender<Request>>,
+    Json(order): Json<OrderRequest>,
+) -> Response {
+    ask(&requests, |reply| Request::Order(order, reply)).await
+}
+
+async fn ask<T: serde::Serialize>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Request,
+) -> Response {
+    let (reply, replied) = oneshot::channel();
+    if requests.send(request(reply)).await.is_ok()
+        && let Ok(replied) = replied.await
+    {
+        return match replied {
+            Ok(body) => Json(body).into_response(),
+            Err(refusal) => (StatusCode::UNPROCESSABLE_ENTITY, Json(refusal)).into_response(),
+        };
+    }
+    let error = "the controller is ending".to_owned();
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Refusal { error })).into_response()
+}

@@ -1,0 +1,131 @@
+//! What `pgha status` shows, and the control API sends.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use pgha_machine::NodeName;
+use pgha_machine::balancer::ServiceView;
+use serde::{Deserialize, Serialize};
+
+/// Number of the form of everything the API sends; a field is only ever added without a new one.
+pub const SCHEMA: u32 = 1;
+
+/// The whole state of one director.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Version of the controller.
+    pub version: String,
+    /// Name of the cluster.
+    pub cluster: NodeName,
+    /// This director.
+    pub director: DirectorStatus,
+    /// The primary, where any service asks it.
+    pub primary: Option<PrimaryStatus>,
+    /// The virtual services.
+    pub services: Vec<ServiceStatus>,
+    /// Frames received since the maps were made.
+    pub received: u64,
+    /// The same frames by reason of their verdict; together they are `received`.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// This director.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectorStatus {
+    /// The interface.
+    pub interface: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// Whether ARP for the VIPs is answered.
+    pub active: bool,
+    /// Entries of the table of established flows.
+    pub flows: u32,
+    /// Entries of the table of pending flows.
+    pub pending_flows: u32,
+    /// Id of the controller's process.
+    pub pid: u32,
+    /// Whether this controller took the data plane over from another.
+    pub taken_over: bool,
+}
+
+/// The primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrimaryStatus {
+    /// Whether it answered when it was last asked.
+    pub answers: bool,
+    /// Where it answered last.
+    pub host: Option<Ipv4Addr>,
+    /// End of its WAL then.
+    pub lsn: Option<String>,
+    /// For how long it has not answered, in milliseconds: so old is what is known of walsenders.
+    pub stale_ms: Option<u64>,
+    /// What its hosts said instead.
+    pub errors: Vec<String>,
+}
+
+/// One virtual service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// What was decided.
+    #[serde(flatten)]
+    pub view: ServiceView,
+    /// What each real server got, by its id.
+    pub traffic: BTreeMap<u16, TrafficStatus>,
+}
+
+/// What a real server got since it has its id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficStatus {
+    /// Frames.
+    pub packets: u64,
+    /// Bytes of these frames.
+    pub bytes: u64,
+    /// New flows.
+    pub flows: u64,
+}
+
+/// An order of an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRequest {
+    /// Name of a node, or an address.
+    pub server: String,
+    /// Name of the service; all services that have the server when missing.
+    pub service: Option<NodeName>,
+    /// What to do.
+    #[serde(flatten)]
+    pub order: OrderKind,
+}
+
+/// What an operator may order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum OrderKind {
+    /// This weight; the configuration's again when missing.
+    Weight {
+        /// 0 to 1,000.
+        weight: Option<pgha_machine::Weight>,
+    },
+    /// No new connections.
+    Drain,
+    /// New connections again.
+    Undrain,
+}
+
+/// How an order ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The services as they are now, those that were changed.
+    pub services: Vec<ServiceView>,
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{error}")]
+pub struct Refusal {
+    /// One sentence.
+    pub error: String,
+}

@@ -1,0 +1,237 @@
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
+
+use futures_util::TryStreamExt as _;
+use ipnet::Ipv4Net;
+use pgha_machine::Mac;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
+
+use super::addresses::interface_addresses;
+use super::error::NetError;
+
+/// The kernel's number of an interface, never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IfIndex(NonZeroU32);
+
+impl IfIndex {
+    /// `None` for 0, which means no interface.
+    #[must_use]
+    pub const fn new(index: u32) -> Option<Self> {
+        match NonZeroU32::new(index) {
+            Some(index) => Some(Self(index)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for IfIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where in the receive path an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum XdpMode {
+    /// In the driver.
+    Native,
+    /// After the allocation of a socket buffer.
+    Generic,
+    /// On the network card.
+    Offloaded,
+    /// More than one of these; the program id is that of the first of native, generic, offloaded.
+    Several,
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Offloaded => "offloaded",
+            Self::Several => "several",
+        })
+    }
+}
+
+/// The XDP program of an interface, as IFLA_XDP reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct XdpAttachment {
+    /// Where it runs.
+    pub mode: XdpMode,
+    /// The kernel's id of the program.
+    pub prog_id: u32,
+}
+
+/// An Ethernet interface as it was when asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    name: String,
+    index: IfIndex,
+    mac: Mac,
+    mtu: u32,
+    up: bool,
+    subnets: Vec<Ipv4Net>,
+    xdp: Option<XdpAttachment>,
+}
+
+impl Interface {
+    /// Asks the kernel for the interface `name`.
+    ///
+    /// # Errors
+    /// There is none, it is not Ethernet, or the kernel did not answer.
+    pub async fn find(handle: &Handle, name: &str) -> Result<Self, NetError> {
+        let links: Vec<LinkMessage> = handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(NetError::netlink("list interfaces"))?;
+        let Some(link) = links.iter().find(|link| name_of(link) == Some(name)) else {
+            let present = links.iter().filter_map(name_of).map(str::to_owned).collect();
+            return Err(NetError::NoSuchInterface { name: name.to_owned(), present });
+        };
+        let (Some(index), Some(mac)) = (IfIndex::new(link.header.index), mac_of(link)) else {
+            return Err(NetError::NotEthernet { name: name.to_owned() });
+        };
+        let addresses = interface_addresses(handle).await?;
+        Ok(Self {
+            name: name.to_owned(),
+            index,
+            mac,
+            mtu: mtu_of(link),
+            up: is_up(link),
+            subnets: addresses.into_iter().filter(|(on, _)| *on == index).map(|a| a.1).collect(),
+            xdp: xdp_of(link),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn index(&self) -> IfIndex {
+        self.index
+    }
+
+    /// Its hardware address.
+    #[must_use]
+    pub const fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// The largest packet it sends, in bytes, without the Ethernet header.
+    #[must_use]
+    pub const fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// Whether it is switched on and has a carrier.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Its IPv4 addresses, each with its prefix length (host bits kept).
+    #[must_use]
+    pub fn subnets(&self) -> &[Ipv4Net] {
+        &self.subnets
+    }
+
+    /// The XDP program on it.
+    #[must_use]
+    pub const fn xdp(&self) -> Option<XdpAttachment> {
+        self.xdp
+    }
+
+    /// Whether `vip` lies in one of its subnets.
+    #[must_use]
+    pub fn contains(&self, vip: Ipv4Addr) -> bool {
+        self.subnets.iter().any(|net| net.contains(&vip))
+    }
+
+    /// Whether a balancer for `vips` can work on it.
+    ///
+    /// # Errors
+    /// It is down, has no IPv4 address, or lacks the subnet of a VIP.
+    pub fn usable_for(&self, vips: &[Ipv4Addr]) -> Result<(), NetError> {
+        let name = || self.name.clone();
+        if !self.up {
+            return Err(NetError::InterfaceDown { name: name() });
+        }
+        if self.subnets.is_empty() {
+            return Err(NetError::NoIpv4 { name: name() });
+        }
+        match vips.iter().find(|vip| !self.contains(**vip)) {
+            Some(vip) => Err(NetError::VipOutside {
+                vip: *vip,
+                interface: name(),
+                subnets: self.subnets.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn name_of(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::IfName(name) = attribute { Some(name.as_str()) } else { None }
+    })
+}
+
+pub(super) fn mac_of(link: &LinkMessage) -> Option<Mac> {
+    link.attributes.iter().find_map(|attribute| {
+        let LinkAttribute::Address(bytes) = attribute else { return None };
+        Mac::new(bytes.as_slice().try_into().ok()?)
+    })
+}
+
+pub(super) const fn is_up(link: &LinkMessage) -> bool {
+    link.header.flags.contains(LinkFlags::Up.union(LinkFlags::LowerUp))
+}
+
+fn mtu_of(link: &LinkMessage) -> u32 {
+    let mtu = link.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None }
+    });
+    mtu.unwrap_or_default()
+}
+
+fn xdp_of(link: &LinkMessage) -> Option<XdpAttachment> {
+    let parts = link.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::Xdp(parts) = attribute { Some(parts.as_slice()) } else { None }
+    })?;
+    let attached = parts.iter().find_map(|part| {
+        if let LinkXdp::Attached(attached) = part { Some(*attached) } else { None }
+    })?;
+    let mode = match attached {
+        XdpAttached::Driver => XdpMode::Native,
+        XdpAttached::SocketBuffer => XdpMode::Generic,
+        XdpAttached::Hardware => XdpMode::Offloaded,
+        XdpAttached::Multiple => XdpMode::Several,
+        XdpAttached::None | XdpAttached::Other(_) | _ => return None,
+    };
+    // With several programs the kernel leaves out IFLA_XDP_PROG_ID (rtnl_xdp_fill).
+    let id = |wanted: fn(&LinkXdp) -> Option<u32>| parts.iter().find_map(wanted);
+    let prog_id = id(|part| if let LinkXdp::ProgId(id) = part { Some(*id) } else { None })
+        .or_else(|| id(|part| if let LinkXdp::DrvProgId(id) = part { Some(*id) } else { None }))
+        .or_else(|| id(|part| if let LinkXdp::SkbProgId(id) = part { Some(*id) } else { None }))
+        .or_else(|| id(|part| if let LinkXdp::HwProgId(id) = part { Some(*id) } else { None }))?;
+    Some(XdpAttachment { mode, prog_id })
+}

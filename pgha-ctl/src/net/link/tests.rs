@@ -1,0 +1,60 @@
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+
+use super::*;
+
+fn interface(up: bool, subnets: &[&str]) -> Interface {
+    Interface {
+        name: "eth0".to_owned(),
+        index: IfIndex::new(2).unwrap(),
+        mac: "52:54:00:12:34:56".parse().unwrap(),
+        mtu: 1500,
+        up,
+        subnets: subnets.iter().map(|net| net.parse().unwrap()).collect(),
+        xdp: None,
+    }
+}
+
+fn with_xdp(parts: Vec<LinkXdp>) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::Xdp(parts));
+    link
+}
+
+#[test]
+fn a_vip_lies_in_a_subnet_or_the_error_names_them() {
+    let vip = Ipv4Addr::new(10, 0, 0, 100);
+    assert!(interface(true, &["192.168.0.1/24", "10.0.0.5/24"]).usable_for(&[vip]).is_ok());
+    let error = interface(true, &["10.0.1.5/24", "10.2.0.1/16"]).usable_for(&[vip]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "VIP 10.0.0.100 lies in no subnet of eth0 (10.0.1.0/24, 10.2.0.0/16); choose a VIP in one of them, or the interface that has its subnet"
+    );
+    assert!(matches!(interface(true, &[]).usable_for(&[vip]), Err(NetError::NoIpv4 { .. })));
+    assert!(matches!(
+        interface(false, &["10.0.0.5/24"]).usable_for(&[vip]),
+        Err(NetError::InterfaceDown { .. })
+    ));
+}
+
+#[test]
+fn the_xdp_program_is_found_in_each_mode() {
+    let one = |attached| vec![LinkXdp::Attached(attached), LinkXdp::ProgId(7)];
+    for (attached, mode) in [
+        (XdpAttached::Driver, XdpMode::Native),
+        (XdpAttached::SocketBuffer, XdpMode::Generic),
+        (XdpAttached::Hardware, XdpMode::Offloaded),
+    ] {
+        let found = xdp_of(&with_xdp(one(attached)));
+        assert_eq!(found, Some(XdpAttachment { mode, prog_id: 7 }));
+    }
+    assert_eq!(xdp_of(&with_xdp(vec![LinkXdp::Attached(XdpAttached::None)])), None);
+    let several = vec![
+        LinkXdp::SkbProgId(9),
+        LinkXdp::DrvProgId(8),
+        LinkXdp::Attached(XdpAttached::Multiple),
+    ];
+    assert_eq!(
+        xdp_of(&with_xdp(several)),
+        Some(XdpAttachment { mode: XdpMode::Several, prog_id: 8 })
+    );
+}

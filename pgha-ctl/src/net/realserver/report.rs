@@ -1,0 +1,103 @@
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use super::sysctl::Setting;
+
+/// One thing done, or found to need nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Changed to the value a real server needs.
+    SysctlSet(Setting),
+    /// As it should be; untouched.
+    SysctlKept {
+        /// Such as `net.ipv4.conf.all.arp_ignore`.
+        name: String,
+        /// What it is.
+        value: i32,
+    },
+    /// Back to its earlier value.
+    SysctlRestored(Setting),
+    /// Somebody changed it after the set-up; untouched.
+    SysctlLeft {
+        /// What the set-up did.
+        setting: Setting,
+        /// What it is now.
+        found: i32,
+    },
+    /// Put on `lo`.
+    AddressAdded(Ipv4Addr),
+    /// On `lo` already; untouched.
+    AddressKept(Ipv4Addr),
+    /// Taken from `lo`.
+    AddressRemoved(Ipv4Addr),
+    /// The set-up had added it, somebody removed it since.
+    AddressGone(Ipv4Addr),
+    /// The state directory holds no record.
+    NothingToUndo {
+        /// Where it was looked for.
+        state_dir: PathBuf,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SysctlSet(Setting { name, before, set }) => {
+                write!(f, "set {name} = {set} (was {before})")
+            }
+            Self::SysctlKept { name, value } => write!(f, "kept {name} = {value}"),
+            Self::SysctlRestored(Setting { name, before, set }) => {
+                write!(f, "restored {name} = {before} (was {set})")
+            }
+            Self::SysctlLeft { setting: Setting { name, before, set }, found } => write!(
+                f,
+                "left {name} = {found}: it was set to {set} and changed since; before the set-up it was {before}"
+            ),
+            Self::AddressAdded(vip) => write!(f, "added {vip}/32 to lo"),
+            Self::AddressKept(vip) => write!(f, "kept {vip} on lo"),
+            Self::AddressRemoved(vip) => write!(f, "removed {vip}/32 from lo"),
+            Self::AddressGone(vip) => write!(f, "{vip}/32 was gone from lo already"),
+            Self::NothingToUndo { state_dir } => {
+                write!(f, "nothing to undo: {} has no record of a set-up", state_dir.display())
+            }
+        }
+    }
+}
+
+/// What a run did, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report(Vec<Step>);
+
+impl Report {
+    /// The steps in order.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.0
+    }
+
+    pub(super) fn push(&mut self, step: Step) {
+        self.0.push(step);
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Step> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl From<Vec<Step>> for Report {
+    fn from(steps: Vec<Step>) -> Self {
+        Self(steps)
+    }
+}
+
+/// One step a line.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{step}")?;
+        }
+        Ok(())
+    }
+}
