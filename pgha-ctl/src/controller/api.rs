@@ -45,20 +45,35 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
-/// Opens the socket, for its owner only. A socket file that nobody listens on is replaced; the lock
-/// on the pins has made sure that no other controller of the cluster runs.
-pub(super) fn open(path: &Path) -> Result<UnixListener, SocketError> {
-    let failed = |source| SocketError { path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+/// The socket's file, which ends with the value.
+pub(super) struct ControlSocket {
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Opens the socket, for its owner only. A socket file that nobody listens on is replaced; the
+    /// lock on the pins has made sure that no other controller of the cluster runs.
+    pub(super) fn open(path: &Path) -> Result<(UnixListener, Self), SocketError> {
+        let failed = |source| SocketError { path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let socket = Self { path: path.to_owned() };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok((listener, socket))
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Nobody listens any more; a file that stays is replaced by the next controller.
+        let _ = std::fs::remove_file(&self.path);
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
 }
 
 /// Serves until the task is aborted.

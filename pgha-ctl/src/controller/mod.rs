@@ -6,8 +6,14 @@
 //! it to the machine, and carries out the effects that come back. When it ends, however it ends, the
 //! data plane goes on by the last maps.
 
+mod answer;
 mod api;
+mod error;
+mod neighbours;
+mod news;
 mod preflight;
+mod primary;
+mod reload;
 pub mod status;
 mod watch;
 
@@ -16,96 +22,32 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pgha_common::verdict::Reason;
 use pgha_machine::Mac;
-use pgha_machine::balancer::{
-    Balancer, Down, Effect, Event, News, Order, PrimaryAnswer, Target, Walsender,
-};
+use pgha_machine::balancer::{Balancer, Effect};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::bpf::PinDirectory;
-use crate::bpf::xdp::{Attached, DataPlane, DirectorPlan, Port, Settings, XdpError};
-use crate::config::{Config, ConfigErrors, Peer, RestartNeeded};
-use crate::net::{
-    Change, Interface, NeighbourWatch, NetError, Netlink, arp, caps, local_addresses,
-};
-use crate::postgres::{PgError, PrimaryReport};
-use api::Request;
-use status::{
-    DirectorStatus, OrderKind, OrderReply, OrderRequest, PrimaryStatus, Refusal, SCHEMA,
-    ServiceStatus, Status, TrafficStatus,
-};
-use watch::{Orders, Told, Watchers, watch_primary};
+use crate::bpf::xdp::{Attached, DataPlane, DirectorPlan, Port, Settings};
+use crate::config::Config;
+use crate::net::{Interface, NeighbourWatch, Netlink, local_addresses};
+use api::{ControlSocket, Request};
+use neighbours::Announcements;
+use primary::PrimaryKnown;
+use watch::{Orders, Told, Watchers};
+
+pub use error::ControllerError;
 
 /// How often the maps are read back and repaired, and the neighbours confirmed.
 const REPAIR: Duration = Duration::from_secs(10);
-/// When the VIPs are announced again after a start (RFC 5227, ANNOUNCE_INTERVAL and more of them:
-/// one frame may be lost).
-const ANNOUNCEMENTS: [Duration; 3] =
-    [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(8)];
-
-/// Why a controller did not start, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum ControllerError {
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// The process may not do what it must.
-    #[error(
-        "missing {}: run the controller as root, or give it these capabilities (systemd: \
-         AmbientCapabilities=)",
-        names(.0)
-    )]
-    Capabilities(Vec<caps::Capability>),
-    /// The capabilities are not known.
-    #[error(transparent)]
-    Caps(#[from] caps::CapsError),
-    /// The network.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// The data plane.
-    #[error(transparent)]
-    Xdp(#[from] XdpError),
-    /// PostgreSQL refuses the login.
-    #[error(
-        "PostgreSQL at {host}:{port} refuses user {user}: {source}; correct [postgres] user, dbname \
-         and passfile, or pg_hba.conf there"
-    )]
-    Login {
-        /// Where.
-        host: Ipv4Addr,
-        /// Its port.
-        port: u16,
-        /// Who.
-        user: String,
-        /// What it says.
-        source: Box<PgError>,
-    },
-    /// The control socket.
-    #[error(transparent)]
-    Socket(#[from] api::SocketError),
-    /// The runtime.
-    #[error("signals cannot be handled: {0}")]
-    Signals(std::io::Error),
-}
-
-fn names(capabilities: &[caps::Capability]) -> String {
-    capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-impl From<crate::bpf::PinError> for ControllerError {
-    fn from(error: crate::bpf::PinError) -> Self {
-        Self::Xdp(error.into())
-    }
-}
-
 /// Runs until a signal ends it.
 ///
 /// # Errors
 /// Whatever keeps it from starting. Nothing is left attached then that was not there before.
 pub async fn run(path: &Path) -> Result<(), ControllerError> {
+    // From here on a signal waits for the loop: a start is never cut in half by one.
+    let signals = Signals::new()?;
     let config = Config::load(path)?;
     config.check_files(path)?;
     config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
@@ -115,7 +57,7 @@ pub async fn run(path: &Path) -> Result<(), ControllerError> {
     preflight::login(&config).await?;
     let local = local_addresses(netlink.handle()).await?;
     let mut controller = Controller::start(path, config, interface, local, netlink).await?;
-    controller.run().await
+    controller.run(signals).await
 }
 
 /// A running controller.
@@ -140,16 +82,9 @@ struct Controller {
     told: mpsc::Receiver<Told>,
     requests: mpsc::Receiver<Request>,
     api_task: JoinHandle<()>,
-    announced: usize,
+    _socket: ControlSocket,
+    announcements: Announcements,
     started: Instant,
-}
-
-/// What is known of the primary beyond the machine's need.
-struct PrimaryKnown {
-    host: Option<Ipv4Addr>,
-    lsn: Option<String>,
-    last_answer: Instant,
-    errors: Vec<String>,
 }
 
 impl Controller {
@@ -183,13 +118,18 @@ impl Controller {
         // Small channels: who tells faster than the loop takes in has to wait, and loses nothing.
         let (tell, told) = mpsc::channel(64);
         let (request, requests) = mpsc::channel(16);
+        // Until the kernel has told anew, those that a former controller knew.
+        let mut peers = plane.peers();
+        peers.retain(|address, _| {
+            config.director().peers().iter().any(|peer| peer.address() == *address)
+        });
         let neighbours = NeighbourWatch::new(interface.index())?;
-        let listener = api::open(config.director().control())?;
+        let (listener, socket) = ControlSocket::open(config.director().control())?;
         let mut controller = Self {
             path: path.to_owned(),
             balancer: Balancer::new(config.balancer(local), &inherited),
             mac: interface.mac(),
-            peers: BTreeMap::new(),
+            peers,
             neighbours,
             watchers: Watchers::new(ordered, tell.clone()),
             orders,
@@ -199,7 +139,8 @@ impl Controller {
             told,
             requests,
             api_task: tokio::spawn(api::serve(listener, request)),
-            announced: 0,
+            _socket: socket,
+            announcements: Announcements::from_now(),
             started: Instant::now(),
             taken_over: false,
             plane,
@@ -241,77 +182,26 @@ impl Controller {
         Ok(())
     }
 
-    async fn run(&mut self) -> Result<(), ControllerError> {
-        let [mut hangup, mut terminate, mut interrupt] = [
-            signals(SignalKind::hangup())?,
-            signals(SignalKind::terminate())?,
-            signals(SignalKind::interrupt())?,
-        ];
+    async fn run(&mut self, mut signals: Signals) -> Result<(), ControllerError> {
         let mut repair = tokio::time::interval(REPAIR);
-        self.carry_out().await;
-        self.resolve_peers().await;
         loop {
-            let announcement = self.next_announcement();
+            self.carry_out().await;
+            let announcement = self.announcements.next();
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.reload().await,
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hangup.recv() => self.reload().await,
                 Some(told) = self.told.recv() => self.take_in(told),
                 Some(request) = self.requests.recv() => self.answer(request),
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 _ = repair.tick() => self.repair().await,
-                () = tokio::time::sleep_until(announcement.into()) => self.announce(),
+                () = until(announcement) => self.announce(),
             }
-            self.carry_out().await;
         }
         tracing::info!(
             "ending; the data plane goes on by the last maps (pgha detach takes it down)"
         );
-        // Only the file of a socket that nobody serves any more; a successor makes its own.
-        let _ = std::fs::remove_file(self.config.director().control());
         Ok(())
-    }
-
-    fn take_in(&mut self, told: Told) {
-        match told {
-            Told::Event(event) => self.balancer.handle(event),
-            Told::Primary(host, report) => {
-                self.primary = Some(PrimaryKnown {
-                    host: Some(host),
-                    lsn: report.lsn.map(|lsn| lsn.to_string()),
-                    last_answer: Instant::now(),
-                    errors: Vec::new(),
-                });
-                let answer = self.identify(report);
-                self.balancer.handle(Event::Primary(answer));
-            }
-            Told::PrimaryLost(errors) => {
-                let errors: Vec<_> =
-                    errors.into_iter().map(|(host, error)| format!("{host}: {error}")).collect();
-                let started = self.started;
-                let known = self.primary.get_or_insert_with(|| PrimaryKnown {
-                    host: None,
-                    lsn: None,
-                    last_answer: started,
-                    errors: Vec::new(),
-                });
-                if known.errors != errors {
-                    tracing::warn!("the primary cannot be asked: {}", errors.join("; "));
-                    known.errors = errors;
-                }
-                self.balancer.handle(Event::PrimaryLost);
-            }
-        }
-    }
-
-    /// Whose walsenders they are.
-    fn identify(&self, report: PrimaryReport) -> PrimaryAnswer {
-        let config = self.balancer.config();
-        let walsenders = report.walsenders.into_iter().filter_map(|walsender| {
-            let address = config.address_of(&walsender.application_name, walsender.client)?;
-            Some(Walsender { address, sync_state: walsender.sync_state })
-        });
-        PrimaryAnswer { lsn: report.lsn, walsenders: walsenders.collect() }
     }
 
     /// Does what the machine asks for.
@@ -324,7 +214,7 @@ impl Controller {
                 Effect::CheckNow(target) => self.watchers.check_now(target),
                 Effect::Resolve(address) => self.resolve(address).await,
                 Effect::Program => program = true,
-                Effect::Tell(news) => tell(&news),
+                Effect::Tell(news) => news::tell(&news),
             }
         }
         if program {
@@ -346,73 +236,6 @@ impl Controller {
         }
     }
 
-    async fn resolve(&self, address: Ipv4Addr) {
-        if let Err(error) = self.neighbours.resolve(address).await {
-            tracing::warn!(%address, "{error}");
-        }
-    }
-
-    async fn resolve_peers(&self) {
-        for peer in self.config.director().peers() {
-            self.resolve(peer.address()).await;
-        }
-    }
-
-    async fn neighbour(&mut self, change: Result<Change, NetError>) -> Result<(), ControllerError> {
-        match change? {
-            Change::Neighbour(event) => {
-                let peer =
-                    self.config.director().peers().iter().any(|p| p.address() == event.address);
-                if let Some(mac) = event.mac.filter(|_| peer)
-                    && self.peers.insert(event.address, mac) != Some(mac)
-                {
-                    self.program();
-                }
-                self.balancer.handle(Event::Neighbour(event.address, event.mac));
-            }
-            Change::Interface { mac, up } => {
-                if let Some(mac) = mac.filter(|mac| *mac != self.mac) {
-                    tracing::info!(%mac, "the interface has another MAC address");
-                    self.mac = mac;
-                    self.program();
-                    self.interface =
-                        Interface::find(self.netlink.handle(), self.interface.name()).await?;
-                    self.announced = 0;
-                    self.started = Instant::now();
-                }
-                if up {
-                    self.confirm_neighbours().await;
-                }
-            }
-            Change::InterfaceGone => {
-                return Err(Interface::find(
-                    self.netlink.handle(),
-                    self.config.director().interface(),
-                )
-                .await
-                .map_or_else(Into::into, |found| {
-                    NetError::InterfaceDown { name: found.name().to_owned() }.into()
-                }));
-            }
-        }
-        Ok(())
-    }
-
-    async fn confirm_neighbours(&mut self) {
-        let members: BTreeSet<Ipv4Addr> = self
-            .balancer
-            .view()
-            .into_iter()
-            .flat_map(|service| service.servers)
-            .filter(|server| !server.local)
-            .map(|server| server.address)
-            .collect();
-        for address in members {
-            self.resolve(address).await;
-        }
-        self.resolve_peers().await;
-    }
-
     /// The periodic full pass: whatever drifted is put right.
     async fn repair(&mut self) {
         match self.plane.observe() {
@@ -420,184 +243,6 @@ impl Controller {
             Err(error) => tracing::warn!("the data plane could not be read: {error}"),
         }
         self.confirm_neighbours().await;
-    }
-
-    fn next_announcement(&self) -> Instant {
-        // A day stands for never: the loop comes by long before.
-        let wait =
-            ANNOUNCEMENTS.get(self.announced).copied().unwrap_or(Duration::from_secs(86_400));
-        self.started
-            + wait
-            + if self.announced < ANNOUNCEMENTS.len() {
-                Duration::ZERO
-            } else {
-                self.started.elapsed()
-            }
-    }
-
-    fn announce(&mut self) {
-        self.announced += 1;
-        for vip in preflight::vips(&self.config) {
-            if let Err(error) = arp::announce(&self.interface, vip) {
-                tracing::warn!(%vip, "{error}");
-            }
-        }
-    }
-
-    fn ask_primary(&mut self) {
-        if let Some(task) = self.primary_task.take() {
-            task.abort();
-        }
-        if let Some(primary) = self.config.primary() {
-            let task = watch_primary(primary.clone(), self.orders.subscribe(), self.tell.clone());
-            self.primary_task = Some(tokio::spawn(task));
-        }
-    }
-
-    /// Takes a new configuration, or keeps the old one and says what is wrong with the new.
-    async fn reload(&mut self) {
-        match self.reloaded().await {
-            Ok(()) => tracing::info!("reloaded {}", self.path.display()),
-            Err(error) => tracing::warn!("the old configuration stays in force: {error}"),
-        }
-    }
-
-    async fn reloaded(&mut self) -> Result<(), ReloadError> {
-        let config = Config::load(&self.path)?;
-        config.check_files(&self.path)?;
-        let fixed = self.config.changes_needing_restart(&config);
-        if !fixed.is_empty() {
-            return Err(ReloadError::Restart(fixed));
-        }
-        let interface =
-            Interface::find(self.netlink.handle(), config.director().interface()).await?;
-        interface.usable_for(&preflight::vips(&config))?;
-        let local = local_addresses(self.netlink.handle()).await?;
-        config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
-        let primary_changed = config.primary() != self.config.primary();
-        let new_vips = preflight::vips(&config) != preflight::vips(&self.config);
-        self.orders.send_replace(Orders {
-            login: config.login().clone(),
-            interval: config.health().interval(),
-            timeout: config.health().timeout(),
-        });
-        self.balancer.handle(Event::Configured(config.balancer(local)));
-        self.config = config;
-        let peers: BTreeSet<_> = self.config.director().peers().iter().map(Peer::address).collect();
-        self.peers.retain(|address, _| peers.contains(address));
-        self.program();
-        self.resolve_peers().await;
-        if primary_changed {
-            self.ask_primary();
-        }
-        if new_vips {
-            self.announced = 0;
-            self.started = Instant::now();
-        }
-        Ok(())
-    }
-
-    fn answer(&mut self, request: Request) {
-        // Whoever asked may be gone by now.
-        match request {
-            Request::Status(reply) => {
-                let _ = reply.send(self.status().map_err(|error| refusal(&error)));
-            }
-            Request::Order(order, reply) => {
-                let _ = reply.send(self.order(&order));
-            }
-        }
-    }
-
-    fn order(&mut self, request: &OrderRequest) -> Result<OrderReply, Refusal> {
-        let address = self.server_named(&request.server)?;
-        let order = match request.order {
-            OrderKind::Weight { weight } => Order::Weight(weight),
-            OrderKind::Drain => Order::Drain,
-            OrderKind::Undrain => Order::Undrain,
-        };
-        let services: Vec<_> = self
-            .config
-            .services()
-            .iter()
-            .filter(|service| request.service.as_ref().is_none_or(|name| *name == service.name))
-            .map(|service| (service.vip, service.port))
-            .filter(|service| self.balancer.has_member(*service, address))
-            .collect();
-        if services.is_empty() {
-            let of =
-                request.service.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
-            return Err(refusal(&format!(
-                "{} is no real server{of}; `pgha status` lists them",
-                request.server
-            )));
-        }
-        for service in &services {
-            self.balancer.handle(Event::Steered { service: *service, address, order });
-        }
-        // The reply says what is, so the maps come first.
-        self.program();
-        tracing::info!(%address, ?order, "ordered by an operator");
-        let mut views = self.balancer.view();
-        views.retain(|view| services.contains(&(view.vip, view.port)));
-        Ok(OrderReply { schema: SCHEMA, services: views })
-    }
-
-    fn server_named(&self, name: &str) -> Result<Ipv4Addr, Refusal> {
-        let node = self.config.nodes().iter().find(|node| node.name.as_str() == name);
-        node.map(|node| node.address).or_else(|| name.parse().ok()).ok_or_else(|| {
-            refusal(&format!("{name:?} is neither a name in the node table nor an IPv4 address"))
-        })
-    }
-
-    fn status(&self) -> Result<Status, XdpError> {
-        let counters = self.plane.counters()?;
-        let (flows, pending_flows) = self.plane.flow_capacity()?;
-        let mut services = Vec::new();
-        for view in self.balancer.view() {
-            let mut traffic = BTreeMap::new();
-            for server in &view.servers {
-                let sum = self.plane.traffic(server.id)?;
-                let sum =
-                    TrafficStatus { packets: sum.packets, bytes: sum.bytes, flows: sum.flows };
-                traffic.insert(server.id, sum);
-            }
-            services.push(ServiceStatus { view, traffic });
-        }
-        Ok(Status {
-            schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            cluster: self.config.cluster().clone(),
-            director: DirectorStatus {
-                interface: self.interface.name().to_owned(),
-                mac: self.mac.to_string(),
-                active: true,
-                flows,
-                pending_flows,
-                pid: std::process::id(),
-                taken_over: self.taken_over,
-            },
-            primary: self.config.primary().map(|_| self.primary_status()),
-            services,
-            received: counters.received,
-            reasons: Reason::ALL
-                .iter()
-                .map(|reason| (reason.name().to_owned(), counters.reasons[*reason as usize]))
-                .collect(),
-        })
-    }
-
-    fn primary_status(&self) -> PrimaryStatus {
-        let answers = self.balancer.primary_answers();
-        let since = self.primary.as_ref().map_or(self.started, |known| known.last_answer);
-        let age = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        PrimaryStatus {
-            answers,
-            host: self.primary.as_ref().and_then(|known| known.host),
-            lsn: self.primary.as_ref().and_then(|known| known.lsn.clone()),
-            stale_ms: (!answers).then_some(age),
-            errors: self.primary.as_ref().map(|known| known.errors.clone()).unwrap_or_default(),
-        }
     }
 }
 
@@ -610,52 +255,33 @@ impl Drop for Controller {
     }
 }
 
-/// Why a new configuration was not taken.
-#[derive(Debug, thiserror::Error)]
-enum ReloadError {
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    #[error(transparent)]
-    Net(#[from] NetError),
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Restart(Vec<RestartNeeded>),
+/// The signals a controller obeys.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-fn signals(kind: SignalKind) -> Result<Signal, ControllerError> {
-    signal(kind).map_err(ControllerError::Signals)
+impl Signals {
+    fn new() -> Result<Self, ControllerError> {
+        let on = |kind| signal(kind).map_err(ControllerError::Signals);
+        Ok(Self {
+            hangup: on(SignalKind::hangup())?,
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
 }
 
-fn refusal(error: &impl ToString) -> Refusal {
-    Refusal { error: error.to_string() }
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn log_packets(plane: &mut DataPlane) {
     if let Err(error) = aya_log::EbpfLogger::init(plane.ebpf()) {
         tracing::warn!("packets are not logged: {error}");
-    }
-}
-
-fn tell(news: &News) {
-    let at = |target: &Target| format!("{}:{}", target.address, target.port);
-    match news {
-        News::PrimaryAnswers(count) => {
-            tracing::info!("the primary answers; {count} standbys stream");
-        }
-        News::PrimaryLost => {
-            tracing::warn!("the primary does not answer; the readers stay as they are");
-        }
-        News::Joined(target) => tracing::info!("{} is a member now", at(target)),
-        News::Left(target) => tracing::info!("{} is no member any more", at(target)),
-        News::Up(target) => tracing::info!("{} gets new connections", at(target)),
-        News::Down(target, Down::NotInRecovery) => {
-            tracing::info!("{} is no reader: it is not in recovery", at(target));
-        }
-        News::Down(target, down) => {
-            tracing::warn!("{} gets no new connections: {down}", at(target));
-        }
-        News::Moved(address, mac) => tracing::info!("{address} has MAC address {mac} now"),
-        News::Full(target) => {
-            tracing::warn!("{} gets no traffic: every id for real servers is in use", at(target));
-        }
     }
 }

@@ -115,14 +115,14 @@ fn up(standbys: u8) -> Result<()> {
         "
 The reader VIP is {READER_VIP}:{PORT}; the primary is db1, {}. Look around:
 
-  lab exec client psql -h {READER_VIP} -c 'select inet_server_addr(), pg_is_in_recovery()'
-  lab exec lb1 pgha status --config {}
-  lab exec db1 psql -c 'select * from pg_stat_replication'
-  lab exec switch tcpdump -eni lb1
+  cargo xtask lab exec client psql -h {READER_VIP} -c 'select inet_server_addr(), pg_is_in_recovery()'
+  cargo xtask lab exec lb1 pgha status --config {}
+  cargo xtask lab exec db1 psql -c 'select * from pg_stat_replication'
+  cargo xtask lab exec switch tcpdump -eni lb1
 
 Logs are in {}. Take it down with
 
-  lab down --lab {id}",
+  cargo xtask lab down --lab {id}",
         primary.host().address(),
         config.display(),
         logs.display(),

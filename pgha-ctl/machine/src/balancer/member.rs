@@ -82,8 +82,8 @@ impl Down {
 }
 
 impl Health {
-    /// The health after one more check. `others_answer` says that this controller can reach anybody
-    /// at all: where it cannot, silence says nothing of the server.
+    /// The health after one more check. `others_answer` says that somebody else answered since this
+    /// server fell silent: otherwise its silence may be this node's own.
     #[must_use]
     pub fn after(&self, finding: &Finding, rise: u8, fall: u8, others_answer: bool) -> Self {
         let proven = |passed: u8, otherwise: fn(u8) -> Self| {
@@ -205,6 +205,8 @@ pub struct Member {
     pub(super) streaming: Option<Streaming>,
     pub(super) health: Health,
     pub(super) finding: Option<Finding>,
+    /// How many answers the controller had had from anybody when this server fell silent.
+    pub(super) silent_since: Option<u64>,
     pub(super) mac: Option<Mac>,
     pub(super) configured_weight: Weight,
     pub(super) steering: Steering,

@@ -12,141 +12,25 @@
 //! 4. Fail static: while the primary cannot be asked, what it said last stands.
 
 mod config;
+mod event;
 mod ids;
 mod member;
+mod membership;
 mod plan;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
-use pgha_common::flow::RealRef;
-use serde::{Deserialize, Serialize};
-
 pub use config::{Config, Discovery, Node, Scheduler, Service};
+pub use event::{Effect, Event, News, Order, PrimaryAnswer, SyncState, Target, Walsender};
 pub use member::{Down, Finding, Health, Member, Replay, Steering, Streaming, Withheld};
 pub use plan::{Inherited, InheritedReal, Plan, RealPlan, ServicePlan};
 pub use view::{ServerView, ServiceView, Standing};
 
 use ids::Ids;
 
-use crate::{Lsn, Mac, Weight};
-
-/// `sync_state` of `pg_stat_replication` (PostgreSQL documentation, "Monitoring statistics").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SyncState {
-    /// Asynchronous.
-    Async,
-    /// Asynchronous, would become synchronous when another fails.
-    Potential,
-    /// Synchronous.
-    Sync,
-    /// Candidate of a quorum.
-    Quorum,
-}
-
-/// A streaming walsender of the primary, and whose it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Walsender {
-    /// The standby's address.
-    pub address: Ipv4Addr,
-    /// Its part in synchronous commit.
-    pub sync_state: SyncState,
-}
-
-/// One answer of the primary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PrimaryAnswer {
-    /// End of its WAL.
-    pub lsn: Option<Lsn>,
-    /// Its streaming walsenders; several may belong to one address.
-    pub walsenders: Vec<Walsender>,
-}
-
-/// One server as one service sees it: where checks go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Target {
-    /// The server.
-    pub address: Ipv4Addr,
-    /// The service's port.
-    pub port: u16,
-}
-
-/// What happened in the world.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// The primary answered.
-    Primary(PrimaryAnswer),
-    /// The primary could not be asked, or said nothing of use.
-    PrimaryLost,
-    /// A check ended.
-    Checked(Target, Finding),
-    /// The session kept open to a server ended.
-    SessionEnded(Target),
-    /// The kernel's neighbour table says this of an address on the interface.
-    Neighbour(Ipv4Addr, Option<Mac>),
-    /// The operator wrote a new configuration.
-    Configured(Config),
-    /// The operator steers one server of one service.
-    Steered {
-        /// VIP and port of the service.
-        service: (Ipv4Addr, u16),
-        /// The server.
-        address: Ipv4Addr,
-        /// What to do.
-        order: Order,
-    },
-}
-
-/// What an operator may order for a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// This weight, or the configuration's again.
-    Weight(Option<Weight>),
-    /// No new connections.
-    Drain,
-    /// New connections again.
-    Undrain,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Check this server regularly and keep a session to it open.
-    Watch(Target),
-    /// Stop that.
-    Unwatch(Target),
-    /// Check it now.
-    CheckNow(Target),
-    /// Learn the MAC address of this neighbour, and follow it.
-    Resolve(Ipv4Addr),
-    /// Make the data plane equal to [`Balancer::plan`].
-    Program,
-    /// Tell people.
-    Tell(News),
-}
-
-/// What people are told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// The primary can be asked, with so many streaming walsenders.
-    PrimaryAnswers(usize),
-    /// The primary cannot be asked; the readers stay as they are.
-    PrimaryLost,
-    /// A server became a member of a service.
-    Joined(Target),
-    /// A server is no member any more.
-    Left(Target),
-    /// A server gets new connections again, or for the first time.
-    Up(Target),
-    /// A server gets no new connections, for this reason.
-    Down(Target, Down),
-    /// A server's MAC address changed.
-    Moved(Ipv4Addr, Mac),
-    /// No id is left for a server: it gets no traffic.
-    Full(Target),
-}
+use crate::Mac;
 
 /// One service and its members.
 #[derive(Debug)]
@@ -171,6 +55,9 @@ pub struct Balancer {
     /// The last answer of the primary; stays when it is lost.
     primary: Option<PrimaryAnswer>,
     primary_lost: bool,
+    /// How many answers came in, from whomever.
+    answers: u64,
+    /// The kernel's neighbour table, as far as it has an address for somebody.
     macs: BTreeMap<Ipv4Addr, Mac>,
     effects: VecDeque<Effect>,
 }
@@ -194,6 +81,7 @@ impl Balancer {
             ids,
             primary: None,
             primary_lost: true,
+            answers: 0,
             macs: BTreeMap::new(),
             effects: VecDeque::new(),
         };
@@ -218,7 +106,10 @@ impl Balancer {
     pub fn handle(&mut self, event: Event) {
         let before = self.plan();
         match event {
-            Event::Primary(answer) => self.primary_answered(answer),
+            Event::Primary(answer) => {
+                self.answers += 1;
+                self.primary_answered(answer);
+            }
             Event::PrimaryLost => self.primary_lost(),
             Event::Checked(target, finding) => self.checked(target, &finding),
             Event::SessionEnded(target) => self.effects.push_back(Effect::CheckNow(target)),
@@ -317,12 +208,19 @@ impl Balancer {
     }
 
     fn checked(&mut self, target: Target, finding: &Finding) {
-        let others_answer = self.primary_answers() || self.another_answers(target);
         let (rise, fall) = (self.config.rise, self.config.fall);
+        let silent = matches!(finding, Finding::Silent(_));
+        self.answers += u64::from(!silent);
+        let answers = self.answers;
         let mut news = Vec::new();
         for pool in self.pools.iter_mut().filter(|pool| pool.service.port == target.port) {
             let Some(member) = pool.members.get_mut(&target.address) else { continue };
-            let health = member.health.after(finding, rise, fall, others_answer);
+            // Whoever answered since its first silence, it was another.
+            let since = *member.silent_since.get_or_insert(answers);
+            let health = member.health.after(finding, rise, fall, answers > since);
+            if !silent {
+                member.silent_since = None;
+            }
             match (&member.health, &health) {
                 (Health::Up(_), Health::Up(_)) => {}
                 (_, Health::Up(_)) => news.push(News::Up(target)),
@@ -336,143 +234,23 @@ impl Balancer {
         news.into_iter().for_each(|news| self.tell(news));
     }
 
-    fn another_answers(&self, target: Target) -> bool {
-        self.pools.iter().flat_map(|pool| pool.members.values()).any(|member| {
-            member.address != target.address
-                && !matches!(member.finding, None | Some(Finding::Silent(_)))
-        })
-    }
-
     fn neighbour(&mut self, address: Ipv4Addr, mac: Option<Mac>) {
-        // An entry that the kernel gave up keeps its last address here: a server that is alive comes
-        // back with the same, and one that is not is found out by its checks.
-        let Some(mac) = mac else { return };
-        let moved = self.macs.insert(address, mac).is_some_and(|before| before != mac);
+        // An entry that the kernel gave up keeps its last address in a member: a server that is
+        // alive comes back with the same, and one that is not is found out by its checks.
+        let Some(mac) = mac else {
+            self.macs.remove(&address);
+            return;
+        };
+        self.macs.insert(address, mac);
+        let mut moved = false;
         for pool in &mut self.pools {
             if let Some(member) = pool.members.get_mut(&address) {
-                member.mac = Some(mac);
+                moved |= member.mac.replace(mac).is_some_and(|before| before != mac);
             }
         }
         if moved {
             self.tell(News::Moved(address, mac));
         }
-    }
-
-    fn configure(&mut self, config: Config) {
-        let wanted: Vec<_> = config.services.iter().map(key).collect();
-        let mut closed = Vec::new();
-        for pool in &self.pools {
-            if !wanted.contains(&key(&pool.service)) {
-                closed.extend(pool.members.values().map(|m| (pool.target(m.address), m.real)));
-            }
-        }
-        self.pools.retain(|pool| wanted.contains(&key(&pool.service)));
-        self.let_go(closed);
-        self.config = config;
-        for service in self.config.services.clone() {
-            let index = match self.pools.iter().position(|pool| key(&pool.service) == key(&service))
-            {
-                Some(index) => index,
-                None => self.open_pool(service.clone()),
-            };
-            self.refresh(index, service);
-        }
-    }
-
-    fn open_pool(&mut self, service: Service) -> usize {
-        let taken: BTreeSet<u16> = self.pools.iter().map(|pool| pool.index).collect();
-        let index = (0..).find(|index| !taken.contains(index)).unwrap_or_default();
-        self.pools.push(Pool { index, service, members: BTreeMap::new() });
-        self.pools.len() - 1
-    }
-
-    /// Brings a pool up to its (possibly new) configuration.
-    fn refresh(&mut self, index: usize, service: Service) {
-        let nodes: Vec<_> = self.config.nodes.iter().map(|node| node.address).collect();
-        let lists = service.discovery != Discovery::Walsenders;
-        for member in self.pools[index].members.values_mut() {
-            member.listed = lists && nodes.contains(&member.address);
-            member.local = self.config.local.contains(&member.address);
-            member.configured_weight = self.config.weight(&service, member.address);
-            if !member.listed && member.streaming.is_none() && self.primary.is_some() {
-                member.streaming = Some(Streaming::No);
-            }
-        }
-        self.pools[index].service = service;
-        if lists {
-            for address in nodes {
-                self.join(index, address, true);
-            }
-        }
-        if let Some(answer) = self.primary.clone().filter(|_| !self.primary_lost) {
-            self.primary_answered(answer);
-        }
-    }
-
-    fn join(&mut self, index: usize, address: Ipv4Addr, listed: bool) {
-        if self.pools[index].members.contains_key(&address) {
-            return;
-        }
-        let target = self.pools[index].target(address);
-        let Some(real) = self.ids.take() else {
-            self.tell(News::Full(target));
-            return;
-        };
-        let member = Member {
-            address,
-            real,
-            listed,
-            local: self.config.local.contains(&address),
-            streaming: None,
-            health: Health::Unproven(0),
-            finding: None,
-            mac: self.macs.get(&address).copied(),
-            configured_weight: self.config.weight(&self.pools[index].service, address),
-            steering: Steering::default(),
-        };
-        self.enter(index, member);
-        self.tell(News::Joined(target));
-    }
-
-    /// Takes over a server that a former controller left.
-    fn adopt(&mut self, left: &InheritedReal) {
-        let Some(index) = self.pools.iter().position(|pool| pool.index == left.service) else {
-            return;
-        };
-        let health = if left.in_service {
-            Health::Up(0)
-        } else if left.dead {
-            Health::Down(Down::Refused, 0)
-        } else {
-            Health::Unproven(0)
-        };
-        if let Some(mac) = left.mac {
-            self.macs.insert(left.address, mac);
-        }
-        let member = Member {
-            address: left.address,
-            real: left.real,
-            listed: false,
-            local: self.config.local.contains(&left.address),
-            streaming: None,
-            health,
-            finding: None,
-            mac: left.mac,
-            configured_weight: self.config.weight(&self.pools[index].service, left.address),
-            steering: left.steering,
-        };
-        self.enter(index, member);
-    }
-
-    fn enter(&mut self, index: usize, member: Member) {
-        let target = self.pools[index].target(member.address);
-        if !self.is_watched(target) {
-            self.effects.push_back(Effect::Watch(target));
-        }
-        if !member.local {
-            self.effects.push_back(Effect::Resolve(member.address));
-        }
-        self.pools[index].members.insert(member.address, member);
     }
 
     fn steer(&mut self, service: (Ipv4Addr, u16), address: Ipv4Addr, order: Order) {
@@ -484,38 +262,6 @@ impl Balancer {
                 Order::Undrain => member.steering.drained = false,
             }
         }
-    }
-
-    fn forget_those_over(&mut self) {
-        let mut gone = Vec::new();
-        for pool in &mut self.pools {
-            let (port, discovery) = (pool.service.port, pool.service.discovery);
-            pool.members.retain(|address, member| {
-                let over = member.is_over(discovery);
-                if over {
-                    gone.push((Target { address: *address, port }, member.real));
-                }
-                !over
-            });
-        }
-        self.let_go(gone);
-    }
-
-    /// Their ids may serve others, and nobody need check them any more.
-    fn let_go(&mut self, gone: Vec<(Target, RealRef)>) {
-        for (target, real) in gone {
-            self.ids.give_back(real);
-            if !self.is_watched(target) {
-                self.effects.push_back(Effect::Unwatch(target));
-            }
-            self.tell(News::Left(target));
-        }
-    }
-
-    fn is_watched(&self, target: Target) -> bool {
-        self.pools.iter().any(|pool| {
-            pool.service.port == target.port && pool.members.contains_key(&target.address)
-        })
     }
 
     fn tell(&mut self, news: News) {

@@ -223,6 +223,21 @@ fn both_wants_a_listed_server_to_stream_while_the_primary_says_so() {
 }
 
 #[test]
+fn a_silent_server_is_dead_only_when_another_answers_meanwhile() {
+    let silence = || Event::Checked(target(2), Finding::Silent(String::new()));
+    let mut balancer = streaming(&[2, 3]);
+    for _ in 0..10 {
+        balancer.handle(silence());
+        assert_eq!(readers(&balancer), [host(2), host(3)], "nobody answered meanwhile");
+    }
+    balancer.handle(Event::Checked(target(3), GOOD));
+    assert_eq!(readers(&balancer), [host(2), host(3)], "an answer alone takes nobody out");
+    balancer.handle(silence());
+    assert_eq!(readers(&balancer), [host(3)]);
+    assert!(service(&balancer).reals[0].dead);
+}
+
+#[test]
 fn without_a_mac_address_nobody_is_sent_to_a_server() {
     let mut balancer = Balancer::new(config(Discovery::Direct, &[2]), &Inherited::default());
     balancer.handle(Event::Checked(target(2), GOOD));

@@ -100,7 +100,7 @@ impl DataPlane {
             None => u32::from(plan.index) * 2,
         };
         if current.is_none() || !unchanged {
-            self.maps.tables.set(bank, Raw(*tables), 0).map_err(XdpError::map(name::TABLES))?;
+            self.maps.tables.set(bank, &*tables, 0).map_err(XdpError::map(name::TABLES))?;
         }
         let service = Service { index: plan.index, scheduler: plan.scheduler as u16, bank };
         if current != Some(service) {
@@ -195,22 +195,23 @@ fn real_server(service: u16, plan: &RealPlan) -> RealServer {
     }
 }
 
-fn tables(plan: &ServicePlan) -> Box<Tables> {
+fn tables(plan: &ServicePlan) -> Box<Raw<Tables>> {
     let entries: Vec<Entry> = plan
         .reals
         .iter()
         .map(|real| Entry { id: real.real.id, address: real.address, weight: real.weight })
         .collect();
-    let mut tables = Box::new(Tables::new_zeroed());
+    let mut boxed = Box::new(Raw(Tables::new_zeroed()));
+    let Raw(tables) = &mut *boxed;
     tables.maglev.copy_from_slice(&table::maglev(&entries));
     let ring = table::ring(&entries);
     let length = ring.len().min(RING_SLOTS);
     tables.ring[..length].copy_from_slice(&ring[..length]);
     tables.ring_length = u16::try_from(length).unwrap_or(u16::MAX);
-    tables
+    boxed
 }
 
-fn same(a: &Tables, b: &Tables) -> bool {
+fn same(Raw(a): &Raw<Tables>, Raw(b): &Raw<Tables>) -> bool {
     a.ring_length == b.ring_length && a.ring == b.ring && a.maglev == b.maglev
 }
 

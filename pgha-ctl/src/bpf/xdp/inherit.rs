@@ -19,7 +19,7 @@ pub(super) struct Seen {
     pub(super) peers: BTreeMap<[u8; 6], [u8; 4]>,
     pub(super) services: BTreeMap<ServiceId, Service>,
     /// The bank in use of each service, by its number.
-    pub(super) tables: BTreeMap<u16, Box<Tables>>,
+    pub(super) tables: BTreeMap<u16, Box<Raw<Tables>>>,
     /// Every id that was ever used.
     pub(super) reals: BTreeMap<u16, RealServer>,
 }
@@ -38,9 +38,7 @@ impl Seen {
             .map_err(XdpError::map(name::SERVICES))?;
         let mut tables = BTreeMap::new();
         for service in services.values() {
-            let Raw(bank) =
-                maps.tables.get(&service.bank, 0).map_err(XdpError::map(name::TABLES))?;
-            tables.insert(service.index, Box::new(bank));
+            tables.insert(service.index, maps.read_tables(service.bank)?);
         }
         let mut reals = BTreeMap::new();
         for id in 1..MAX_REALS {
@@ -87,6 +85,13 @@ impl DataPlane {
         }
     }
 
+    /// The other directors that are known, by address.
+    #[must_use]
+    pub fn peers(&self) -> BTreeMap<Ipv4Addr, Mac> {
+        let known = self.seen.peers.iter();
+        known.filter_map(|(mac, address)| Some(((*address).into(), Mac::new(*mac)?))).collect()
+    }
+
     fn left(&self, id: u16, real: &RealServer) -> Option<InheritedReal> {
         if real.state == state::ABSENT {
             return None;
@@ -102,7 +107,7 @@ impl DataPlane {
                 .seen
                 .tables
                 .get(&real.service)
-                .is_some_and(|tables| tables.maglev.contains(&id)),
+                .is_some_and(|tables| tables.0.maglev.contains(&id)),
             steering: Steering { drained: real.flags & real_flag::DRAINED != 0, weight },
         })
     }

@@ -1,9 +1,12 @@
 //! Typed handles to the maps of the XDP program.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::{Ebpf, Pod};
 use pgha_common::maps::{
-    Counters, Director, RealServer, Service, ServiceKey, Tables, Traffic, name,
+    Counters, Director, RealServer, SCHEMA, Service, ServiceKey, Tables, Traffic, name,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -41,6 +44,28 @@ impl Maps {
             reals: take(ebpf, name::REALS)?,
             traffic: take(ebpf, name::TRAFFIC)?,
             counters: take(ebpf, name::COUNTERS)?,
+        })
+    }
+
+    /// Says in empty maps whose they are.
+    pub(super) fn write_schema(&mut self) -> Result<(), XdpError> {
+        let director = Director { schema: SCHEMA, ..Director::default() };
+        self.director.set(0, Raw(director), 0).map_err(XdpError::map(name::DIRECTOR))
+    }
+
+    /// One bank of look-up tables.
+    pub(super) fn read_tables(&self, bank: u32) -> Result<Box<Raw<Tables>>, XdpError> {
+        // aya hands values on by value, and a bank is 136 KiB: unoptimised, its copies do not fit into
+        // the 2 MiB of stack that a thread has by default.
+        let read = || self.tables.get(&bank, 0).map(Box::new);
+        thread::scope(|scope| {
+            let reader = thread::Builder::new().stack_size(8 << 20).spawn_scoped(scope, read);
+            let failed = |source| XdpError::Thread { source };
+            reader
+                .map_err(failed)?
+                .join()
+                .unwrap_or_else(|panic| resume_unwind(panic))
+                .map_err(XdpError::map(name::TABLES))
         })
     }
 

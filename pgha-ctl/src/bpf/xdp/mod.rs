@@ -100,6 +100,12 @@ pub enum XdpError {
         /// What.
         source: MapError,
     },
+    /// No thread to read look-up tables in.
+    #[error("no thread can be started: {source}")]
+    Thread {
+        /// What.
+        source: std::io::Error,
+    },
     /// The object lacks a map or the program.
     #[error("the XDP object has no {0}: this pgha was not built by `cargo xtask build`")]
     Incomplete(&'static str),
@@ -183,7 +189,11 @@ impl DataPlane {
             let program: &mut Xdp =
                 ebpf.program_mut(ENTRY).ok_or(XdpError::Incomplete("program"))?.try_into()?;
             program.load()?;
-            let maps = Maps::take(&mut ebpf)?;
+            let mut maps = Maps::take(&mut ebpf)?;
+            if fresh {
+                // Before a link can exist: a start cut short after that one is then gone on with.
+                maps.write_schema()?;
+            }
             let seen = inherit::Seen::read(&maps)?;
             Ok((ebpf, maps, seen))
         });

@@ -1,0 +1,112 @@
+//! What operators ask of the controller.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use pgha_common::verdict::Reason;
+use pgha_machine::balancer::{Event, Order};
+
+use super::Controller;
+use super::api::Request;
+use super::status::{
+    DirectorStatus, OrderKind, OrderReply, OrderRequest, Refusal, SCHEMA, ServiceStatus, Status,
+    TrafficStatus,
+};
+use crate::bpf::xdp::XdpError;
+
+impl Controller {
+    /// Answers one request.
+    pub(super) fn answer(&mut self, request: Request) {
+        // Whoever asked may be gone by now.
+        match request {
+            Request::Status(reply) => {
+                let _ = reply.send(self.status().map_err(|error| refusal(&error)));
+            }
+            Request::Order(order, reply) => {
+                let _ = reply.send(self.order(&order));
+            }
+        }
+    }
+
+    fn order(&mut self, request: &OrderRequest) -> Result<OrderReply, Refusal> {
+        let address = self.server_named(&request.server)?;
+        let order = match request.order {
+            OrderKind::Weight { weight } => Order::Weight(weight),
+            OrderKind::Drain => Order::Drain,
+            OrderKind::Undrain => Order::Undrain,
+        };
+        let services: Vec<_> = self
+            .config
+            .services()
+            .iter()
+            .filter(|service| request.service.as_ref().is_none_or(|name| *name == service.name))
+            .map(|service| (service.vip, service.port))
+            .filter(|service| self.balancer.has_member(*service, address))
+            .collect();
+        if services.is_empty() {
+            let of =
+                request.service.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
+            return Err(refusal(&format!(
+                "{} is no real server{of}; `pgha status` lists them",
+                request.server
+            )));
+        }
+        for service in &services {
+            self.balancer.handle(Event::Steered { service: *service, address, order });
+        }
+        // The reply says what is, so the maps come first.
+        self.program();
+        tracing::info!(%address, ?order, "ordered by an operator");
+        let mut views = self.balancer.view();
+        views.retain(|view| services.contains(&(view.vip, view.port)));
+        Ok(OrderReply { schema: SCHEMA, services: views })
+    }
+
+    fn server_named(&self, name: &str) -> Result<Ipv4Addr, Refusal> {
+        let node = self.config.nodes().iter().find(|node| node.name.as_str() == name);
+        node.map(|node| node.address).or_else(|| name.parse().ok()).ok_or_else(|| {
+            refusal(&format!("{name:?} is neither a name in the node table nor an IPv4 address"))
+        })
+    }
+
+    fn status(&self) -> Result<Status, XdpError> {
+        let counters = self.plane.counters()?;
+        let (flows, pending_flows) = self.plane.flow_capacity()?;
+        let mut services = Vec::new();
+        for view in self.balancer.view() {
+            let mut traffic = BTreeMap::new();
+            for server in &view.servers {
+                let sum = self.plane.traffic(server.id)?;
+                let sum =
+                    TrafficStatus { packets: sum.packets, bytes: sum.bytes, flows: sum.flows };
+                traffic.insert(server.id, sum);
+            }
+            services.push(ServiceStatus { view, traffic });
+        }
+        Ok(Status {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: self.config.cluster().clone(),
+            director: DirectorStatus {
+                interface: self.interface.name().to_owned(),
+                mac: self.mac.to_string(),
+                active: true,
+                flows,
+                pending_flows,
+                pid: std::process::id(),
+                taken_over: self.taken_over,
+            },
+            primary: self.config.primary().map(|_| self.primary_status()),
+            services,
+            received: counters.received,
+            reasons: Reason::ALL
+                .iter()
+                .map(|reason| (reason.name().to_owned(), counters.reasons[*reason as usize]))
+                .collect(),
+        })
+    }
+}
+
+fn refusal(error: &impl ToString) -> Refusal {
+    Refusal { error: error.to_string() }
+}

@@ -1,0 +1,28 @@
+//! What people are told, and how urgently: changes of roles and members, and what needs a person.
+
+use pgha_machine::balancer::{Down, News, Target};
+
+pub(super) fn tell(news: &News) {
+    let at = |target: &Target| format!("{}:{}", target.address, target.port);
+    match news {
+        News::PrimaryAnswers(count) => {
+            tracing::info!("the primary answers; {count} standbys stream");
+        }
+        News::PrimaryLost => {
+            tracing::warn!("the primary does not answer; the readers stay as they are");
+        }
+        News::Joined(target) => tracing::info!("{} is a member now", at(target)),
+        News::Left(target) => tracing::info!("{} is no member any more", at(target)),
+        News::Up(target) => tracing::info!("{} gets new connections", at(target)),
+        News::Down(target, Down::NotInRecovery) => {
+            tracing::info!("{} is no reader: it is not in recovery", at(target));
+        }
+        News::Down(target, down) => {
+            tracing::warn!("{} gets no new connections: {down}", at(target));
+        }
+        News::Moved(address, mac) => tracing::info!("{address} has MAC address {mac} now"),
+        News::Full(target) => {
+            tracing::warn!("{} gets no traffic: every id for real servers is in use", at(target));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A new configuration, taken whole or not at all.
+
+use std::collections::BTreeSet;
+
+use pgha_machine::balancer::Event;
+
+use super::error::ReloadError;
+use super::neighbours::Announcements;
+use super::watch::Orders;
+use super::{Controller, preflight};
+use crate::config::{Config, Peer};
+use crate::net::{Interface, local_addresses};
+
+impl Controller {
+    /// Takes a new configuration, or keeps the old one and says what is wrong with the new.
+    pub(super) async fn reload(&mut self) {
+        match self.reloaded().await {
+            Ok(()) => tracing::info!("reloaded {}", self.path.display()),
+            Err(error) => tracing::warn!("the old configuration stays in force: {error}"),
+        }
+    }
+
+    async fn reloaded(&mut self) -> Result<(), ReloadError> {
+        let config = Config::load(&self.path)?;
+        config.check_files(&self.path)?;
+        let fixed = self.config.changes_needing_restart(&config);
+        if !fixed.is_empty() {
+            return Err(ReloadError::Restart(fixed));
+        }
+        let interface =
+            Interface::find(self.netlink.handle(), config.director().interface()).await?;
+        interface.usable_for(&preflight::vips(&config))?;
+        let local = local_addresses(self.netlink.handle()).await?;
+        config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
+        let primary_changed = config.primary() != self.config.primary();
+        let new_vips = preflight::vips(&config) != preflight::vips(&self.config);
+        self.orders.send_replace(Orders {
+            login: config.login().clone(),
+            interval: config.health().interval(),
+            timeout: config.health().timeout(),
+        });
+        self.balancer.handle(Event::Configured(config.balancer(local)));
+        self.config = config;
+        let peers: BTreeSet<_> = self.config.director().peers().iter().map(Peer::address).collect();
+        self.peers.retain(|address, _| peers.contains(address));
+        self.program();
+        self.resolve_peers().await;
+        if primary_changed {
+            self.ask_primary();
+        }
+        if new_vips {
+            self.announcements = Announcements::from_now();
+        }
+        Ok(())
+    }
+}
