@@ -3,7 +3,10 @@
 use std::io::IsTerminal as _;
 
 use tracing::Level;
+
 use tracing_subscriber::filter::{Directive, EnvFilter};
+
+use crate::bpf::xdp::PACKET_LOG_TARGET;
 
 /// Name of the environment variable that filters logs.
 pub const FILTER: &str = "PGHA_LOG";
@@ -16,7 +19,9 @@ pub fn init() {
         .with_default_directive(Level::INFO.into())
         .from_env_lossy()
         // It warns of every answer that nobody waited for.
-        .add_directive(quiet("netlink_proto=error"));
+        .add_directive(fixed("netlink_proto=error"))
+        // The verdicts of the XDP program, which is silent unless it is loaded with `log_packets`.
+        .add_directive(fixed(&format!("{PACKET_LOG_TARGET}=trace")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
@@ -25,6 +30,6 @@ pub fn init() {
         .init();
 }
 
-fn quiet(directive: &str) -> Directive {
+fn fixed(directive: &str) -> Directive {
     directive.parse().unwrap_or_else(|_| Level::ERROR.into())
 }

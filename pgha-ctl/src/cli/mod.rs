@@ -93,7 +93,8 @@ pub fn main() -> ExitCode {
     match run(&config, verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pgha: {error:#}");
+            // Every error here tells its cause in its own sentence.
+            eprintln!("pgha: {error}");
             ExitCode::FAILURE
         }
     }

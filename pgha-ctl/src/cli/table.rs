@@ -135,3 +135,6 @@ fn because(server: &ServerView) -> String {
     }
     reasons.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::bpf::PinDirectory;
-use crate::bpf::xdp::{Attached, DataPlane, DirectorPlan, Port, Settings};
+use crate::bpf::xdp::{Attached, DataPlane, DirectorPlan, PacketLog, Port, Settings};
 use crate::config::Config;
 use crate::net::{Interface, NeighbourWatch, Netlink, local_addresses};
 use api::{ControlSocket, Request};
@@ -39,6 +39,8 @@ use watch::{Orders, Told, Watchers};
 
 pub use error::ControllerError;
 
+/// How often the log of verdicts is written out.
+const FLUSH: Duration = Duration::from_millis(100);
 /// How often the maps are read back and repaired, and the neighbours confirmed.
 const REPAIR: Duration = Duration::from_secs(10);
 /// Runs until a signal ends it.
@@ -68,6 +70,8 @@ struct Controller {
     interface: Interface,
     balancer: Balancer,
     plane: DataPlane,
+    /// The log of verdicts, where it is wanted.
+    packet_log: Option<PacketLog>,
     taken_over: bool,
     /// MAC address of the interface, followed.
     mac: Mac,
@@ -142,6 +146,7 @@ impl Controller {
             _socket: socket,
             announcements: Announcements::from_now(),
             started: Instant::now(),
+            packet_log: None,
             taken_over: false,
             plane,
             config,
@@ -165,7 +170,7 @@ impl Controller {
         let attached = self.plane.attach(&port)?;
         self.taken_over = attached == Attached::TakenOver;
         if self.config.director().log_packets() {
-            log_packets(&mut self.plane);
+            self.packet_log = Some(self.plane.packet_log()?);
         }
         let (flows, pending) = self.plane.flow_capacity()?;
         let wanted = (self.config.director().flows(), self.config.director().pending_flows());
@@ -184,6 +189,7 @@ impl Controller {
 
     async fn run(&mut self, mut signals: Signals) -> Result<(), ControllerError> {
         let mut repair = tokio::time::interval(REPAIR);
+        let mut flush = tokio::time::interval(FLUSH);
         loop {
             self.carry_out().await;
             let announcement = self.announcements.next();
@@ -195,6 +201,7 @@ impl Controller {
                 Some(request) = self.requests.recv() => self.answer(request),
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 _ = repair.tick() => self.repair().await,
+                _ = flush.tick(), if self.packet_log.is_some() => self.flush_packet_log(),
                 () = until(announcement) => self.announce(),
             }
         }
@@ -225,6 +232,12 @@ impl Controller {
     fn program(&mut self) {
         if let Err(error) = self.plane.apply(&self.director_plan(), &self.balancer.plan()) {
             tracing::warn!("the data plane could not be written, trying again soon: {error}");
+        }
+    }
+
+    fn flush_packet_log(&mut self) {
+        if let Some(log) = &mut self.packet_log {
+            log.flush();
         }
     }
 
@@ -277,11 +290,5 @@ async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn log_packets(plane: &mut DataPlane) {
-    if let Err(error) = aya_log::EbpfLogger::init(plane.ebpf()) {
-        tracing::warn!("packets are not logged: {error}");
     }
 }

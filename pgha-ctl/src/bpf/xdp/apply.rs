@@ -100,7 +100,7 @@ impl DataPlane {
             None => u32::from(plan.index) * 2,
         };
         if current.is_none() || !unchanged {
-            self.maps.tables.set(bank, &*tables, 0).map_err(XdpError::map(name::TABLES))?;
+            self.maps.tables.set(bank, tables.as_ref(), 0).map_err(XdpError::map(name::TABLES))?;
         }
         let service = Service { index: plan.index, scheduler: plan.scheduler as u16, bank };
         if current != Some(service) {

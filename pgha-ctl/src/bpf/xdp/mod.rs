@@ -9,6 +9,7 @@
 mod apply;
 mod inherit;
 mod maps;
+mod packet_log;
 
 use std::net::Ipv4Addr;
 
@@ -21,6 +22,7 @@ use pgha_common::maps::{Counters, SCHEMA, Traffic, name};
 use pgha_machine::Mac;
 
 pub use apply::DirectorPlan;
+pub use packet_log::{PacketLog, TARGET as PACKET_LOG_TARGET};
 
 use super::{PinDirectory, PinError, PinLock, unpin};
 use maps::{Maps, Raw};
@@ -120,6 +122,9 @@ pub enum XdpError {
         /// The schema of the maps; 0 when not even that can be read.
         found: u32,
     },
+    /// The log of verdicts.
+    #[error("the XDP program has no log: {0}")]
+    Log(aya_log::Error),
     /// The driver has no XDP.
     #[error(
         "interface {interface} has no native XDP (its driver does not offer it); choose another \
@@ -292,11 +297,6 @@ impl DataPlane {
     pub fn program(&mut self) -> Result<&mut Xdp, XdpError> {
         let program = self.ebpf.program_mut(ENTRY).ok_or(XdpError::Incomplete("program"))?;
         Ok(program.try_into()?)
-    }
-
-    /// The loaded object, for its log.
-    pub const fn ebpf(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
     }
 
     /// Frames received and their reasons, since the maps were made.

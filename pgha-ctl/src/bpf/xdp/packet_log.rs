@@ -1,0 +1,46 @@
+//! The log of verdicts: the program logs two numbers for each frame, here they become words.
+
+use aya_log::EbpfLogger;
+use log::{Log, Metadata, Record};
+use pgha_common::verdict::Reason;
+
+use super::{DataPlane, XdpError};
+
+/// Verdicts as the program logs them; each [`flush`](EbpfLogger::flush) writes out what came in since
+/// the last, at level trace under the target [`TARGET`].
+pub type PacketLog = EbpfLogger<Verdicts>;
+
+/// Target of the verdicts in the log.
+pub const TARGET: &str = "packets";
+
+/// Turns "length reason" into words.
+#[derive(Debug)]
+pub struct Verdicts;
+
+impl Log for Verdicts {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let text = record.args().to_string();
+        let numbers: Vec<usize> = text.split(' ').filter_map(|word| word.parse().ok()).collect();
+        if let [bytes, reason] = numbers[..]
+            && let Some(reason) = Reason::ALL.get(reason)
+        {
+            tracing::trace!(target: TARGET, bytes, "{}", reason.name());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl DataPlane {
+    /// The log of verdicts of a program that was loaded with [`super::Settings::log_packets`].
+    ///
+    /// # Errors
+    /// An object without a log, or one whose log was taken already.
+    pub fn packet_log(&mut self) -> Result<PacketLog, XdpError> {
+        EbpfLogger::init_with_logger(&mut self.ebpf, Verdicts).map_err(XdpError::Log)
+    }
+}

@@ -1,0 +1,65 @@
+use serde_json::json;
+
+use super::status;
+use crate::controller::status::Status;
+
+/// A status as the API sends it.
+fn sent() -> Status {
+    let server = |name: &str, id: u16, health: &str, withheld: &[&str], weight: u16| {
+        json!({
+            "name": name, "address": format!("10.0.0.{id}"), "id": id, "mac": "02:00:00:00:00:01",
+            "local": false, "listed": true, "sync_state": "quorum", "health": health,
+            "dead": health == "down", "weight": 2, "effective_weight": weight, "drained": false,
+            "weight_set": false, "withheld": withheld, "replayed": "0/3000060", "lag_bytes": 96,
+            "error": null,
+        })
+    };
+    serde_json::from_value(json!({
+        "schema": 1, "version": "0.1.0", "cluster": "main",
+        "director": {
+            "interface": "eth0", "mac": "02:00:00:00:00:15", "active": true, "flows": 1024,
+            "pending_flows": 1024, "pid": 1, "taken_over": false,
+        },
+        "primary": {
+            "answers": false, "host": "10.0.0.1", "lsn": "0/30000C0", "stale_ms": 12_345,
+            "errors": ["10.0.0.1: no answer"],
+        },
+        "services": [{
+            "name": "reader", "vip": "10.0.0.100", "port": 5432, "scheduler": "rr",
+            "discovery": "both",
+            "servers": [
+                server("db2", 2, "up", &[], 2),
+                server("db3", 3, "down", &["drained", "refused"], 0),
+            ],
+            "traffic": { "2": { "packets": 7, "bytes": 462, "flows": 1 } },
+        }],
+        "received": 9,
+        "reasons": { "not_vip": 2, "established_flow": 7, "land": 0 },
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_status_survives_the_way_over_the_socket() {
+    let status = sent();
+    let text = serde_json::to_string(&status).unwrap();
+    assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
+}
+
+#[test]
+fn the_table_says_who_serves_and_why_others_do_not() {
+    let text = status(&sent());
+    let line = |word: &str| text.lines().find(|line| line.contains(word)).unwrap().to_owned();
+    assert!(line("cluster").contains("director on eth0 (02:00:00:00:00:15), active"));
+    assert!(line("primary").contains("does not answer, stale since 12 s"));
+    let words: Vec<_> = line("db2").split_whitespace().map(str::to_owned).collect();
+    assert_eq!(
+        words,
+        ["db2", "10.0.0.2", "2", "up", "quorum", "96", "B", "02:00:00:00:00:01", "1", "7"]
+    );
+    assert!(line("db3").contains("0 (of 2)"));
+    assert!(line("db3").contains("dead"));
+    assert!(line("db3").contains("drained by an operator, its port refuses connections"));
+    assert!(line("frames 9").contains("established_flow 7, not_vip 2"));
+    assert!(!text.contains("land"), "reasons that never were are not shown");
+}
