@@ -212,9 +212,15 @@ pub enum RestartNeeded {
     Bpffs { old: PathBuf, new: PathBuf },
     #[error("director.control changed from {} to {}; restart the controller", .old.display(), .new.display())]
     Control { old: PathBuf, new: PathBuf },
-    #[error("director.flows changed from {old} to {new}; restart the controller")]
+    #[error("director.log_packets changed from {old} to {new}; restart the controller")]
+    LogPackets { old: bool, new: bool },
+    #[error(
+        "director.flows changed from {old} to {new}; restart the controller, after pgha detach if the table is to be resized"
+    )]
     Flows { old: u32, new: u32 },
-    #[error("director.pending_flows changed from {old} to {new}; restart the controller")]
+    #[error(
+        "director.pending_flows changed from {old} to {new}; restart the controller, after pgha detach if the table is to be resized"
+    )]
     PendingFlows { old: u32, new: u32 },
 }
 

@@ -178,6 +178,10 @@ impl Config {
             changed(&is.interface, &to.interface, |old, new| RestartNeeded::Interface { old, new }),
             changed(&is.bpffs, &to.bpffs, |old, new| RestartNeeded::Bpffs { old, new }),
             changed(&is.control, &to.control, |old, new| RestartNeeded::Control { old, new }),
+            changed(&is.log_packets, &to.log_packets, |old, new| RestartNeeded::LogPackets {
+                old,
+                new,
+            }),
             changed(&is.flows, &to.flows, |old, new| RestartNeeded::Flows { old, new }),
             changed(&is.pending_flows, &to.pending_flows, |old, new| RestartNeeded::PendingFlows {
                 old,

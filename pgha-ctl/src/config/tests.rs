@@ -202,9 +202,10 @@ fn what_a_running_controller_cannot_change_is_named() {
     let old = parse(MINIMAL).unwrap();
     let weights = with("default_weight = 7\n[health]\nfall = 4\n");
     assert_eq!(old.changes_needing_restart(&parse(&weights).unwrap()), []);
-    let new = MINIMAL
-        .replace("main", "other")
-        .replace("\"eth0\"", "\"eth1\"\nbpffs = \"/bpf\"\nflows = 2048\npending_flows = 2048");
+    let new = MINIMAL.replace("main", "other").replace(
+        "\"eth0\"",
+        "\"eth1\"\nbpffs = \"/bpf\"\nflows = 2048\npending_flows = 2048\nlog_packets = true",
+    );
     let changes: Vec<_> = old
         .changes_needing_restart(&parse(&new).unwrap())
         .iter()
@@ -217,8 +218,9 @@ fn what_a_running_controller_cannot_change_is_named() {
             "director.interface changed from eth0 to eth1; restart the controller",
             "director.bpffs changed from /sys/fs/bpf to /bpf; restart the controller",
             "director.control changed from /run/pgha/main.sock to /run/pgha/other.sock; restart the controller",
-            "director.flows changed from 1048576 to 2048; restart the controller",
-            "director.pending_flows changed from 65536 to 2048; restart the controller",
+            "director.log_packets changed from false to true; restart the controller",
+            "director.flows changed from 1048576 to 2048; restart the controller, after pgha detach if the table is to be resized",
+            "director.pending_flows changed from 65536 to 2048; restart the controller, after pgha detach if the table is to be resized",
         ]
     );
 }

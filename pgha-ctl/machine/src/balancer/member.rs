@@ -71,6 +71,8 @@ pub enum Down {
     Failing,
     /// It is not in recovery: a primary is no reader.
     NotInRecovery,
+    /// A former controller gave it no new connections; those it has go on.
+    Inherited,
 }
 
 impl Down {
@@ -243,7 +245,7 @@ impl Member {
     pub fn withheld(&self, discovery: Discovery, primary_answers: bool) -> Vec<Withheld> {
         let health = match self.health {
             Health::Up(_) => None,
-            Health::Unproven(_) => Some(Withheld::Unproven),
+            Health::Unproven(_) | Health::Down(Down::Inherited, _) => Some(Withheld::Unproven),
             Health::Down(Down::Refused, _) => Some(Withheld::Refused),
             Health::Down(Down::Silent, _) => Some(Withheld::Silent),
             Health::Down(Down::NotAccepting, _) => Some(Withheld::NotAccepting),

@@ -101,7 +101,8 @@ impl Balancer {
         } else if left.dead {
             Health::Down(Down::Refused, 0)
         } else {
-            Health::Unproven(0)
+            // Its sessions may be alive, whatever keeps new ones from it.
+            Health::Down(Down::Inherited, 0)
         };
         if let Some(mac) = left.mac {
             self.macs.insert(left.address, mac);

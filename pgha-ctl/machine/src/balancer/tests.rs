@@ -309,6 +309,33 @@ fn a_successor_goes_on_with_what_it_finds() {
 }
 
 #[test]
+fn a_successor_spares_the_sessions_of_a_server_out_of_the_pool() {
+    let before = streaming(&[2, 3]);
+    let reals = service(&before).reals;
+    let left = |index: usize, in_service| InheritedReal {
+        service: 0,
+        real: reals[index].real,
+        address: reals[index].address,
+        mac: reals[index].mac,
+        dead: false,
+        in_service,
+        steering: Steering::default(),
+    };
+    let inherited = Inherited {
+        services: vec![(0, VIP, 5432)],
+        reals: vec![left(0, false), left(1, true)],
+        ids: reals.iter().map(|real| real.real).collect(),
+    };
+    let mut after = Balancer::new(config(Discovery::Walsenders, &[]), &inherited);
+    after.handle(answer(&[(3, SyncState::Async)]));
+    let kept = &service(&after).reals[0];
+    assert_eq!((kept.real, kept.dead), (reals[0].real, false));
+    assert_eq!(readers(&after), [host(3)]);
+    after.handle(Event::Checked(target(2), Finding::Refused));
+    assert_eq!(service(&after).reals.len(), 1);
+}
+
+#[test]
 fn a_reload_keeps_the_members_it_still_has() {
     let mut balancer = Balancer::new(config(Discovery::Direct, &[2, 3]), &Inherited::default());
     bring_up(&mut balancer, &[2, 3]);

@@ -113,7 +113,7 @@ impl Balancer {
             },
             health: match member.health {
                 Health::Up(_) => Standing::Up,
-                Health::Unproven(_) => Standing::Checking,
+                Health::Unproven(_) | Health::Down(Down::Inherited, _) => Standing::Checking,
                 Health::Down(..) => Standing::Down,
             },
             dead: member.health.is_dead(),
@@ -141,6 +141,7 @@ impl std::fmt::Display for Down {
             Self::NotAccepting => "it accepts no new sessions",
             Self::Failing => "it answers checks with errors",
             Self::NotInRecovery => "it is not in recovery",
+            Self::Inherited => "not enough good checks yet",
         })
     }
 }
