@@ -69,6 +69,14 @@ impl Flow {
         self.0 & CLOSING != 0
     }
 
+    /// The flow after a SYN. A port may have been reused: the new connection's numbers have nothing to
+    /// do with those of the one before (RFC 9293, section 3.4.1), so that none of them is kept.
+    #[must_use]
+    #[inline(always)]
+    pub const fn reopened(self) -> Self {
+        Self::new(self.real())
+    }
+
     /// The flow after `segment`, which is no SYN.
     #[must_use]
     #[inline(always)]

@@ -110,8 +110,8 @@ reasons! {
     Fragment = "fragment" => Drop,
     /// To a VIP, with a TTL of 1 or 0.
     TtlExpired = "ttl_expired" => Drop,
-    /// From a VIP to itself.
-    Land = "land" => Drop,
+    /// From a VIP: no client has one ("land", where it is the same VIP).
+    FromVip = "from_vip" => Drop,
     /// SYN-ACK to a VIP.
     SynAck = "syn_ack" => Drop,
     /// SYN together with FIN or RST.

@@ -13,13 +13,11 @@ pub(crate) fn steer(context: &mut XdpContext, this: &Director) -> Reason {
     let Some(&asked) = frame::at::<Arp>(context, size_of::<Ethernet>()) else {
         return Reason::Runt;
     };
-    if asked.format != Arp::IPV4_OVER_ETHERNET {
+    // What this director announced itself comes back where a network has a loop: no answer to that.
+    if asked.format != Arp::IPV4_OVER_ETHERNET || asked.sender_mac == this.mac {
         return Reason::ArpOther;
     }
-    if this.may_be_vip(asked.sender)
-        && asked.sender_mac != this.mac
-        && director::is_vip(asked.sender)
-    {
+    if this.may_be_vip(asked.sender) && director::is_vip(asked.sender) {
         return Reason::ArpClaim;
     }
     if asked.operation != Arp::REQUEST

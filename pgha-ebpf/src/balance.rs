@@ -30,6 +30,7 @@ fn follow(context: &mut XdpContext, incoming: &Incoming, known: &Known) -> Reaso
         return reset::answer(context, incoming, Reason::DeadServer);
     };
     let reason = if incoming.segment.opens {
+        known.reopen();
         Reason::SynAgain
     } else if known.observe(&incoming.key, incoming.segment) {
         Reason::EstablishedFlow

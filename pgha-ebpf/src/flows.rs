@@ -64,19 +64,30 @@ impl Known {
         unsafe { self.pointer().read_volatile() }
     }
 
+    /// Notes that its client opens a connection, again or anew.
+    #[inline(always)]
+    pub(crate) fn reopen(&self) {
+        self.note(self.flow().reopened());
+    }
+
     /// Notes what `segment` (no SYN) says; whether the flow is established, now or since before.
     #[inline(always)]
     pub(crate) fn observe(&self, key: &FlowKey, segment: Segment) -> bool {
         let before = self.flow();
         let after = before.after(segment);
         if after != before {
-            // SAFETY: as in `flow`; one aligned word is written whole.
-            unsafe { self.pointer().write_volatile(after) };
+            self.note(after);
         }
         match self {
             Self::Established(_) => true,
             Self::Pending(_) => before.is_answered(segment) && establish(key, after),
         }
+    }
+
+    #[inline(always)]
+    fn note(&self, flow: Flow) {
+        // SAFETY: as in `flow`; one aligned word is written whole.
+        unsafe { self.pointer().write_volatile(flow) };
     }
 }
 

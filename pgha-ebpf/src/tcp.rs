@@ -33,7 +33,7 @@ pub(crate) fn steer(context: &mut XdpContext, this: &Director) -> Reason {
     } else if director::balanced_elsewhere(this, ethernet.source, ipv4.source) {
         Err(Reason::OtherDirector)
     } else {
-        check(context, ipv4)
+        check(context, this, ipv4)
     };
     match checked {
         Ok(incoming) => balance::balance(context, &incoming),
@@ -50,7 +50,7 @@ fn unless_not_vip(destination: [u8; 4], reason: Reason) -> Reason {
 
 /// The checks of a packet to a VIP, each with its reason.
 #[inline(always)]
-fn check(context: &XdpContext, ipv4: &Ipv4) -> Result<Incoming, Reason> {
+fn check(context: &XdpContext, this: &Director, ipv4: &Ipv4) -> Result<Incoming, Reason> {
     let ip_length = ipv4.header_length();
     if ipv4.version() != 4 || ip_length < size_of::<Ipv4>() {
         return Err(Reason::BadIpHeader);
@@ -68,8 +68,8 @@ fn check(context: &XdpContext, ipv4: &Ipv4) -> Result<Incoming, Reason> {
     if ipv4.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
-    if ipv4.source == ipv4.destination {
-        return Err(Reason::Land);
+    if this.may_be_vip(ipv4.source) && director::is_vip(ipv4.source) {
+        return Err(Reason::FromVip);
     }
     let Some(tcp) = frame::at::<Tcp>(context, IPV4_AT + ip_length) else {
         return Err(Reason::BadTcpHeader);

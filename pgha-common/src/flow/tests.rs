@@ -49,6 +49,15 @@ fn acknowledgements_wrap() {
 }
 
 #[test]
+fn a_syn_keeps_the_server_and_nothing_else() {
+    let before = Flow::new(REAL).after(segment(flag::FIN | flag::ACK, 3_000_000_000));
+    let flow = before.reopened();
+    assert_eq!(flow, Flow::new(REAL));
+    // Smaller than the last of the connection before.
+    assert_eq!(flow.after(segment(flag::ACK, 1)).acknowledgement(), Some(1));
+}
+
+#[test]
 fn closing_is_a_mark_that_the_next_segment_clears() {
     let flow = Flow::new(REAL).after(segment(flag::FIN | flag::ACK, 5));
     assert!(flow.is_closing());

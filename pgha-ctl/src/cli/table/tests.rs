@@ -34,7 +34,7 @@ fn sent() -> Status {
             "traffic": { "2": { "packets": 7, "bytes": 462, "flows": 1 } },
         }],
         "received": 9,
-        "reasons": { "not_vip": 2, "established_flow": 7, "land": 0 },
+        "reasons": { "not_vip": 2, "established_flow": 7, "from_vip": 0 },
     }))
     .unwrap()
 }
@@ -61,5 +61,5 @@ fn the_table_says_who_serves_and_why_others_do_not() {
     assert!(line("db3").contains("dead"));
     assert!(line("db3").contains("drained by an operator, its port refuses connections"));
     assert!(line("frames 9").contains("established_flow 7, not_vip 2"));
-    assert!(!text.contains("land"), "reasons that never were are not shown");
+    assert!(!text.contains("from_vip"), "reasons that never were are not shown");
 }

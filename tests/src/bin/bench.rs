@@ -1,0 +1,48 @@
+//! The benches: the figures that pgha claims, measured on this machine.
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use pgha_tests::bench::dataplane;
+
+/// Measures what pgha claims.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// What the XDP program costs a frame, above an empty program measured in the same run
+    Dataplane {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: &Verb) -> Result<()> {
+    match verb {
+        Verb::Dataplane { json } => {
+            let figures = dataplane::measure()?;
+            if *json {
+                println!("{}", figures.json());
+            } else {
+                print!("{figures}");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! What is remembered of a flow.
+
+use pgha_common::maps::Scheduler;
+use pgha_common::verdict::Reason;
+use pgha_tests::dataplane::{real, service};
+
+use crate::harness::{Bench, flow, from, three};
+
+#[test]
+fn xdp_a_flow_is_established_once_its_acknowledgement_advances() {
+    let mut bench = three();
+    bench.expect(Reason::NewFlow, &from(1).syn());
+    assert_eq!(bench.pending().get(&flow(1)).unwrap().acknowledgement(), None);
+    for _ in 0..3 {
+        // The handshake's ACK, and the query it may come again with.
+        bench.expect(Reason::PendingFlow, &from(1).ack(2001).data(80));
+        assert_eq!(bench.pending().get(&flow(1)).unwrap().acknowledgement(), Some(2001));
+        assert_eq!(bench.established().get(&flow(1)), None);
+    }
+    bench.expect(Reason::PendingFlow, &from(1).ack(1999));
+    bench.expect(Reason::EstablishedFlow, &from(1).ack(2002));
+    assert_eq!(bench.established().get(&flow(1)).unwrap().acknowledgement(), Some(2002));
+    assert_eq!(bench.pending().get(&flow(1)), None);
+}
+
+#[test]
+fn xdp_the_last_acknowledgement_never_goes_back() {
+    let mut bench = three();
+    bench.establish(1);
+    for (sent, noted) in [(2500, 2500), (2400, 2500), (u32::MAX, 2500), (2501, 2501)] {
+        bench.expect(Reason::EstablishedFlow, &from(1).ack(sent));
+        assert_eq!(bench.established().get(&flow(1)).unwrap().acknowledgement(), Some(noted));
+    }
+    // Through the end of the sequence numbers.
+    for step in [1u32 << 30, 1 << 31, 3 << 30, 100] {
+        bench.expect(Reason::EstablishedFlow, &from(1).ack(step));
+        assert_eq!(bench.established().get(&flow(1)).unwrap().acknowledgement(), Some(step));
+    }
+}
+
+#[test]
+fn xdp_a_reset_establishes_nothing() {
+    let mut bench = three();
+    bench.expect(Reason::NewFlow, &from(1).syn());
+    bench.expect(Reason::PendingFlow, &from(1).ack(2001));
+    bench.expect(Reason::PendingFlow, &from(1).rst().ack(3000));
+    bench.expect(Reason::PendingFlow, &from(1).rst());
+    assert!(bench.established().is_empty());
+    assert_eq!(bench.pending().get(&flow(1)).unwrap().acknowledgement(), Some(2001));
+}
+
+#[test]
+fn xdp_fin_and_reset_only_mark_a_flow() {
+    let mut bench = three();
+    let real = bench.establish(1);
+    let closing = |bench: &Bench| bench.established().get(&flow(1)).unwrap().is_closing();
+    for end in [from(1).fin().ack(2100), from(1).rst()] {
+        assert!(!closing(&bench));
+        assert_eq!(bench.expect(Reason::EstablishedFlow, &end).real(), real);
+        assert!(closing(&bench));
+        assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(2100)).real(), real);
+    }
+    assert!(!closing(&bench));
+}
+
+#[test]
+fn xdp_a_reused_port_begins_anew() {
+    let mut bench = three();
+    let real = bench.establish(1);
+    bench.expect(Reason::EstablishedFlow, &from(1).fin().ack(3_000_000_000));
+    // The server's next sequence numbers are "older" than those of the connection before.
+    bench.expect(Reason::SynAgain, &from(1).syn().sequence(5));
+    let reopened = bench.established().get(&flow(1)).unwrap();
+    assert_eq!((reopened.acknowledgement(), reopened.is_closing()), (None, false));
+    assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(1_000_000_001)).real(), real);
+    let followed = bench.established().get(&flow(1)).unwrap();
+    assert_eq!(followed.acknowledgement(), Some(1_000_000_001));
+}
+
+#[test]
+fn xdp_a_pending_flow_whose_port_is_reused_can_be_established() {
+    let mut bench = three();
+    bench.expect(Reason::NewFlow, &from(1).syn());
+    bench.expect(Reason::PendingFlow, &from(1).ack(3_000_000_000));
+    bench.expect(Reason::SynAgain, &from(1).syn().sequence(5));
+    bench.expect(Reason::PendingFlow, &from(1).ack(1_000_000_001));
+    bench.expect(Reason::EstablishedFlow, &from(1).ack(1_000_000_500));
+}
+
+/// A flood of SYNs, of lone ACKs, of RSTs, each ten times the pending table.
+#[test]
+fn xdp_floods_evict_no_established_flow() {
+    const PENDING: u32 = 1024;
+    let mut bench = Bench::with_tables(
+        4096,
+        PENDING,
+        [service(Scheduler::Maglev, [real(1), real(2), real(3)])],
+    );
+    let servers: Vec<_> = (0..500).map(|number| bench.establish(number)).collect();
+    let mut number = 1000;
+    for kind in 0..3 {
+        for _ in 0..10 * PENDING {
+            number += 1;
+            match kind {
+                0 => bench.expect(Reason::NewFlow, &from(number).syn()),
+                1 => bench.expect(Reason::UnknownFlow, &from(number).ack(number)),
+                _ => bench.expect(Reason::UnknownReset, &from(number).rst()),
+            };
+        }
+    }
+    assert!(bench.pending().len() <= PENDING as usize);
+    assert_eq!(bench.established().len(), 500);
+    for (number, server) in (0..500).zip(servers) {
+        assert_eq!(bench.expect(Reason::EstablishedFlow, &from(number).ack(2100)).real(), server);
+    }
+}
+
+#[test]
+fn xdp_a_connection_can_be_made_during_a_flood() {
+    const PENDING: u32 = 1024;
+    let mut bench = Bench::with_tables(
+        4096,
+        PENDING,
+        [service(Scheduler::Maglev, [real(1), real(2), real(3)])],
+    );
+    for number in 1000..1000 + 2 * PENDING {
+        bench.expect(Reason::NewFlow, &from(number).syn());
+    }
+    bench.establish(1);
+}

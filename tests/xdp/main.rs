@@ -1,0 +1,15 @@
+//! The shipped XDP program by `BPF_PROG_TEST_RUN`: one case per verdict, and every frame of every
+//! case accounted for by the counters ([`harness`]). They need root.
+#![expect(clippy::unwrap_used, reason = "a test ends by a panic")]
+
+mod answer;
+mod arp;
+mod attach;
+mod dead;
+mod drop;
+mod flows;
+mod forward;
+mod fuzz;
+mod harness;
+mod pass;
+mod schedule;
