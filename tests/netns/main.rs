@@ -1,2 +1,12 @@
 //! Tests on real hosts made of network namespaces. They need root.
+mod cluster;
+mod forwarding;
 mod lab;
+mod membership;
+mod orders;
+mod primary_lost;
+mod reader_lost;
+mod realserver;
+mod refusals;
+mod reload;
+mod restart;

@@ -1,4 +1,5 @@
 //! Captures by tcpdump.
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,6 +11,11 @@ use super::netns::Namespace;
 use super::plan::INTERFACE;
 use super::process::{Cmd, Running};
 use super::wait::{SOON, wait_for};
+
+/// Bytes before the first record of a file that tcpdump wrote (pcap-savefile(5)), and before the
+/// frame of each record: two of time, the captured length, the length.
+const FILE_HEADER: usize = 24;
+const RECORD_HEADER: usize = 16;
 
 /// A capture in progress; dropped, it ends, and its file stays until the lab ends.
 #[derive(Debug)]
@@ -85,6 +91,24 @@ impl Capture {
             .args([self.pcap.as_os_str()])
             .output()?;
         Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    }
+
+    /// The frames so far, as they were on the cable.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn frames(&self) -> Result<Vec<Vec<u8>>> {
+        let file = fs::read(&self.pcap)?;
+        let mut rest = file.get(FILE_HEADER..).unwrap_or_default();
+        let mut frames = Vec::new();
+        while let Some((header, behind)) = rest.split_at_checked(RECORD_HEADER) {
+            let length = u32::from_ne_bytes(header[8..12].try_into()?).try_into()?;
+            // The last one may be half written still.
+            let Some((frame, behind)) = behind.split_at_checked(length) else { break };
+            frames.push(frame.to_vec());
+            rest = behind;
+        }
+        Ok(frames)
     }
 
     /// Waits until that many frames have been captured, and returns their lines.

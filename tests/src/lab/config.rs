@@ -7,6 +7,9 @@ use super::plan::{INTERFACE, READER_VIP};
 use super::postgres::{MONITOR, PORT};
 use super::{Director, Lab};
 
+/// The cluster's name.
+pub const CLUSTER: &str = "lab";
+
 /// The reader service of a lab: `primaries` are asked for their walsenders, and every `db` host
 /// made so far is a node. Other `lb` hosts made so far are its peers. Health is checked often.
 ///
@@ -20,7 +23,7 @@ pub fn basic(lab: &Lab, director: &Director, primaries: &[&str]) -> Result<Strin
         .collect::<Vec<_>>()
         .join(", ");
     let mut text = format!(
-        r#"cluster = "lab"
+        r#"cluster = "{CLUSTER}"
 
 [director]
 interface = "{INTERFACE}"

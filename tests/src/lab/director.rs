@@ -1,6 +1,7 @@
 //! A director: `pgha controller` on a host.
 use std::ffi::OsStr;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::artifacts::pgha_binary;
+use super::config;
 use super::host::Host;
+use super::maps::ServiceMaps;
+use super::postgres::PORT;
 use super::process::{Cmd, Daemon};
 use super::wait::{SOON, wait_for};
 
@@ -44,6 +48,19 @@ impl Director {
     /// were a machine of its own.
     pub fn bpffs(&self) -> PathBuf {
         self.host.shared.places.bpf.join(self.host.name())
+    }
+
+    /// The directory that it pins its maps, program and link in, which is there while it is attached.
+    pub fn pins(&self) -> PathBuf {
+        self.bpffs().join("pgha").join(config::CLUSTER)
+    }
+
+    /// The maps of a service.
+    ///
+    /// # Errors
+    /// When nothing is pinned.
+    pub fn maps(&self, vip: Ipv4Addr) -> Result<ServiceMaps> {
+        ServiceMaps::open(&self.pins(), vip, PORT)
     }
 
     /// The path of its control socket.

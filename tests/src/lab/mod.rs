@@ -22,11 +22,13 @@ pub mod config;
 pub mod director;
 pub mod frames;
 pub mod host;
+pub mod maps;
 pub mod netns;
 pub mod plan;
 pub mod postgres;
 pub mod process;
 pub mod reaper;
+pub mod session;
 pub mod state;
 mod switch;
 pub mod wait;
@@ -48,6 +50,7 @@ pub use host::Host;
 pub use plan::READER_VIP;
 pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Cmd, Running};
+pub use session::Session;
 pub use wait::{SOON, wait_for, wait_until};
 pub use xdp::Stub;
 
@@ -242,14 +245,20 @@ impl Lab {
     /// # Errors
     /// When the command fails.
     pub fn realserver_setup(&self, host: &str) -> Result<()> {
-        let pgha = artifacts::pgha_binary()?;
+        self.realserver(host, &["setup", "--vip", &READER_VIP.to_string()])?.run().map(drop)
+    }
+
+    /// `pgha realserver` with these arguments on that host, which keeps its record in the lab.
+    ///
+    /// # Errors
+    /// Without the `pgha` binary.
+    pub fn realserver(&self, host: &str, arguments: &[&str]) -> Result<Cmd> {
         let state = self.directory().join(host);
-        self.host(host)?
-            .command([pgha.as_os_str(), OsStr::new("realserver"), OsStr::new("setup")])?
-            .args(["--vip", &READER_VIP.to_string()])
-            .args([OsStr::new("--state-dir"), state.as_os_str()])
-            .run()
-            .map(drop)
+        let command = self.host(host)?.command([artifacts::pgha_binary()?])?;
+        Ok(command
+            .args(["realserver"])
+            .args(arguments)
+            .args([OsStr::new("--state-dir"), state.as_os_str()]))
     }
 
     /// Ends this process's ownership: the lab stays until `lab down`.

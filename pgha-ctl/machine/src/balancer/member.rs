@@ -39,7 +39,7 @@ pub struct Replay {
 ///
 /// ```text
 ///                  good x rise                 refused, not accepting, not in recovery: at once
-///   +-----------+ -------------> +----+        failed x fall, while another server answers
+///   +-----------+ -------------> +----+        failed x fall, while others answer
 ///   | Unproven  |                | Up | ----------------------------------------------+
 ///   +-----------+ <-+            +----+                                               v
 ///         |         | bad          ^        good x rise                          +---------+
@@ -51,7 +51,7 @@ pub struct Replay {
 pub enum Health {
     /// Never up since this controller knows it; so many good checks in a row.
     Unproven(u8),
-    /// Up; so many failed checks in a row.
+    /// Up; so many checks in a row were answered with errors.
     Up(u8),
     /// Down for a reason; so many good checks in a row.
     Down(Down, u8),
@@ -63,7 +63,7 @@ pub enum Health {
 pub enum Down {
     /// Its port refuses connections: dead.
     Refused,
-    /// `fall` checks failed while another server answered: dead.
+    /// `fall` checks failed, and between them others answered: dead.
     Silent,
     /// It takes no new sessions; those it has go on.
     NotAccepting,
@@ -84,10 +84,10 @@ impl Down {
 }
 
 impl Health {
-    /// The health after one more check. `others_answer` says that somebody else answered since this
-    /// server fell silent: otherwise its silence may be this node's own.
+    /// The health after one more check. `gone` says that this is at least the `fall`th silence in a
+    /// row that others broke: a silence of everybody is this node's own, and does not count.
     #[must_use]
-    pub fn after(&self, finding: &Finding, rise: u8, fall: u8, others_answer: bool) -> Self {
+    pub fn after(&self, finding: &Finding, rise: u8, fall: u8, gone: bool) -> Self {
         let proven = |passed: u8, otherwise: fn(u8) -> Self| {
             if passed >= rise { Self::Up(0) } else { otherwise(passed) }
         };
@@ -108,20 +108,14 @@ impl Health {
                 let failed = failed.saturating_add(1);
                 if failed >= fall { Self::Down(Down::Failing, 0) } else { Self::Up(failed) }
             }
-            (Self::Up(failed), Finding::Silent(_)) => {
-                let failed = failed.saturating_add(1);
-                if failed >= fall && others_answer {
-                    Self::Down(Down::Silent, 0)
-                } else {
-                    Self::Up(failed)
-                }
+            (Self::Up(_) | Self::Down(..), Finding::Silent(_)) if gone => {
+                Self::Down(Down::Silent, 0)
             }
+            (Self::Up(failed), Finding::Silent(_)) => Self::Up(*failed),
+            (Self::Down(down, _), Finding::Silent(_)) => Self::Down(*down, 0),
             (Self::Down(down, _), Finding::Answered(_)) => {
                 // An answer, even a bad one, ends the evidence of death.
                 Self::Down(if down.is_dead() { Down::Failing } else { *down }, 0)
-            }
-            (Self::Down(down, _), Finding::Silent(_)) => {
-                Self::Down(if others_answer { Down::Silent } else { *down }, 0)
             }
         }
     }
@@ -207,8 +201,10 @@ pub struct Member {
     pub(super) streaming: Option<Streaming>,
     pub(super) health: Health,
     pub(super) finding: Option<Finding>,
-    /// How many answers the controller had had from anybody when this server fell silent.
-    pub(super) silent_since: Option<u64>,
+    /// How many answers the controller had had from anybody when its last check ended.
+    pub(super) heard: u64,
+    /// How many checks in a row were silent while others answered.
+    pub(super) silences: u8,
     pub(super) mac: Option<Mac>,
     pub(super) configured_weight: Weight,
     pub(super) steering: Steering,

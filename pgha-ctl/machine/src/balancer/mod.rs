@@ -215,12 +215,12 @@ impl Balancer {
         let mut news = Vec::new();
         for pool in self.pools.iter_mut().filter(|pool| pool.service.port == target.port) {
             let Some(member) = pool.members.get_mut(&target.address) else { continue };
-            // Whoever answered since its first silence, it was another.
-            let since = *member.silent_since.get_or_insert(answers);
-            let health = member.health.after(finding, rise, fall, answers > since);
-            if !silent {
-                member.silent_since = None;
-            }
+            // Whoever answered since the check before, while this one was silent: it was another.
+            let others_answer = answers > member.heard;
+            member.heard = answers;
+            member.silences =
+                if silent { member.silences.saturating_add(u8::from(others_answer)) } else { 0 };
+            let health = member.health.after(finding, rise, fall, member.silences >= fall);
             match (&member.health, &health) {
                 (Health::Up(_), Health::Up(_)) => {}
                 (_, Health::Up(_)) => news.push(News::Up(target)),

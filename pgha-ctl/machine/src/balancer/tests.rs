@@ -230,9 +230,12 @@ fn a_silent_server_is_dead_only_when_another_answers_meanwhile() {
         balancer.handle(silence());
         assert_eq!(readers(&balancer), [host(2), host(3)], "nobody answered meanwhile");
     }
-    balancer.handle(Event::Checked(target(3), GOOD));
-    assert_eq!(readers(&balancer), [host(2), host(3)], "an answer alone takes nobody out");
-    balancer.handle(silence());
+    // Only the first of them counts, for others answered before it.
+    for _ in 0..2 {
+        balancer.handle(Event::Checked(target(3), GOOD));
+        assert_eq!(readers(&balancer), [host(2), host(3)], "an answer alone takes nobody out");
+        balancer.handle(silence());
+    }
     assert_eq!(readers(&balancer), [host(3)]);
     assert!(service(&balancer).reals[0].dead);
 }

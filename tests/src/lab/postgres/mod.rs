@@ -143,10 +143,12 @@ impl Postgres {
     /// # Errors
     /// When `postmaster.pid` cannot be read.
     pub fn postmaster_pid(&self) -> Result<Option<i32>> {
-        // A postmaster that nobody has waited for is a zombie with its id, which the next start
-        // would take for another postmaster.
-        if let Some(daemon) = &*self.daemon() {
-            daemon.ended()?;
+        // Until it has been waited for it has its id, and the next start would take it for another
+        // postmaster: while it ends it is in no namespace any more, and not yet a zombie.
+        if let Some(daemon) = &*self.daemon()
+            && daemon.ended()?.is_none()
+        {
+            return Ok(Some(daemon.pid()));
         }
         // The file outlives a killed postmaster.
         Ok(self.pid_file()?.map(|(pid, _)| pid).filter(|&pid| self.host.namespace().holds(pid)))

@@ -1,0 +1,143 @@
+//! A new configuration under a running controller.
+use std::fs;
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
+use pgha_tests::lab::artifacts::pgha_binary;
+use pgha_tests::lab::{SOON, Session, wait_for};
+use serde_json::Value;
+
+use crate::cluster::{Cluster, Edits, servers, service, withheld};
+
+const DB2: &str = "name = \"db2\"\naddress = \"10.77.0.12\"\n";
+const DB3: &str = "\n[[node]]\nname = \"db3\"\naddress = \"10.77.0.13\"\n";
+const DIRECT: (&str, &str) = ("discovery = \"both\"", "discovery = \"direct\"");
+const SECOND_VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 101);
+const SECOND: (&str, &str) = (
+    "\n[[node]]",
+    "\n[[service]]\nname = \"second\"\nvip = \"10.77.0.101\"\ndiscovery = \"direct\"\n\n[[node]]",
+);
+
+#[test]
+fn netns_reload_takes_what_is_right_and_refuses_the_rest() -> Result<()> {
+    let cluster = Cluster::up(&["db2", "db3"], &[DIRECT])?;
+    let heavy = format!("{DB2}weight = 5\n");
+    let heavy = [DIRECT, (DB2, &*heavy)];
+    reload(&cluster, &heavy)?;
+    cluster.wait_weights(&[("db1", 0), ("db2", 5), ("db3", 1)])?;
+
+    let before = decided(&cluster.director.status()?);
+    // A file for the verbs, which read it too.
+    let good = cluster.lab.directory().join("good.toml");
+    fs::copy(cluster.director.config_path(), &good)?;
+    let status = || -> Result<Value> {
+        let status = cluster.director.host().command([pgha_binary()?])?;
+        let status = status.args(["status", "--json", "--config"]).args([&good]).run()?;
+        Ok(serde_json::from_str(&status)?)
+    };
+    let wrong = format!("{DB2}weight = 5000\n");
+    let refused = [
+        (
+            vec![DIRECT, (DB2, &*wrong)],
+            ["node[1].weight = 5000", "give a whole number from 0 to 1000"],
+        ),
+        (
+            vec![DIRECT, ("interval =", "intervall =")],
+            ["health.intervall", "did you mean \"interval\"?"],
+        ),
+        (
+            vec![DIRECT, ("interface = \"eth0\"", "interface = \"eth1\"")],
+            ["director.interface changed from eth0 to eth1", "restart the controller"],
+        ),
+        (
+            vec![DIRECT, ("cluster = \"lab\"", "cluster = \"other\"")],
+            ["cluster changed from lab to other", "restart the controller"],
+        ),
+        (
+            vec![DIRECT, ("\"10.77.0.100\"", "\"10.88.0.100\"")],
+            [
+                "VIP 10.88.0.100 lies in no subnet of eth0 (10.77.0.0/24)",
+                "choose a VIP in one of them",
+            ],
+        ),
+    ];
+    for (number, (edits, parts)) in refused.iter().enumerate() {
+        cluster.configure(edits)?;
+        cluster.director.reload()?;
+        wait_for(format_args!("{parts:?} in the log"), SOON, || {
+            let log = cluster.director.log()?;
+            let (_, said) =
+                log.rsplit_once("the old configuration stays in force").unwrap_or_default();
+            ensure!(cluster.logged("the old configuration stays in force")? == number + 1, "{log}");
+            ensure!(parts.iter().all(|part| said.contains(part)), "{said}");
+            Ok(Some(()))
+        })?;
+        assert_eq!(decided(&status()?), before);
+    }
+    // What was refused left nothing behind.
+    reload(&cluster, &[DIRECT])?;
+    cluster.wait_weights(&[("db1", 0), ("db2", 1), ("db3", 1)])
+}
+
+#[test]
+fn netns_reload_adds_and_removes_nodes_and_services() -> Result<()> {
+    let cluster = Cluster::up(&["db2", "db3"], &[DIRECT])?;
+    let session = cluster.session_with("db3")?;
+
+    reload(&cluster, &[DIRECT, (DB3, "")])?;
+    cluster.wait_weights(&[("db1", 0), ("db2", 1), ("db3", 0)])?;
+    assert_eq!(withheld(&cluster.server("db3")?), ["not_listed"]);
+    assert_eq!(session.server()?, "db3");
+    assert_eq!(cluster.served(12)?.len(), 1);
+
+    reload(&cluster, &[DIRECT])?;
+    cluster.wait_weights(&[("db1", 0), ("db2", 1), ("db3", 1)])?;
+    assert_eq!(session.server()?, "db3");
+
+    for reader in ["db2", "db3"] {
+        cluster.lab.realserver(reader, &["setup", "--vip", "10.77.0.101"])?.run()?;
+    }
+    reload(&cluster, &[DIRECT, SECOND])?;
+    wait_for("the second service to serve", SOON, || {
+        let status = cluster.director.status()?;
+        let servers = servers(&status, "second")?;
+        ensure!(["db2", "db3"].iter().all(|name| servers[*name]["effective_weight"] == 1));
+        Ok(Some(()))
+    })?;
+    let second = Session::open(&cluster.client, SECOND_VIP)?;
+    assert!(second.server()?.starts_with("db"));
+    assert_eq!(second.query("select inet_server_addr()")?, "10.77.0.101");
+    assert_eq!(session.server()?, "db3");
+
+    reload(&cluster, &[DIRECT])?;
+    let status = cluster.director.status()?;
+    assert!(service(&status, "second").is_err());
+    assert!(cluster.director.maps(SECOND_VIP)?.table().is_err());
+    assert_eq!(session.server()?, "db3");
+    assert_eq!(cluster.served(20)?.len(), 2);
+    Ok(())
+}
+
+fn reload(cluster: &Cluster, edits: &Edits<'_>) -> Result<()> {
+    let before = cluster.logged("reloaded")?;
+    cluster.configure(edits)?;
+    cluster.director.reload()?;
+    wait_for("the reload", SOON, || {
+        let log = cluster.director.log()?;
+        ensure!(cluster.logged("reloaded")? > before, "{log}");
+        Ok(Some(()))
+    })
+}
+
+/// The services without what moves by itself.
+fn decided(status: &Value) -> Value {
+    let mut services = status["services"].clone();
+    for service in services.as_array_mut().into_iter().flatten() {
+        service["traffic"] = Value::Null;
+        for server in service["servers"].as_array_mut().into_iter().flatten() {
+            server["replayed"] = Value::Null;
+            server["lag_bytes"] = Value::Null;
+        }
+    }
+    services
+}

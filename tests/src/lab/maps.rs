@@ -1,0 +1,85 @@
+//! What the pinned maps of a director say, read as the data plane reads them.
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use pgha_common::maps::{RealServer, Service, ServiceKey, Tables, name};
+use zerocopy::{FromBytes, IntoBytes as _};
+
+/// Bank by bank passes by value through the stack, where a build without optimization keeps several.
+const READER_STACK: usize = 16 << 20;
+
+type Bytes<const N: usize> = [u8; N];
+
+/// The maps of one service.
+pub struct ServiceMaps {
+    key: Bytes<{ size_of::<ServiceKey>() }>,
+    services: HashMap<MapData, Bytes<{ size_of::<ServiceKey>() }>, Bytes<{ size_of::<Service>() }>>,
+    tables: Array<MapData, Bytes<{ size_of::<Tables>() }>>,
+    reals: Array<MapData, Bytes<{ size_of::<RealServer>() }>>,
+}
+
+impl ServiceMaps {
+    /// Opens the maps pinned in a directory.
+    ///
+    /// # Errors
+    /// When they are not there.
+    pub fn open(pins: &Path, vip: Ipv4Addr, port: u16) -> Result<Self> {
+        let mut key = [0; size_of::<ServiceKey>()];
+        key.copy_from_slice(ServiceKey::new(vip.octets(), port.to_be_bytes()).as_bytes());
+        Ok(Self {
+            key,
+            services: open(pins, name::SERVICES, Map::HashMap)?,
+            tables: open(pins, name::TABLES, Map::Array)?,
+            reals: open(pins, name::REALS, Map::Array)?,
+        })
+    }
+
+    /// The Maglev table in use.
+    ///
+    /// # Errors
+    /// When there is no such service any more.
+    pub fn table(&self) -> Result<Vec<u16>> {
+        let read = || {
+            let service: Service = value(&self.services.get(&self.key, 0)?)?;
+            let tables: Tables = value(&self.tables.get(&service.bank, 0)?)?;
+            Ok(tables.maglev.to_vec())
+        };
+        thread::scope(|scope| {
+            let reader =
+                thread::Builder::new().stack_size(READER_STACK).spawn_scoped(scope, read)?;
+            reader.join().unwrap_or_else(|_| Err(anyhow!("a panic")))
+        })
+    }
+
+    /// Whether new connections may go to the real server with this id.
+    ///
+    /// # Errors
+    /// As [`ServiceMaps::table`].
+    pub fn serves(&self, id: u16) -> Result<bool> {
+        Ok(self.table()?.contains(&id))
+    }
+
+    /// The state of the real server with this id ([`pgha_common::maps::state`]).
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn state(&self, id: u16) -> Result<u8> {
+        Ok(value::<RealServer>(&self.reals.get(&u32::from(id), 0)?)?.state)
+    }
+}
+
+fn open<T>(pins: &Path, name: &str, kind: fn(MapData) -> Map) -> Result<T>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let path = pins.join(name);
+    let map = MapData::from_pin(&path).with_context(|| path.display().to_string())?;
+    Ok(T::try_from(kind(map))?)
+}
+
+fn value<T: FromBytes>(bytes: &[u8]) -> Result<T> {
+    T::read_from_bytes(bytes).map_err(|_| anyhow!("a value of another size"))
+}
