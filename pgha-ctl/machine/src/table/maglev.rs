@@ -1,3 +1,5 @@
+use std::iter::Peekable;
+
 use pgha_common::table::SLOTS;
 
 use super::{Entry, in_service};
@@ -5,61 +7,210 @@ use super::{Entry, in_service};
 /// A weighted Maglev table: [`SLOTS`] ids, all 0 when no entry has a weight.
 ///
 /// Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section
-/// 3.4: every server prefers the slots in an order of its own, and in turn takes the first that is
-/// still free. A server of half the greatest weight takes a turn every other round.
+/// 3.4: every server walks the slots in an order of its own, and has those that it reaches first.
+/// There a server skips what others have, so that one server more or less moves slots between
+/// the others. Here nobody skips: the servers walk as if alone, each at the pace of [`arrivals`], and
+/// [`first_come`] moves no slot more than it must. It gives shares that are off by a percent or so;
+/// [`even_out`] hands over the few slots that keep each within [`TOLERANCE`].
 #[must_use]
 pub fn maglev(entries: &[Entry]) -> Vec<u16> {
-    let entries = in_service(entries);
-    let mut table = vec![0; SLOTS];
-    let Some(heaviest) = entries.iter().map(|entry| u32::from(entry.weight.get())).max() else {
-        return table;
+    let servers = in_service(entries);
+    if servers.is_empty() {
+        return vec![0; SLOTS];
+    }
+    let pace = pace();
+    let mut claims = first_come(&servers, &pace);
+    even_out(&servers, &pace, &mut claims);
+    claims.iter().map(|claim| servers[claim.server].id).collect()
+}
+
+/// Who has a slot, and since when.
+#[derive(Clone, Copy)]
+struct Claim {
+    time: u64,
+    server: usize,
+}
+
+/// A server may have 1 of so many slots more or less than its share by weight.
+const TOLERANCE: u64 = 100;
+
+/// The unit of time of a server of weight 1 is `PACE * SCALE`, so that times are whole numbers.
+const PACE: u64 = 1 << 32;
+const SCALE: u64 = 1 << 24;
+
+/// Binary places to which one time is compared with another by their ratio.
+const LATENESS_BITS: u32 = 20;
+
+/// When a server of weight 1 reaches the first slot of its order, the second, and so on.
+///
+/// With k slots left, the next takes 1/k: the mean times at which k exponential clocks go off.
+/// Of such clocks, the chance to be first is proportional to the weight, by which they run faster
+/// (Schindelhauer and Schomaker, "Weighted Distributed Hash Tables", SPAA 2005).
+fn pace() -> Vec<u64> {
+    let mut time = 0;
+    let step = |left: usize| {
+        let step = PACE / left as u64;
+        time += step;
+        time - step / 2
     };
-    let mut turns: Vec<_> = entries.iter().map(|entry| (Preference::of(entry), 0)).collect();
-    let mut free = SLOTS;
-    loop {
-        for (entry, (preference, credit)) in entries.iter().zip(&mut turns) {
-            *credit += u32::from(entry.weight.get());
-            if *credit < heaviest {
-                continue;
+    (1..=SLOTS).rev().map(step).collect()
+}
+
+/// The slots in the order that one server prefers, and when it reaches them.
+fn arrivals(server: &Entry, pace: &[u64]) -> impl Iterator<Item = (usize, u64)> {
+    let scale = SCALE / u64::from(server.weight.get());
+    Order::of(server).zip(pace).map(move |(slot, time)| (slot, time * scale))
+}
+
+/// Gives every slot to the server that reaches it first; at the same time, to the lower address.
+fn first_come(servers: &[Entry], pace: &[u64]) -> Vec<Claim> {
+    let mut claims = vec![Claim { time: u64::MAX, server: 0 }; SLOTS];
+    let mut walks: Vec<_> =
+        servers.iter().map(|server| arrivals(server, pace).peekable()).collect();
+    let round = PACE * SCALE / total(servers);
+    let (mut now, mut free) = (0, SLOTS);
+    while free > 0 {
+        now += round;
+        for (server, walk) in walks.iter_mut().enumerate() {
+            free -= walk_until(now, walk, server, &mut claims);
+        }
+    }
+    claims
+}
+
+/// Lets one server walk on for a while; how many free slots it found.
+fn walk_until(
+    now: u64,
+    walk: &mut Peekable<impl Iterator<Item = (usize, u64)>>,
+    server: usize,
+    claims: &mut [Claim],
+) -> usize {
+    let mut found = 0;
+    while let Some((slot, time)) = walk.next_if(|(_, time)| *time <= now) {
+        let claim = &mut claims[slot];
+        found += usize::from(claim.time == u64::MAX);
+        if time < claim.time {
+            *claim = Claim { time, server };
+        }
+    }
+    found
+}
+
+/// Hands slots of servers that have too many to those that have too few: first those that the new
+/// server reaches hardly later than the old one. These stay the same when other servers change.
+fn even_out(servers: &[Entry], pace: &[u64], claims: &mut [Claim]) {
+    let mut counts = vec![0; servers.len()];
+    for claim in &*claims {
+        counts[claim.server] += 1;
+    }
+    let wanted = wanted(servers, &counts);
+    // At most twice as late, or else 8 times, and so on: at last any slot will do.
+    for reach in (1..u64::BITS).step_by(2).map(|power| 1 << power) {
+        if counts == wanted {
+            return;
+        }
+        let mut offers = Vec::new();
+        let latest = claims.iter().map(|claim| claim.time).max().unwrap_or_default();
+        let needy = (0..servers.len()).filter(|server| counts[*server] < wanted[*server]);
+        for server in needy {
+            let walk = arrivals(&servers[server], pace);
+            for (slot, time) in walk.take_while(|(_, time)| time / reach <= latest) {
+                let owner = claims[slot];
+                if counts[owner.server] > wanted[owner.server] && time / reach <= owner.time {
+                    let lateness = time / (owner.time >> LATENESS_BITS).max(1);
+                    offers.push((lateness, slot, Claim { time, server }));
+                }
             }
-            *credit -= heaviest;
-            let slot = preference.first_free(&table);
-            table[slot] = entry.id;
-            free -= 1;
-            if free == 0 {
-                return table;
+        }
+        offers.sort_unstable_by_key(|(lateness, slot, claim)| (*lateness, *slot, claim.server));
+        for (_, slot, claim) in offers {
+            let owner = claims[slot].server;
+            if counts[owner] > wanted[owner] && counts[claim.server] < wanted[claim.server] {
+                counts[owner] -= 1;
+                counts[claim.server] += 1;
+                claims[slot] = claim;
             }
         }
     }
 }
 
-/// The order in which one server prefers the slots: from an offset on, in equal steps. As the number
-/// of slots is prime, every step size visits all of them.
-struct Preference {
-    slot: usize,
-    step: usize,
+/// How many slots each server shall have: what it has, within the tolerance, and [`SLOTS`] in all.
+fn wanted(servers: &[Entry], counts: &[usize]) -> Vec<usize> {
+    let bounds: Vec<_> = servers.iter().map(|server| bounds(server, total(servers))).collect();
+    let mut wanted: Vec<_> = counts
+        .iter()
+        .zip(&bounds)
+        .map(|(count, (least, most))| *count.clamp(least, most))
+        .collect();
+    let load = |wanted: &[usize], server: usize| {
+        wanted[server] as u64 * SCALE / u64::from(servers[server].weight.get())
+    };
+    let sum: usize = wanted.iter().sum();
+    for _ in sum..SLOTS {
+        let room = (0..servers.len()).filter(|server| wanted[*server] < bounds[*server].1);
+        if let Some(server) = room.min_by_key(|server| load(&wanted, *server)) {
+            wanted[server] += 1;
+        }
+    }
+    for _ in SLOTS..sum {
+        let spare = (0..servers.len()).filter(|server| wanted[*server] > bounds[*server].0);
+        if let Some(server) = spare.max_by_key(|server| load(&wanted, *server)) {
+            wanted[server] -= 1;
+        }
+    }
+    wanted
 }
 
-impl Preference {
-    fn of(entry: &Entry) -> Self {
-        let name = u64::from(u32::from(entry.address));
-        let remainder = |seed, divisor: usize| {
-            usize::try_from(mix(name ^ seed) % divisor as u64).unwrap_or_default()
-        };
+/// The fewest and the most slots within the tolerance: at least the share by weight, rounded.
+fn bounds(server: &Entry, total: u64) -> (usize, usize) {
+    let share = SLOTS as u64 * u64::from(server.weight.get());
+    let least = (share - share / TOLERANCE).div_ceil(total).min(share / total).max(1);
+    let most = ((share + share / TOLERANCE) / total).max(share.div_ceil(total));
+    (least as usize, most as usize)
+}
+
+fn total(servers: &[Entry]) -> u64 {
+    servers.iter().map(|server| u64::from(server.weight.get())).sum()
+}
+
+/// The order in which one server prefers the slots, as good as independent of the other servers'.
+///
+/// As in the paper, from an offset on in equal steps, modulo a prime. With the powers of
+/// [`GENERATOR`] as steps, the orders of one /24 spread over the slots more evenly than chance would
+/// have it (Korobov, "The approximate computation of multiple integrals", 1959). Between two such
+/// networks, steps could be alike: there, cubes and a shift make the orders independent, as the
+/// points of x³ + a = y³ + b spread evenly for all a ≠ b.
+struct Order {
+    place: u64,
+    step: u64,
+    shift: u64,
+}
+
+/// A primitive root of [`SLOTS`], chosen so that the steps of near addresses have no simple ratio.
+pub(super) const GENERATOR: u64 = 4475;
+
+impl Order {
+    fn of(server: &Entry) -> Self {
+        let [a, b, c, host] = server.address.octets();
+        let network = u32::from_be_bytes([0, a, b, c]);
+        let step = (0..host).fold(1, |step, _| step * GENERATOR % SLOTS as u64);
         Self {
-            slot: remainder(0x6f66_6673_6574, SLOTS),
-            step: 1 + remainder(0x7374_6570, SLOTS - 1),
+            place: mix(u64::from(u32::from(server.address))) % SLOTS as u64,
+            step,
+            shift: mix(!u64::from(network)) % SLOTS as u64,
         }
     }
+}
 
-    fn first_free(&mut self, table: &[u16]) -> usize {
-        loop {
-            let slot = self.slot;
-            self.slot = (slot + self.step) % SLOTS;
-            if table[slot] == 0 {
-                return slot;
-            }
-        }
+impl Iterator for Order {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let place = self.place;
+        self.place = (place + self.step) % SLOTS as u64;
+        // As 3 does not divide SLOTS - 1, every number has one cube root: no slot comes twice.
+        let cube = place * place % SLOTS as u64 * place;
+        Some(((cube + self.shift) % SLOTS as u64) as usize)
     }
 }
 

@@ -23,7 +23,8 @@ fn counts(slots: &[u16]) -> BTreeMap<u16, usize> {
     counts
 }
 
-/// The largest relative difference between a server's slots and its share by weight.
+/// The largest relative difference between a server's slots and its share by weight. Less than one
+/// slot is no difference.
 fn share_error(entries: &[Entry], slots: &[u16]) -> f64 {
     let total: f64 = entries.iter().map(|entry| f64::from(entry.weight.get())).sum();
     let counts = counts(slots);
@@ -32,7 +33,8 @@ fn share_error(entries: &[Entry], slots: &[u16]) -> f64 {
         .filter(|entry| entry.weight > Weight::ZERO)
         .map(|entry| {
             let due = slots.len() as f64 * f64::from(entry.weight.get()) / total;
-            (counts.get(&entry.id).copied().unwrap_or(0) as f64 - due).abs() / due
+            let off = (counts.get(&entry.id).copied().unwrap_or(0) as f64 - due).abs();
+            if off < 1.0 { 0.0 } else { off / due }
         })
         .fold(0.0, f64::max)
 }
@@ -53,34 +55,84 @@ fn no_server_leaves_every_slot_empty() {
     assert!(ring(&[entry(1, 0)]).is_empty());
 }
 
-#[test]
-fn one_change_among_up_to_16_servers_moves_few_slots_too_many() {
+/// Every kind of change of one server: gone (or, the other way round, added), another weight.
+fn changes(full: &[Entry]) -> impl Iterator<Item = Vec<Entry>> {
+    (0..full.len()).flat_map(|changed| {
+        let old = full[changed].weight.get();
+        let mut sets: Vec<_> = [0, old - 1, old + 1, old.div_ceil(2), old * 2, 20, 1000]
+            .into_iter()
+            .map(|weight| {
+                let mut entries = full.to_vec();
+                entries[changed].weight = Weight::new(weight.min(1000)).unwrap();
+                entries
+            })
+            .collect();
+        sets.retain(|set| set.iter().any(|entry| entry.weight > Weight::ZERO));
+        sets
+    })
+}
+
+/// Checks all single changes of sets that `address` makes; prints how many slots too many moved.
+fn moves_few_slots_too_many(what: &str, most: f64, address: impl Fn(u32, u32) -> Ipv4Addr) {
     let mut excesses = Vec::new();
-    for count in 2..=16u8 {
-        for base in [0, 50, 100, 200] {
-            let full: Vec<_> =
-                (0..count).map(|n| entry(base + n, 1 + u16::from(n % 3) * 2)).collect();
-            let before = maglev(&full);
-            for gone in 0..full.len() {
-                let mut fewer = full.clone();
-                fewer.remove(gone);
-                excesses.push(excess(&before, &maglev(&fewer)));
-                let mut heavier = full.clone();
-                heavier[gone].weight = Weight::new(heavier[gone].weight.get() + 1).unwrap();
-                excesses.push(excess(&before, &maglev(&heavier)));
-            }
-        }
+    for (set, count) in (0..).zip([2, 3, 5, 9, 16, 16, 16]) {
+        let highest = [1, 5, 20, 1000][set as usize % 4];
+        let full: Vec<_> = (0..count)
+            .map(|n| Entry {
+                id: n as u16 + 1,
+                address: address(set, n),
+                weight: Weight::new((n * 7919 % highest) as u16 + 1).unwrap(),
+            })
+            .collect();
+        let before = maglev(&full);
+        excesses.extend(changes(&full).map(|changed| {
+            let after = maglev(&changed);
+            let error = share_error(&changed, &after);
+            assert!(error <= 0.01, "share error {error}: {changed:?}");
+            excess(&before, &after)
+        }));
     }
     let mean = excesses.iter().sum::<f64>() / excesses.len() as f64;
-    let most = excesses.iter().copied().fold(0.0, f64::max);
+    let worst = excesses.iter().copied().fold(0.0, f64::max);
     println!(
-        "excess remap of {} changes: mean {:.3} %, most {:.3} %",
+        "excess remap of {} changes, {what}: mean {:.3} %, most {:.3} %",
         excesses.len(),
         mean * 100.0,
-        most * 100.0
+        worst * 100.0
     );
-    assert!(mean <= 0.003, "mean excess {mean}");
-    assert!(most <= 0.006, "largest excess {most}");
+    assert!(worst <= most, "largest excess {worst}");
+}
+
+#[test]
+fn one_change_among_up_to_16_servers_moves_few_slots_too_many() {
+    moves_few_slots_too_many("consecutive addresses", 0.0015, |set, n| {
+        Ipv4Addr::from(0x0a00_0000 + set * 1021 % 240 + n)
+    });
+    moves_few_slots_too_many("one /24", 0.002, |set, n| {
+        Ipv4Addr::from(0xc0a8_0000 + (set * 77 + n * (set * 10 + 3)) % 256)
+    });
+    moves_few_slots_too_many("networks of their own", 0.003, |set, n| {
+        Ipv4Addr::from((set * 100 + n + 1).wrapping_mul(0x9e37_79b1))
+    });
+}
+
+/// The steps of two servers of a /24 have no ratio of small numbers, by which they would often meet:
+/// Zaremba's figure of merit of a lattice (Niederreiter, "Random Number Generation and Quasi-Monte
+/// Carlo Methods", 1992, section 5.1).
+#[test]
+fn steps_of_near_addresses_have_no_simple_ratio() {
+    let slots = SLOTS as u64;
+    let mut ratio = 1;
+    for distance in 1..256 {
+        ratio = ratio * super::maglev::GENERATOR % slots;
+        let merit = (1..slots)
+            .map(|factor| {
+                let product = factor * ratio % slots;
+                factor.min(slots - factor) * product.min(slots - product)
+            })
+            .min();
+        assert!(merit >= Some(90), "{distance}: {merit:?}");
+    }
 }
 
 #[test]
@@ -99,7 +151,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn maglev_shares_follow_the_weights(weights in prop::collection::vec(1..=20u16, 1..32)) {
+    fn maglev_shares_follow_the_weights(weights in prop::collection::vec(1..=1000u16, 1..=128)) {
         let entries: Vec<_> = (0u8..).zip(&weights).map(|(n, weight)| entry(n, *weight)).collect();
         let table = maglev(&entries);
         prop_assert_eq!(table.len(), SLOTS);
