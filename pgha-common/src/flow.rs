@@ -1,14 +1,23 @@
 //! What is remembered of a flow, and what each of its segments changes in that.
 //!
 //! ```text
-//!              SYN, or a segment nobody knows            RST nobody knows
-//!                        |                                (nothing)
-//!                        v
-//!                    +-------+  acknowledges more than at first   +-------------+
-//!          ACK ----> |pending| ---------------------------------> | established | <---- any segment
-//!    (first noted)   +-------+                                    +-------------+  (closing mark set
-//!                                                                                   or cleared)
+//!          SYN, or a segment nobody knows           RST nobody knows: nothing
+//!                      |
+//!                      v
+//!                  +-------+   acknowledges more than at first   +-------------+
+//!        ACK ----> |pending| ----------------------------------> | established |
+//!   (first noted)  +-------+                                     +-------------+
+//!                      ^                                             |     ^
+//!                      |                                    FIN, RST |     | data, or more of the
+//!                      |                                             v     | server's data seen
+//!                      |     SYN: the port is used anew       +-----------------+
+//!                      +------------------------------------- |    closing      |
+//!                        (the closing flow stays until the    +-----------------+
+//!                         new one is established)
 //! ```
+//!
+//! A forged FIN, RST or SYN ends nothing: while a closing flow has a successor, each segment goes to the
+//! one whose numbers it carries ([`Flow::claims`]).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -29,7 +38,8 @@ pub struct RealRef {
 
 /// The state of one flow in one word, so that it is read and written whole.
 ///
-/// Bits 0 to 31: the client's last acknowledgement number; 32 to 47: id of the real server;
+/// Bits 0 to 31: the client's last acknowledgement number, or before the first the sequence number of
+/// its SYN; 32 to 47: id of the real server;
 /// 48 to 61: its generation; 62: an acknowledgement was seen; 63: closing.
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
@@ -37,13 +47,29 @@ pub struct Flow(u64);
 
 const ACKNOWLEDGED: u64 = 1 << 62;
 const CLOSING: u64 = 1 << 63;
+/// A FIN takes one sequence number (RFC 9293, section 3.4): acknowledging it is no sign of going on.
+const FIN_LENGTH: u32 = 1;
+/// How many bytes a client may send before anything is acknowledged: the widest window that a SYN can
+/// offer (RFC 9293, section 3.1).
+const FIRST_FLIGHT: u32 = 1 << 16;
+/// How many bytes a server may send between two acknowledgements: a window of 16 MiB.
+const IN_FLIGHT: u32 = 1 << 24;
 
 impl Flow {
-    /// A flow whose client has acknowledged nothing yet.
+    /// The flow that `segment` begins, whether it opens a connection or this director came late.
     #[must_use]
     #[inline(always)]
-    pub const fn new(real: RealRef) -> Self {
-        Self(((real.generation & (GENERATIONS - 1)) as u64) << 48 | (real.id as u64) << 32)
+    pub const fn new(real: RealRef, segment: Segment) -> Self {
+        let generation = (real.generation & (GENERATIONS - 1)) as u64;
+        let flow = Self(generation << 48 | (real.id as u64) << 32 | segment.sequence as u64);
+        if segment.opens { flow } else { flow.after(segment) }
+    }
+
+    /// The word it is kept as.
+    #[must_use]
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.0
     }
 
     /// The real server it belongs to.
@@ -61,34 +87,49 @@ impl Flow {
         if self.0 & ACKNOWLEDGED == 0 { None } else { Some(self.0 as u32) }
     }
 
-    /// Whether its last segment carried FIN or RST. A mark, not an end: a RST outside the window
-    /// ends nothing.
+    /// Whether FIN or RST was seen and nothing since that shows it to go on. A mark, not an end: a
+    /// RST outside the window ends nothing.
     #[must_use]
     #[inline(always)]
     pub const fn is_closing(self) -> bool {
         self.0 & CLOSING != 0
     }
 
-    /// The flow after a SYN. A port may have been reused: the new connection's numbers have nothing to
-    /// do with those of the one before (RFC 9293, section 3.4.1), so that none of them is kept.
+    /// The flow after a SYN, sent again or on a port used anew: its numbers have nothing to do with
+    /// those of a connection before (RFC 9293, section 3.4.1), so that none of them is kept.
     #[must_use]
     #[inline(always)]
-    pub const fn reopened(self) -> Self {
-        Self::new(self.real())
+    pub const fn reopened(self, segment: Segment) -> Self {
+        Self::new(self.real(), segment)
     }
 
     /// The flow after `segment`, which is no SYN.
     #[must_use]
     #[inline(always)]
     pub const fn after(self, segment: Segment) -> Self {
-        let mut next = self.0 & !CLOSING;
+        let mut next = self.0;
         if segment.closes {
             next |= CLOSING;
+        } else if segment.data_length > 0 || self.advance(segment) > FIN_LENGTH {
+            next &= !CLOSING;
         }
         if segment.acknowledges && !segment.resets && self.advances(segment.acknowledgement) {
             next = next & !(u32::MAX as u64) | segment.acknowledgement as u64 | ACKNOWLEDGED;
         }
         Self(next)
+    }
+
+    /// Whether `segment` is of this flow rather than of another connection with the same addresses and
+    /// ports: its sequence number follows the SYN, or its acknowledgement the last one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn claims(self, segment: Segment) -> bool {
+        let last = self.0 as u32;
+        if self.0 & ACKNOWLEDGED == 0 {
+            segment.sequence.wrapping_sub(last) < FIRST_FLIGHT
+        } else {
+            segment.acknowledges && segment.acknowledgement.wrapping_sub(last) < IN_FLIGHT
+        }
     }
 
     /// Whether the server has answered since the flow's first acknowledgement: the evidence that
@@ -101,6 +142,17 @@ impl Flow {
             && !segment.resets
             && segment.acknowledgement != self.0 as u32
             && self.advances(segment.acknowledgement)
+    }
+
+    /// How much more of the server's data `segment` acknowledges; 0 when that is not known.
+    #[inline(always)]
+    const fn advance(self, segment: Segment) -> u32 {
+        let known = self.0 & ACKNOWLEDGED != 0 && segment.acknowledges && !segment.resets;
+        if known && self.advances(segment.acknowledgement) {
+            segment.acknowledgement.wrapping_sub(self.0 as u32)
+        } else {
+            0
+        }
     }
 
     /// Whether `acknowledgement` is not older than the last (RFC 9293, section 3.4: modulo 2^32).
@@ -135,15 +187,17 @@ pub struct Segment {
     pub sequence: u32,
     /// Acknowledgement number.
     pub acknowledgement: u32,
+    /// How many bytes of data it carries.
+    pub data_length: u32,
 }
 
 impl Segment {
-    /// Reads a header that a client may send.
+    /// Reads a header that a client may send, with so many bytes of data behind it.
     ///
     /// # Errors
     /// The reason to drop a combination of flags that no client sends.
     #[inline(always)]
-    pub const fn read(tcp: &Tcp) -> Result<Self, Reason> {
+    pub const fn read(tcp: &Tcp, data_length: u32) -> Result<Self, Reason> {
         let flags = tcp.flags & flag::ALL;
         if flags == 0 {
             return Err(Reason::NoFlags);
@@ -166,6 +220,7 @@ impl Segment {
             resets: flags & flag::RST != 0,
             sequence: u32::from_be_bytes(tcp.sequence),
             acknowledgement: u32::from_be_bytes(tcp.acknowledgement),
+            data_length,
         })
     }
 }

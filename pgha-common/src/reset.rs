@@ -34,8 +34,6 @@ pub struct Received<'a> {
     pub ports: [u8; 4],
     /// What its TCP header says.
     pub segment: Segment,
-    /// How many bytes of data it carries.
-    pub data_length: u32,
 }
 
 /// The answer to a segment for which there is no connection (RFC 9293, section 3.10.7.1): it carries
@@ -48,7 +46,7 @@ pub fn answer(received: &Received<'_>) -> ResetFrame {
         (segment.acknowledgement, 0, flag::RST)
     } else {
         let control = u32::from(segment.opens) + u32::from(segment.closes && !segment.resets);
-        let end = segment.sequence.wrapping_add(received.data_length).wrapping_add(control);
+        let end = segment.sequence.wrapping_add(segment.data_length).wrapping_add(control);
         (0, end, flag::RST | flag::ACK)
     };
     let [a, b, c, d] = received.ports;

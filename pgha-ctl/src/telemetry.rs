@@ -3,13 +3,13 @@
 use std::io::IsTerminal as _;
 
 use tracing::Level;
-
 use tracing_subscriber::filter::{Directive, EnvFilter};
-
-use crate::bpf::xdp::PACKET_LOG_TARGET;
 
 /// Name of the environment variable that filters logs.
 pub const FILTER: &str = "PGHA_LOG";
+
+/// Target of the XDP program's verdicts.
+pub const PACKET_LOG_TARGET: &str = "packets";
 
 /// Sends logs to standard error: role and membership changes and what needs a person, or what
 /// [`FILTER`] says (such as `PGHA_LOG=debug`).

@@ -6,14 +6,14 @@ use pgha_common::maps::ServiceKey;
 use pgha_common::verdict::Reason;
 
 use crate::flows::{self, Known};
-use crate::reals::{self, Real};
+use crate::reals;
 use crate::tcp::Incoming;
 use crate::{director, forward, reset, services};
 
 /// Finds the real server and sends the segment there, or tells the client that there is none.
 #[inline(always)]
 pub(crate) fn balance(context: &mut XdpContext, incoming: &Incoming) -> Reason {
-    match flows::find(&incoming.key) {
+    match flows::find(&incoming.key, incoming.segment) {
         Some(known) => follow(context, incoming, &known),
         None => begin(context, incoming),
     }
@@ -30,7 +30,7 @@ fn follow(context: &mut XdpContext, incoming: &Incoming, known: &Known) -> Reaso
         return reset::answer(context, incoming, Reason::DeadServer);
     };
     let reason = if incoming.segment.opens {
-        known.reopen();
+        known.reopen(incoming.segment);
         Reason::SynAgain
     } else if known.observe(&incoming.key, incoming.segment) {
         Reason::EstablishedFlow
@@ -64,12 +64,7 @@ fn begin(context: &mut XdpContext, incoming: &Incoming) -> Reason {
     } else {
         Reason::UnknownFlow
     };
-    flows::remember(&incoming.key, first(&real, incoming));
+    let real_ref = RealRef { id: real.id(), generation: real.generation() };
+    flows::remember(&incoming.key, Flow::new(real_ref, segment));
     forward::forward(context, &real, reason)
-}
-
-#[inline(always)]
-fn first(real: &Real, incoming: &Incoming) -> Flow {
-    let flow = Flow::new(RealRef { id: real.id(), generation: real.generation() });
-    if incoming.segment.opens { flow } else { flow.after(incoming.segment) }
 }

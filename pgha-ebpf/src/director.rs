@@ -6,10 +6,11 @@ use pgha_common::maps::{Director, MAX_PEERS, MAX_SERVICES};
 
 #[map]
 static DIRECTOR: Array<Director> = Array::with_max_entries(1, 0);
+// Twice as many as can be configured: in a reload the new are written before the old are removed.
 #[map]
-static VIPS: HashMap<[u8; 4], u32> = HashMap::with_max_entries(MAX_SERVICES, 0);
+static VIPS: HashMap<[u8; 4], u32> = HashMap::with_max_entries(2 * MAX_SERVICES, 0);
 #[map]
-static PEERS: HashMap<[u8; 6], [u8; 4]> = HashMap::with_max_entries(MAX_PEERS, 0);
+static PEERS: HashMap<[u8; 6], [u8; 4]> = HashMap::with_max_entries(2 * MAX_PEERS, 0);
 
 /// `None` cannot happen: the one entry of the array exists. The verifier asks all the same.
 #[inline(always)]

@@ -33,6 +33,5 @@ fn reset_for(context: &XdpContext, incoming: &Incoming) -> Option<ResetFrame> {
         ipv4: frame::at::<Ipv4>(context, size_of::<Ethernet>())?,
         ports: incoming.key.ports,
         segment: incoming.segment,
-        data_length: incoming.data_length,
     }))
 }

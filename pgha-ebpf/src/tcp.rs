@@ -16,8 +16,6 @@ pub(crate) struct Incoming {
     pub(crate) key: FlowKey,
     /// What its header says.
     pub(crate) segment: Segment,
-    /// How many bytes of data it carries.
-    pub(crate) data_length: u32,
 }
 
 /// Checks an IPv4 packet in the order of its headers, and balances it when it is for a VIP.
@@ -79,6 +77,6 @@ fn check(context: &XdpContext, this: &Director, ipv4: &Ipv4) -> Result<Incoming,
         return Err(Reason::BadTcpHeader);
     }
     let key = FlowKey { client: ipv4.source, vip: ipv4.destination, ports: tcp.ports };
-    let segment = Segment::read(tcp)?;
-    Ok(Incoming { key, segment, data_length: (total_length - headers) as u32 })
+    let segment = Segment::read(tcp, (total_length - headers) as u32)?;
+    Ok(Incoming { key, segment })
 }

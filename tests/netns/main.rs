@@ -3,6 +3,7 @@ mod cluster;
 mod forwarding;
 mod lab;
 mod membership;
+mod neighbours;
 mod orders;
 mod primary_lost;
 mod reader_lost;

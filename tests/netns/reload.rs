@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, Edits, servers, service, withheld};
 
+const REFUSED: &str = "the old configuration stays in force";
 const DB2: &str = "name = \"db2\"\naddress = \"10.77.0.12\"\n";
 const DB3: &str = "\n[[node]]\nname = \"db3\"\naddress = \"10.77.0.13\"\n";
 const DIRECT: (&str, &str) = ("discovery = \"both\"", "discovery = \"direct\"");
@@ -36,7 +37,7 @@ fn netns_reload_takes_what_is_right_and_refuses_the_rest() -> Result<()> {
         Ok(serde_json::from_str(&status)?)
     };
     let wrong = format!("{DB2}weight = 5000\n");
-    let refused = [
+    let wrong_files = [
         (
             vec![DIRECT, (DB2, &*wrong)],
             ["node[1].weight = 5000", "give a whole number from 0 to 1000"],
@@ -61,17 +62,8 @@ fn netns_reload_takes_what_is_right_and_refuses_the_rest() -> Result<()> {
             ],
         ),
     ];
-    for (number, (edits, parts)) in refused.iter().enumerate() {
-        cluster.configure(edits)?;
-        cluster.director.reload()?;
-        wait_for(format_args!("{parts:?} in the log"), SOON, || {
-            let log = cluster.director.log()?;
-            let (_, said) =
-                log.rsplit_once("the old configuration stays in force").unwrap_or_default();
-            ensure!(cluster.logged("the old configuration stays in force")? == number + 1, "{log}");
-            ensure!(parts.iter().all(|part| said.contains(part)), "{said}");
-            Ok(Some(()))
-        })?;
+    for (edits, parts) in &wrong_files {
+        refused(&cluster, edits, parts)?;
         assert_eq!(decided(&status()?), before);
     }
     // What was refused left nothing behind.
@@ -93,6 +85,17 @@ fn netns_reload_adds_and_removes_nodes_and_services() -> Result<()> {
     reload(&cluster, &[DIRECT])?;
     cluster.wait_weights(&[("db1", 0), ("db2", 1), ("db3", 1)])?;
     assert_eq!(session.server()?, "db3");
+
+    // A VIP that somebody answers for is refused, as at a start.
+    let squatter = cluster.reader("db2")?.host();
+    squatter.run(["ip", "address", "add", "10.77.0.101/32", "dev", "eth0"])?;
+    refused(
+        &cluster,
+        &[DIRECT, SECOND],
+        &["VIP 10.77.0.101 is in use: 02:00:0a:4d:00:0c answers"],
+    )?;
+    assert!(service(&cluster.director.status()?, "second").is_err());
+    squatter.run(["ip", "address", "del", "10.77.0.101/32", "dev", "eth0"])?;
 
     for reader in ["db2", "db3"] {
         cluster.lab.realserver(reader, &["setup", "--vip", "10.77.0.101"])?.run()?;
@@ -116,6 +119,20 @@ fn netns_reload_adds_and_removes_nodes_and_services() -> Result<()> {
     assert_eq!(session.server()?, "db3");
     assert_eq!(cluster.served(20)?.len(), 2);
     Ok(())
+}
+
+/// Has it read a configuration that it is to refuse with these parts of a sentence.
+fn refused(cluster: &Cluster, edits: &Edits<'_>, parts: &[&str]) -> Result<()> {
+    let before = cluster.logged(REFUSED)?;
+    cluster.configure(edits)?;
+    cluster.director.reload()?;
+    wait_for(format_args!("{parts:?} in the log"), SOON, || {
+        let log = cluster.director.log()?;
+        let (_, said) = log.rsplit_once(REFUSED).unwrap_or_default();
+        ensure!(cluster.logged(REFUSED)? == before + 1, "{log}");
+        ensure!(parts.iter().all(|part| said.contains(part)), "{said}");
+        Ok(Some(()))
+    })
 }
 
 fn reload(cluster: &Cluster, edits: &Edits<'_>) -> Result<()> {

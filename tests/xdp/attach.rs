@@ -175,20 +175,41 @@ fn xdp_a_start_cut_short_is_gone_on_with() -> Result<()> {
 }
 
 #[test]
-fn xdp_an_interface_that_lost_its_link_is_attached_anew() -> Result<()> {
+fn xdp_an_interface_that_was_made_anew_is_attached_with_the_maps_that_are_there() -> Result<()> {
+    let place = Place::new()?;
+    let spare = ["ip", "link", "add", "spare", "type", "veth", "peer", "spare2"];
+    place.director.run(spare)?;
+    let mut first = place.load()?;
+    place.attach(&mut first, "spare")?;
+    place.apply(&mut first)?;
+    drop(first);
+    place.director.run(["ip", "link", "del", "spare"])?;
+    place.director.run(spare)?;
+    // The link is still pinned, and has no interface.
+    let mut second = place.load()?;
+    assert_eq!(place.attach(&mut second, "spare")?, Attached::New);
+    assert_eq!(second.inherited().reals.len(), 1);
+    assert!(place.port("spare")?.program.is_some());
+    Ok(())
+}
+
+#[test]
+fn xdp_a_data_plane_that_runs_elsewhere_is_not_moved() -> Result<()> {
     let place = Place::new()?;
     let mut first = place.load()?;
     place.attach(&mut first, INTERFACE)?;
     place.apply(&mut first)?;
     drop(first);
-    // As when the interface was made anew: its link is still pinned, and has no interface.
-    let elsewhere = "spare";
-    place.director.run(["ip", "link", "add", elsewhere, "type", "veth", "peer", "spare2"])?;
+    let running = place.port(INTERFACE)?.program;
+    place.director.run(["ip", "link", "add", "spare", "type", "veth", "peer", "spare2"])?;
     let mut second = place.load()?;
-    assert_eq!(place.attach(&mut second, elsewhere)?, Attached::New);
-    assert_eq!(second.inherited().reals.len(), 1);
-    wait_until("the former link to end", SOON, || Ok(place.port(INTERFACE)?.program.is_none()))?;
-    assert!(place.port(elsewhere)?.program.is_some());
+    let refused = place.attach(&mut second, "spare").unwrap_err();
+    let XdpError::Elsewhere { interface, running: on } = &refused else { panic!("{refused}") };
+    assert_eq!((interface.as_str(), on.as_str()), ("spare", INTERFACE));
+    drop(second);
+    assert_eq!(place.port(INTERFACE)?.program, running);
+    assert_eq!(place.port("spare")?.program, None);
+    assert_eq!(place.load()?.inherited().reals.len(), 1);
     Ok(())
 }
 

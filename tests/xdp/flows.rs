@@ -2,6 +2,7 @@
 
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::Reason;
+use pgha_machine::Weight;
 use pgha_tests::dataplane::{real, service};
 
 use crate::harness::{Bench, flow, from, three};
@@ -58,20 +59,64 @@ fn xdp_fin_and_reset_only_mark_a_flow() {
         assert!(!closing(&bench));
         assert_eq!(bench.expect(Reason::EstablishedFlow, &end).real(), real);
         assert!(closing(&bench));
-        assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(2100)).real(), real);
+        assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(2101)).real(), real);
+        assert!(closing(&bench), "the server's FIN is acknowledged");
+        assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(2101).data(9)).real(), real);
+        assert!(!closing(&bench), "the client goes on");
     }
-    assert!(!closing(&bench));
+}
+
+/// A client that has used all its ports begins with the first again: what its old connections were on
+/// is no reason to send new ones there.
+#[test]
+fn xdp_a_port_used_anew_goes_where_the_scheduler_says() {
+    let mut bench = Bench::new([service(Scheduler::RoundRobin, [real(1), real(2), real(3)])]);
+    let first = bench.establish(1);
+    bench.expect(Reason::EstablishedFlow, &from(1).fin().ack(2101));
+    bench.expect(Reason::EstablishedFlow, &from(1).ack(2102));
+    bench.change(first, |real| real.weight = Weight::ZERO);
+    let second = bench.expect(Reason::NewFlow, &from(1).syn().sequence(5_000_000)).real();
+    assert_ne!(second, first);
+    // Sent again before the server answered: no other turn.
+    let again = bench.expect(Reason::SynAgain, &from(1).syn().sequence(5_000_000));
+    assert_eq!(again.real(), second);
+    let ack = |number| from(1).sequence(5_000_001).ack(number);
+    for number in [1_000_000_001, 1_000_000_001] {
+        assert_eq!(bench.expect(Reason::PendingFlow, &ack(number)).real(), second);
+    }
+    assert_eq!(bench.expect(Reason::EstablishedFlow, &ack(1_000_000_500)).real(), second);
+    let flow_now = bench.established().get(&flow(1)).unwrap();
+    assert_eq!((flow_now.real().id, flow_now.is_closing()), (second, false));
+    assert_eq!(bench.pending().get(&flow(1)), None);
+}
+
+/// Blindly forged segments: RST and SYN with any numbers but the connection's own.
+#[test]
+fn xdp_a_forged_reset_and_syn_take_no_established_flow_away() {
+    let mut bench = Bench::new([service(Scheduler::RoundRobin, [real(1), real(2), real(3)])]);
+    let server = bench.establish(1);
+    let mut number = 2100;
+    for round in 0..100u32 {
+        bench.expect(Reason::EstablishedFlow, &from(1).rst());
+        // The first is taken for a new flow; the others for the same, sent again.
+        let reason = if round == 0 { Reason::NewFlow } else { Reason::SynAgain };
+        bench.expect(reason, &from(1).syn().sequence(1_000_000 + round * 1_000_000));
+        // The client sends, and the server streams to it.
+        for advance in [0, 1400, 65_000, 4_000_000] {
+            number += advance;
+            let segment = from(1).ack(number).data(usize::from(advance == 0) * 50);
+            assert_eq!(bench.expect(Reason::EstablishedFlow, &segment).real(), server);
+        }
+    }
 }
 
 #[test]
-fn xdp_a_reused_port_begins_anew() {
+fn xdp_a_syn_on_an_open_flow_stays_on_its_server() {
     let mut bench = three();
     let real = bench.establish(1);
-    bench.expect(Reason::EstablishedFlow, &from(1).fin().ack(3_000_000_000));
-    // The server's next sequence numbers are "older" than those of the connection before.
-    bench.expect(Reason::SynAgain, &from(1).syn().sequence(5));
+    assert_eq!(bench.expect(Reason::SynAgain, &from(1).syn().sequence(5)).real(), real);
     let reopened = bench.established().get(&flow(1)).unwrap();
-    assert_eq!((reopened.acknowledgement(), reopened.is_closing()), (None, false));
+    assert_eq!(reopened.acknowledgement(), None, "the numbers before are no longer its numbers");
     assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(1_000_000_001)).real(), real);
     let followed = bench.established().get(&flow(1)).unwrap();
     assert_eq!(followed.acknowledgement(), Some(1_000_000_001));

@@ -8,8 +8,8 @@ use crate::wire::{Ethernet, Ipv4, Tcp, flag};
 fn reset(client: [u8; 4], ports: [u8; 4], tcp: Tcp, data_length: u32) -> ResetFrame {
     let ethernet = Ethernet { destination: [2; 6], source: [4; 6], ethertype: [8, 0] };
     let ipv4 = Ipv4 { source: client, destination: [10, 0, 0, 100], ..Ipv4::new_zeroed() };
-    let segment = Segment::read(&tcp).unwrap();
-    answer(&Received { ethernet: &ethernet, ipv4: &ipv4, ports, segment, data_length })
+    let segment = Segment::read(&tcp, data_length).unwrap();
+    answer(&Received { ethernet: &ethernet, ipv4: &ipv4, ports, segment })
 }
 
 /// RFC 1071, from its definition: the sum of a correct header and its checksum is all ones.

@@ -1,10 +1,13 @@
 //! BPF objects in the kernel, and where they are pinned.
 
+#[cfg(test)]
+mod tests;
 pub mod xdp;
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -76,14 +79,39 @@ impl PinDirectory {
     /// # Errors
     /// [`PinError::Locked`] while another process has it.
     pub fn lock(&self) -> Result<PinLock, PinError> {
-        let failed = |source| PinError::Io { path: self.path.clone(), source };
-        fs::create_dir_all(&self.path).map_err(failed)?;
-        let directory = File::open(&self.path).map_err(failed)?;
-        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(PinLock { _lock: lock }),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(PinError::Locked(self.path.clone())),
-            Err((_, errno)) => Err(failed(errno.into())),
+        loop {
+            fs::create_dir_all(&self.path).map_err(|source| self.failed(source))?;
+            let directory = match File::open(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(|source| self.failed(source))?,
+            };
+            if let Some(lock) = self.lock_opened(directory)? {
+                return Ok(lock);
+            }
         }
+    }
+
+    /// `None` when the opened directory is not the one at the path any more: who had it locked has
+    /// removed it, and a lock on it keeps nobody out.
+    fn lock_opened(&self, directory: File) -> Result<Option<PinLock>, PinError> {
+        let lock = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                return Err(PinError::Locked(self.path.clone()));
+            }
+            Err((_, errno)) => return Err(self.failed(errno.into())),
+        };
+        let locked = lock.metadata().map_err(|source| self.failed(source))?;
+        let there = match fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            there => there.map_err(|source| self.failed(source))?,
+        };
+        let same = (locked.dev(), locked.ino()) == (there.dev(), there.ino());
+        Ok(same.then_some(PinLock { _lock: lock }))
+    }
+
+    fn failed(&self, source: io::Error) -> PinError {
+        PinError::Io { path: self.path.clone(), source }
     }
 
     /// Unpins everything and removes the directory: the kernel then lets go of what nobody else
@@ -92,11 +120,10 @@ impl PinDirectory {
     /// # Errors
     /// What the file system says.
     pub fn remove(&self) -> Result<(), PinError> {
-        let failed = |source| PinError::Io { path: self.path.clone(), source };
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(self.failed(error)),
         };
         // The link goes first, so that no program runs on maps that are half gone.
         let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
@@ -104,7 +131,7 @@ impl PinDirectory {
         for path in paths {
             unpin(&path)?;
         }
-        fs::remove_dir(&self.path).map_err(failed)
+        fs::remove_dir(&self.path).map_err(|source| self.failed(source))
     }
 }
 

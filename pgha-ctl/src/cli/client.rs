@@ -1,7 +1,11 @@
 //! Talking to the controller of this node.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -13,6 +17,9 @@ use tokio::net::UnixStream;
 
 use crate::controller::status::{OrderReply, OrderRequest, Refusal, Status};
 
+/// How long one conversation may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The controller was not asked, or did not do it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
@@ -22,6 +29,13 @@ pub(super) enum ClientError {
     /// The socket is somebody else's.
     #[error("{path} is not for this user; be root, or the controller's user")]
     Permission { path: PathBuf },
+    /// Somebody listens and says nothing.
+    #[error(
+        "the controller behind {path} gave no answer within {} ms; see its log, and whether it is \
+         stopped",
+        .patience.as_millis()
+    )]
+    Timeout { path: PathBuf, patience: Duration },
     /// The conversation broke.
     #[error("the controller ended in the middle of its answer: {0}")]
     Broken(#[from] hyper::Error),
@@ -38,12 +52,21 @@ pub(super) enum ClientError {
 
 /// `GET /v1/status`.
 pub(super) async fn status(control: &Path) -> Result<Status, ClientError> {
-    ask(control, Method::GET, "/v1/status", None::<&()>).await
+    within(PATIENCE, control, ask(control, Method::GET, "/v1/status", None::<&()>)).await
 }
 
 /// `POST /v1/order`.
 pub(super) async fn order(control: &Path, order: &OrderRequest) -> Result<OrderReply, ClientError> {
-    ask(control, Method::POST, "/v1/order", Some(order)).await
+    within(PATIENCE, control, ask(control, Method::POST, "/v1/order", Some(order))).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    control: &Path,
+    conversation: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    let ended = tokio::time::timeout(patience, conversation).await;
+    ended.unwrap_or_else(|_| Err(ClientError::Timeout { path: control.to_owned(), patience }))
 }
 
 async fn ask<T: DeserializeOwned>(

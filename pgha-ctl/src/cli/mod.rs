@@ -108,7 +108,7 @@ fn run(config: &Path, verb: Verb) -> anyhow::Result<()> {
             Ok(runtime()?.block_on(controller::run(config))?)
         }
         Verb::Status { json } => runtime()?.block_on(async {
-            let status = client::status(&control(config)?).await?;
+            let status = client::status(&Config::control_at(config)?).await?;
             table::print(json, &status, table::status)
         }),
         Verb::Weight { server, weight: WeightArgument(weight) } => {
@@ -128,10 +128,6 @@ fn run(config: &Path, verb: Verb) -> anyhow::Result<()> {
 /// network namespace it is in.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
-}
-
-fn control(config: &Path) -> anyhow::Result<PathBuf> {
-    Ok(Config::load(config)?.director().control().to_owned())
 }
 
 fn check_config(path: &Path) -> anyhow::Result<()> {

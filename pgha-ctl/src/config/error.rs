@@ -93,6 +93,12 @@ pub enum ConfigError {
         "{at} = \"{name}\" reads as an address, but the node's is {address}; give it another name"
     )]
     MisleadingName { at: At, name: NodeName, address: Ipv4Addr },
+    #[error("{at}: there are {count}, and a director has room for {most}; remove some")]
+    TooMany { at: At, count: usize, most: usize },
+    #[error(
+        "{at} = \"{name}\" has a '.', which a BPF file system takes in no name (EPERM), and maps are pinned in a directory of this name; write '-' or '_' instead"
+    )]
+    DotInCluster { at: At, name: NodeName },
     #[error("{at} is an empty list; name at least one host")]
     NoHosts { at: At },
     #[error(
@@ -153,6 +159,8 @@ impl ConfigError {
             | Self::Duplicate { at, .. }
             | Self::IsVip { at, .. }
             | Self::MisleadingName { at, .. }
+            | Self::TooMany { at, .. }
+            | Self::DotInCluster { at, .. }
             | Self::NoHosts { at }
             | Self::NoPrimary { at, .. }
             | Self::NoNodes { at, .. }

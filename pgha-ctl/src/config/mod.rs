@@ -22,7 +22,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pgha_machine::balancer::{self, Discovery, Node, Service};
 use pgha_machine::{NodeName, Weight};
@@ -64,6 +64,20 @@ impl Config {
         document::parse(text)
             .and_then(Self::try_from)
             .map_err(|errors| ConfigErrors::new(path.to_owned(), errors))
+    }
+
+    /// The control socket that the file at `path` names, whatever else is wrong with the file: a
+    /// controller that kept its old configuration is still to be asked and steered.
+    ///
+    /// # Errors
+    /// Everything wrong with a file that does not name it legibly.
+    pub fn control_at(path: &Path) -> Result<PathBuf, ConfigErrors> {
+        Self::load(path).map(|config| config.director.control).or_else(|errors| {
+            let legible = fs::read_to_string(path)
+                .ok()
+                .and_then(|text| validate::control(document::parse(&text).ok()?.raw));
+            legible.ok_or(errors)
+        })
     }
 
     /// Checks the files the configuration names: `postgres.passfile` must be readable and closed

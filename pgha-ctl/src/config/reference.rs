@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{Absent, KEYS, Key, Kind, split};
+use super::schema::{Absent, KEYS, Key, Kind, most, split};
 
 /// Tables, in the order of the reference, each with what it is for.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
@@ -48,7 +48,11 @@ pub(super) fn render() -> String {
             Some(list) => format!("`[[{list}]]`"),
             None => format!("`[{section}]`"),
         };
-        let _ = write!(text, "\n## {heading}\n\n{purpose}\n\n");
+        let _ = write!(text, "\n## {heading}\n\n{purpose}");
+        if let Some(most) = section.strip_suffix("[]").and_then(most) {
+            let _ = write!(text, " At most {most}.");
+        }
+        text.push_str("\n\n");
         text.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
         for key in KEYS.iter().filter(|key| split(key.path).0 == *section) {
             row(&mut text, key);

@@ -2,6 +2,7 @@
 //! knowledge of keys, the validation its bounds and defaults, and `docs/configuration.md` its text
 //! from here.
 
+use pgha_common::maps::{MAX_PEERS, MAX_SERVICES};
 use pgha_machine::balancer::Discovery;
 
 /// What a key holds, with its bounds.
@@ -51,13 +52,26 @@ pub(super) struct Key {
 const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
 const WEIGHT: Kind = Kind::Integer { min: 0, max: 1_000 };
 const TABLE_SIZE: Kind = Kind::Integer { min: 1_024, max: 16_777_216 };
-const PROBES: Kind = Kind::Integer { min: 1, max: 10 };
+const RISE: Kind = Kind::Integer { min: 1, max: 10 };
+/// Not 1: whether others answer, which tells a server's silence from this node's own, is known only
+/// after the first silence.
+const FALL: Kind = Kind::Integer { min: 2, max: 10 };
 
 /// Names a scheduler may have in the file.
 pub(super) const SCHEDULERS: &[&str] = &["maglev", "rr"];
 /// Names a way of discovery may have in the file.
 pub(super) const DISCOVERIES: &[&str] =
     &[Discovery::Walsenders.name(), Discovery::Direct.name(), Discovery::Both.name()];
+
+/// How many entries a list of tables may have, where it is limited.
+pub(super) fn most(list: &str) -> Option<usize> {
+    let most = match list {
+        "service" => MAX_SERVICES,
+        "director.peer" => MAX_PEERS,
+        _ => return None,
+    };
+    usize::try_from(most).ok()
+}
 
 const fn key(
     path: &'static str,
@@ -73,7 +87,7 @@ const fn key(
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     key("cluster", Kind::Name, Absent::Refused, "\"main\"",
-        "Name of the PostgreSQL cluster. It names the directory of pinned maps and the control socket, so that one node can balance several clusters."),
+        "Name of the PostgreSQL cluster. It names the directory of pinned maps and the control socket, so that one node can balance several clusters. Without `.`, which a BPF file system takes in no name."),
 
     key("director.interface", Kind::Text, Absent::Refused, "\"eth0\"",
         "Interface that receives the clients' traffic; at most 15 characters. Each VIP lies in one of its subnets."),
@@ -108,9 +122,9 @@ pub(super) const KEYS: &[Key] = &[
         "Time between two checks of one server."),
     key("health.timeout", Kind::Duration { min: 50, max: 60_000 }, Absent::Text("1s"), "\"1s\"",
         "A check without an answer for this long has failed."),
-    key("health.rise", PROBES, Absent::Integer(2), "2",
+    key("health.rise", RISE, Absent::Integer(2), "2",
         "Consecutive successes after which a dead server counts as alive."),
-    key("health.fall", PROBES, Absent::Integer(3), "3",
+    key("health.fall", FALL, Absent::Integer(3), "3",
         "Consecutive failures after which a server counts as dead. A refused connection counts at once."),
 
     key("service[].name", Kind::Name, Absent::Refused, "\"reader\"",

@@ -141,6 +141,35 @@ fn what_must_be_unique_is() {
 }
 
 #[test]
+fn no_more_is_listed_than_a_director_has_room_for() {
+    let services = |count: u8| {
+        (1..count).map(|n| format!("[[service]]\nname = \"s{n}\"\nvip = \"10.1.0.{n}\"\n"))
+    };
+    let peers = |count: u8| {
+        (1..=count)
+            .map(|n| format!("[[director.peer]]\nname = \"p{n}\"\naddress = \"10.2.0.{n}\"\n"))
+    };
+    parse(&with(&services(32).chain(peers(64)).collect::<String>())).unwrap();
+    assert_eq!(
+        messages(&with(&services(33).chain(peers(65)).collect::<String>())),
+        [
+            "line 7: service: there are 33, and a director has room for 32; remove some",
+            "line 106: director.peer: there are 65, and a director has room for 64; remove some",
+        ]
+    );
+}
+
+#[test]
+fn a_cluster_is_no_name_with_a_dot() {
+    assert_eq!(
+        messages(&MINIMAL.replace("main", "ma.in")),
+        [
+            "line 2: cluster = \"ma.in\" has a '.', which a BPF file system takes in no name (EPERM), and maps are pinned in a directory of this name; write '-' or '_' instead"
+        ]
+    );
+}
+
+#[test]
 fn primary_hosts_may_be_named_by_node() {
     let text = MINIMAL.replace("\"10.0.0.11\"", "\"db1\", \"127.0.0.1\"")
         + "[[node]]\nname = \"db1\"\naddress = \"10.0.0.11\"\n";
@@ -282,4 +311,20 @@ fn a_choice_is_what_its_name_says() {
         let config = parse(&format!("{MINIMAL}discovery = {name:?}\n{node}")).unwrap();
         assert_eq!(config.services()[0].discovery.name(), *name);
     }
+}
+
+#[test]
+fn a_file_with_errors_still_names_the_control_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pgha.toml");
+    let control = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        Config::control_at(&path).ok()
+    };
+    assert_eq!(control(MINIMAL), Some("/run/pgha/main.sock".into()));
+    assert_eq!(control(&MINIMAL.replace("vip", "vlp")), Some("/run/pgha/main.sock".into()));
+    let named = "cluster = 7\n[director]\ncontrol = \"/a/b\"\n";
+    assert_eq!(control(named), Some("/a/b".into()));
+    assert_eq!(control("cluster = \"a b\""), None);
+    assert_eq!(control("no TOML"), None);
 }

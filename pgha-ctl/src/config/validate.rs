@@ -3,6 +3,7 @@
 mod checker;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 
 use pgha_machine::NodeName;
 use pgha_machine::balancer::{Discovery, Node, Scheduler, Service};
@@ -32,7 +33,7 @@ impl TryFrom<Document> for Config {
 
 /// `None` after at least one error; no step is skipped because an earlier one failed.
 fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
-    let cluster = checks.name("cluster", raw.cluster);
+    let cluster = checks.cluster("cluster", raw.cluster);
     let director = director(checks, raw.director, cluster.as_ref());
     let login = login(checks, raw.postgres);
     let health = health(checks, raw.health);
@@ -64,12 +65,13 @@ fn each<R, T>(
     raw: Vec<R>,
     judge: fn(&mut Checker, &str, R) -> Option<T>,
 ) -> Option<Vec<T>> {
+    let fit = checks.fit(name, raw.len());
     let judged: Vec<_> = raw
         .into_iter()
         .enumerate()
         .map(|(index, raw)| judge(checks, &format!("{name}[{index}]"), raw))
         .collect();
-    judged.into_iter().collect()
+    judged.into_iter().collect::<Option<_>>().filter(|_| fit)
 }
 
 fn director(
@@ -79,7 +81,7 @@ fn director(
 ) -> Option<Director> {
     let interface = checks.interface("director.interface", raw.interface);
     let bpffs = checks.path("director.bpffs", raw.bpffs);
-    let control = raw.control.or_else(|| cluster.map(|name| format!("/run/pgha/{name}.sock")));
+    let control = raw.control.or_else(|| cluster.map(control_of));
     let control = control.and_then(|path| checks.socket("director.control", path));
     let log_packets = checks.boolean("director.log_packets", raw.log_packets);
     let flows = checks.integer("director.flows", raw.flows);
@@ -94,6 +96,17 @@ fn director(
         pending_flows: pending_flows?,
         peers: peers?,
     })
+}
+
+/// Where the control socket of a cluster is unless told otherwise.
+fn control_of(cluster: &NodeName) -> String {
+    format!("/run/pgha/{cluster}.sock")
+}
+
+/// The control socket, if what names it is legible, whatever else is wrong.
+pub(super) fn control(raw: RawConfig) -> Option<PathBuf> {
+    let named = raw.director.control;
+    named.or_else(|| Some(control_of(&raw.cluster?.parse().ok()?))).map(PathBuf::from)
 }
 
 fn peer(checks: &mut Checker, at: &str, raw: RawPeer) -> Option<Peer> {

@@ -1,7 +1,10 @@
 //! The control API: HTTP with JSON on a Unix socket, for root and for the controller's own user.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use axum::extract::State;
@@ -11,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,10 +31,25 @@ pub(super) enum Request {
 
 /// The socket could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("control socket {path}: {source}")]
-pub struct SocketError {
-    path: PathBuf,
-    source: io::Error,
+pub enum SocketError {
+    /// What is there is not removed.
+    #[error(
+        "{0} is there and no socket, so it stays; remove it, or give [director] control another path"
+    )]
+    NotASocket(PathBuf),
+    /// Another process has it.
+    #[error(
+        "another process listens on {0}; stop that one, or give [director] control another path"
+    )]
+    InUse(PathBuf),
+    /// Anything else.
+    #[error("control socket {path}: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        source: io::Error,
+    },
 }
 
 /// Who is at the other end of a connection.
@@ -46,26 +65,45 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 /// The socket's file, which ends with the value.
+#[derive(Debug)]
 pub(super) struct ControlSocket {
     path: PathBuf,
 }
 
 impl ControlSocket {
-    /// Opens the socket, for its owner only. A socket file that nobody listens on is replaced; the
-    /// lock on the pins has made sure that no other controller of the cluster runs.
+    /// Opens the socket, for its owner only. A socket that nobody listens on is replaced, and
+    /// nothing else: the path may be a mistake.
     pub(super) fn open(path: &Path) -> Result<(UnixListener, Self), SocketError> {
-        let failed = |source| SocketError { path: path.to_owned(), source };
+        let failed = |source| SocketError::Io { path: path.to_owned(), source };
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+            Ok(there) if !there.file_type().is_socket() => {
+                return Err(SocketError::NotASocket(path.to_owned()));
+            }
+            Ok(_) if is_deserted(path).map_err(failed)? => {
+                std::fs::remove_file(path).map_err(failed)?;
+            }
+            Ok(_) => return Err(SocketError::InUse(path.to_owned())),
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         let socket = Self { path: path.to_owned() };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         Ok((listener, socket))
+    }
+}
+
+/// Whether nobody listens on the socket. Does not wait for a listener that has no room (EAGAIN).
+fn is_deserted(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(false),
     }
 }
 

@@ -2,6 +2,7 @@ use std::net::Ipv4Addr;
 
 use super::api;
 use crate::bpf::xdp::XdpError;
+use crate::config::passfile::PassfileError;
 use crate::config::{ConfigErrors, RestartNeeded};
 use crate::net::{NetError, caps};
 use crate::postgres::PgError;
@@ -43,6 +44,9 @@ pub enum ControllerError {
         /// What it says.
         source: Box<PgError>,
     },
+    /// No password can be looked up.
+    #[error("[postgres] passfile: {0}")]
+    Passfile(PassfileError),
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] api::SocketError),

@@ -108,6 +108,8 @@ impl Controller {
             log_packets: config.director().log_packets(),
         })?;
         let inherited = plane.inherited();
+        // Since the lock is held nobody else attaches anything of this cluster.
+        let interface = Interface::find(netlink.handle(), interface.name()).await?;
         match taken {
             // A data plane that serves is not given up because somebody else answers too.
             Err(error) if !inherited.services.is_empty() => tracing::warn!("{error}"),
@@ -158,20 +160,27 @@ impl Controller {
         Ok(controller)
     }
 
-    /// Writes the first maps, then puts the program on the interface.
+    /// Puts the program on the interface, with maps that are right before its first frame.
     fn attach(&mut self) -> Result<(), ControllerError> {
-        self.plane.apply(&self.director_plan(), &self.balancer.plan())?;
         let port = Port {
             name: self.interface.name().to_owned(),
             index: self.interface.index().get(),
             mac: self.mac,
             program: self.interface.xdp().map(|attachment| attachment.prog_id),
         };
-        let attached = self.plane.attach(&port)?;
-        self.taken_over = attached == Attached::TakenOver;
+        self.plane.judge(&port)?;
+        self.tell_sizes()?;
         if self.config.director().log_packets() {
             self.packet_log = Some(self.plane.packet_log()?);
         }
+        self.plane.apply(&self.director_plan(), &self.balancer.plan())?;
+        self.taken_over = self.plane.attach(&port)? == Attached::TakenOver;
+        let what = if self.taken_over { "taken over on" } else { "attached to" };
+        tracing::info!(interface = self.interface.name(), "XDP program {what} the interface");
+        Ok(())
+    }
+
+    fn tell_sizes(&self) -> Result<(), ControllerError> {
         let (flows, pending) = self.plane.flow_capacity()?;
         let wanted = (self.config.director().flows(), self.config.director().pending_flows());
         if (flows, pending) != wanted {
@@ -182,8 +191,6 @@ impl Controller {
                 wanted.1
             );
         }
-        let what = if self.taken_over { "taken over on" } else { "attached to" };
-        tracing::info!(interface = self.interface.name(), "XDP program {what} the interface");
         Ok(())
     }
 

@@ -1,17 +1,26 @@
 //! Everything that must be right before a packet is touched. Nothing here changes anything.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rtnetlink::Handle;
 
 use super::ControllerError;
 use super::watch::find_primary;
-use crate::config::Config;
-use crate::net::{self, Interface, arp, caps};
+use crate::config::{Config, Login};
+use crate::net::{Interface, NetError, arp, caps};
+use crate::postgres::{PgError, Server, Session};
 
 /// How long others have to answer for a VIP.
 const ARP_PATIENCE: Duration = Duration::from_millis(600);
+/// The same while the controller has servers to watch, and its loop waits.
+const ARP_HASTE: Duration = Duration::from_millis(150);
 
 /// The capabilities a controller needs; see capabilities(7).
 const CAPABILITIES: &[caps::Capability] = &[
@@ -38,17 +47,28 @@ pub(super) async fn interface(
 }
 
 /// Whether PostgreSQL accepts the login, as far as any host of the primary can be reached: a primary
-/// that is down keeps no controller from starting, a wrong password does.
+/// that is down keeps no controller from starting, a wrong password does. Where no service asks a
+/// primary, the listed nodes stand in for it.
 pub(super) async fn login(config: &Config) -> Result<(), ControllerError> {
-    let Some(primary) = config.primary() else { return Ok(()) };
-    let Err(errors) = find_primary(primary, config.login(), config.health().timeout()).await else {
-        return Ok(());
+    let timeout = config.health().timeout();
+    let refused = match config.primary() {
+        Some(primary) => match find_primary(primary, config.login(), timeout).await {
+            Ok(_) => return Ok(()),
+            Err(errors) => {
+                let at = |address| Server { address, port: primary.port() };
+                errors.into_iter().map(|(host, error)| (at(host), error)).collect()
+            }
+        },
+        None => refused_by_nodes(config.login(), &servers(config), timeout).await,
     };
-    for (host, error) in errors {
+    for (server, error) in refused {
+        if let PgError::Password(source) = error {
+            return Err(ControllerError::Passfile(source));
+        }
         if error.is_login_refused() {
             return Err(ControllerError::Login {
-                host,
-                port: primary.port(),
+                host: server.address,
+                port: server.port,
                 user: config.login().user().to_owned(),
                 source: Box::new(error),
             });
@@ -57,14 +77,63 @@ pub(super) async fn login(config: &Config) -> Result<(), ControllerError> {
     Ok(())
 }
 
-/// Who else answers for one of the VIPs.
-pub(super) async fn taken_vip(interface: &Interface, config: &Config) -> Result<(), net::NetError> {
-    for vip in vips(config) {
-        if let Some(mac) = arp::probe(interface, vip, ARP_PATIENCE).await? {
-            return Err(net::NetError::VipTaken { vip, mac });
+/// What each of the servers said; nothing as soon as one of them accepts the login.
+async fn refused_by_nodes(
+    login: &Login,
+    servers: &[Server],
+    timeout: Duration,
+) -> Vec<(Server, PgError)> {
+    let mut opened: FuturesUnordered<_> = servers
+        .iter()
+        .map(|server| async { (*server, Session::open(login, *server, timeout).await.map(drop)) })
+        .collect();
+    let mut errors = Vec::new();
+    while let Some((server, opened)) = opened.next().await {
+        match opened {
+            Ok(()) => return Vec::new(),
+            Err(error) => errors.push((server, error)),
         }
     }
-    Ok(())
+    errors
+}
+
+/// The listed nodes at each port of a service, each once.
+fn servers(config: &Config) -> Vec<Server> {
+    let ports: BTreeSet<u16> = config.services().iter().map(|service| service.port).collect();
+    let nodes = config.nodes().iter();
+    nodes
+        .flat_map(|node| ports.iter().map(|port| Server { address: node.address, port: *port }))
+        .collect()
+}
+
+/// Who else answers for one of the VIPs.
+pub(super) async fn taken_vip(interface: &Interface, config: &Config) -> Result<(), NetError> {
+    taken(interface, &vips(config), ARP_PATIENCE).await
+}
+
+/// Who answers for one of the VIPs that a running controller is to serve besides its own.
+pub(super) async fn taken_new_vip(
+    interface: &Interface,
+    old: &Config,
+    new: &Config,
+) -> Result<(), NetError> {
+    let old = vips(old);
+    let new: Vec<_> = vips(new).into_iter().filter(|vip| !old.contains(vip)).collect();
+    taken(interface, &new, ARP_HASTE).await
+}
+
+async fn taken(
+    interface: &Interface,
+    vips: &[Ipv4Addr],
+    patience: Duration,
+) -> Result<(), NetError> {
+    let probes = vips.iter().map(|vip| async {
+        match arp::probe(interface, *vip, patience).await? {
+            Some(mac) => Err(NetError::VipTaken { vip: *vip, mac }),
+            None => Ok(()),
+        }
+    });
+    try_join_all(probes).await.map(drop)
 }
 
 /// The VIPs, each once.

@@ -30,7 +30,7 @@ impl Controller {
                     last_answer: Instant::now(),
                     errors: Vec::new(),
                 });
-                let answer = self.identify(report);
+                let answer = self.identify(host, report);
                 self.balancer.handle(Event::Primary(answer));
             }
             Told::PrimaryLost(errors) => {
@@ -53,13 +53,13 @@ impl Controller {
     }
 
     /// Whose walsenders they are.
-    fn identify(&self, report: PrimaryReport) -> PrimaryAnswer {
+    fn identify(&self, host: Ipv4Addr, report: PrimaryReport) -> PrimaryAnswer {
         let config = self.balancer.config();
         let walsenders = report.walsenders.into_iter().filter_map(|walsender| {
             let address = config.address_of(&walsender.application_name, walsender.client)?;
             Some(Walsender { address, sync_state: walsender.sync_state })
         });
-        PrimaryAnswer { lsn: report.lsn, walsenders: walsenders.collect() }
+        PrimaryAnswer { host, lsn: report.lsn, walsenders: walsenders.collect() }
     }
 
     /// Begins to ask the primary of the configuration, and nobody else any more.

@@ -30,6 +30,7 @@ impl Controller {
         let interface =
             Interface::find(self.netlink.handle(), config.director().interface()).await?;
         interface.usable_for(&preflight::vips(&config))?;
+        preflight::taken_new_vip(&interface, &self.config, &config).await?;
         let local = local_addresses(self.netlink.handle()).await?;
         config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         let primary_changed = config.primary() != self.config.primary();

@@ -4,6 +4,9 @@
 //! overlaps the next of the same server, and a slow server delays no other. They hold no state that
 //! matters: aborting one at any point loses nothing but its session.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -20,6 +23,10 @@ use crate::postgres::{self, PgError, PrimaryReport, Server, Session};
 /// How soon a server whose session ended is checked again while its checks say nothing certain: a
 /// server that is being killed needs a moment to refuse connections.
 const HURRY: Duration = Duration::from_millis(20);
+
+/// How far apart questions to the primary begin, at least, as checks of a server do by [`HURRY`]: who
+/// answers and then ends the session, each time, is not asked without pause.
+const PRIMARY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the watchers tell the controller.
 #[derive(Debug)]
@@ -118,6 +125,7 @@ async fn watch_server(
                 }
             }
         }
+        sleep_until(began + HURRY).await;
     }
 }
 
@@ -138,7 +146,8 @@ pub(super) async fn watch_primary(
     let mut kept: Option<(Ipv4Addr, Session)> = None;
     loop {
         let Orders { login, interval, timeout } = orders.borrow().clone();
-        let next = Instant::now() + interval;
+        let began = Instant::now();
+        let next = began + interval;
         let told = match ask_again(kept.take(), &login, timeout).await {
             Some((host, session, report)) => {
                 kept = Some((host, session));
@@ -164,6 +173,7 @@ pub(super) async fn watch_primary(
             }
             None => sleep_until(next).await,
         }
+        sleep_until(began + PRIMARY_PAUSE).await;
     }
 }
 

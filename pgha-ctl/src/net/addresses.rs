@@ -9,6 +9,7 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 
 use super::error::NetError;
 use super::link::IfIndex;
+use super::netlink::answer;
 
 /// Every IPv4 address of this node (of the network namespace of the connection).
 ///
@@ -24,8 +25,7 @@ pub(super) async fn interface_addresses(
 ) -> Result<Vec<(IfIndex, Ipv4Net)>, NetError> {
     let mut request = handle.address().get();
     request.message_mut().header.family = AddressFamily::Inet;
-    let messages: Vec<_> =
-        request.execute().try_collect().await.map_err(NetError::netlink("list addresses"))?;
+    let messages: Vec<_> = answer("list addresses", request.execute().try_collect()).await?;
     Ok(messages.iter().filter_map(address).collect())
 }
 

@@ -1,5 +1,6 @@
 use std::io;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use nix::errno::Errno;
@@ -31,6 +32,8 @@ pub enum NetError {
     Permission { what: &'static str, needs: Capability },
     #[error("could not {what}: {source}")]
     Netlink { what: &'static str, source: rtnetlink::Error },
+    #[error("could not {what}: the kernel gave no answer within {} ms", .patience.as_millis())]
+    NetlinkTimeout { what: &'static str, patience: Duration },
     #[error("could not {what}: the kernel closed the netlink socket")]
     NetlinkClosed { what: &'static str },
     #[error("could not {what}: {source}")]

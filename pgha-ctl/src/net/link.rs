@@ -9,10 +9,11 @@ use futures_util::TryStreamExt as _;
 use ipnet::Ipv4Net;
 use pgha_machine::Mac;
 use rtnetlink::Handle;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp};
 
 use super::addresses::interface_addresses;
 use super::error::NetError;
+use super::netlink::answer;
 
 /// The kernel's number of an interface, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,35 +42,10 @@ impl fmt::Display for IfIndex {
     }
 }
 
-/// Where in the receive path an XDP program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum XdpMode {
-    /// In the driver.
-    Native,
-    /// After the allocation of a socket buffer.
-    Generic,
-    /// On the network card.
-    Offloaded,
-    /// More than one of these; the program id is that of the first of native, generic, offloaded.
-    Several,
-}
-
-impl fmt::Display for XdpMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-            Self::Offloaded => "offloaded",
-            Self::Several => "several",
-        })
-    }
-}
-
-/// The XDP program of an interface, as IFLA_XDP reports it.
+/// The XDP program of an interface, as IFLA_XDP reports it; where there are several, the first of
+/// native, generic, offloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct XdpAttachment {
-    /// Where it runs.
-    pub mode: XdpMode,
     /// The kernel's id of the program.
     pub prog_id: u32,
 }
@@ -80,7 +56,6 @@ pub struct Interface {
     name: String,
     index: IfIndex,
     mac: Mac,
-    mtu: u32,
     up: bool,
     subnets: Vec<Ipv4Net>,
     xdp: Option<XdpAttachment>,
@@ -92,13 +67,8 @@ impl Interface {
     /// # Errors
     /// There is none, it is not Ethernet, or the kernel did not answer.
     pub async fn find(handle: &Handle, name: &str) -> Result<Self, NetError> {
-        let links: Vec<LinkMessage> = handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(NetError::netlink("list interfaces"))?;
+        let links = handle.link().get().execute().try_collect();
+        let links: Vec<LinkMessage> = answer("list interfaces", links).await?;
         let Some(link) = links.iter().find(|link| name_of(link) == Some(name)) else {
             let present = links.iter().filter_map(name_of).map(str::to_owned).collect();
             return Err(NetError::NoSuchInterface { name: name.to_owned(), present });
@@ -111,7 +81,6 @@ impl Interface {
             name: name.to_owned(),
             index,
             mac,
-            mtu: mtu_of(link),
             up: is_up(link),
             subnets: addresses.into_iter().filter(|(on, _)| *on == index).map(|a| a.1).collect(),
             xdp: xdp_of(link),
@@ -134,12 +103,6 @@ impl Interface {
     #[must_use]
     pub const fn mac(&self) -> Mac {
         self.mac
-    }
-
-    /// The largest packet it sends, in bytes, without the Ethernet header.
-    #[must_use]
-    pub const fn mtu(&self) -> u32 {
-        self.mtu
     }
 
     /// Whether it is switched on and has a carrier.
@@ -206,32 +169,16 @@ pub(super) const fn is_up(link: &LinkMessage) -> bool {
     link.header.flags.contains(LinkFlags::Up.union(LinkFlags::LowerUp))
 }
 
-fn mtu_of(link: &LinkMessage) -> u32 {
-    let mtu = link.attributes.iter().find_map(|attribute| {
-        if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None }
-    });
-    mtu.unwrap_or_default()
-}
-
 fn xdp_of(link: &LinkMessage) -> Option<XdpAttachment> {
     let parts = link.attributes.iter().find_map(|attribute| {
         if let LinkAttribute::Xdp(parts) = attribute { Some(parts.as_slice()) } else { None }
     })?;
-    let attached = parts.iter().find_map(|part| {
-        if let LinkXdp::Attached(attached) = part { Some(*attached) } else { None }
-    })?;
-    let mode = match attached {
-        XdpAttached::Driver => XdpMode::Native,
-        XdpAttached::SocketBuffer => XdpMode::Generic,
-        XdpAttached::Hardware => XdpMode::Offloaded,
-        XdpAttached::Multiple => XdpMode::Several,
-        XdpAttached::None | XdpAttached::Other(_) | _ => return None,
-    };
-    // With several programs the kernel leaves out IFLA_XDP_PROG_ID (rtnl_xdp_fill).
+    // With several programs, one in each mode, the kernel leaves out IFLA_XDP_PROG_ID; without any it
+    // names none (rtnl_xdp_fill).
     let id = |wanted: fn(&LinkXdp) -> Option<u32>| parts.iter().find_map(wanted);
     let prog_id = id(|part| if let LinkXdp::ProgId(id) = part { Some(*id) } else { None })
         .or_else(|| id(|part| if let LinkXdp::DrvProgId(id) = part { Some(*id) } else { None }))
         .or_else(|| id(|part| if let LinkXdp::SkbProgId(id) = part { Some(*id) } else { None }))
         .or_else(|| id(|part| if let LinkXdp::HwProgId(id) = part { Some(*id) } else { None }))?;
-    Some(XdpAttachment { mode, prog_id })
+    Some(XdpAttachment { prog_id })
 }

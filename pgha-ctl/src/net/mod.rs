@@ -15,6 +15,6 @@ pub mod realserver;
 
 pub use addresses::local_addresses;
 pub use error::NetError;
-pub use link::{IfIndex, Interface, XdpAttachment, XdpMode};
+pub use link::{IfIndex, Interface, XdpAttachment};
 pub use neighbour::{Change, NeighbourEvent, NeighbourWatch};
 pub use netlink::Netlink;

@@ -7,6 +7,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use nix::errno::Errno;
@@ -17,9 +18,11 @@ use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourMessage, Neigh
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 use super::error::{NetError, errno};
 use super::link::{IfIndex, is_up, mac_of};
+use super::netlink::{Netlink, answer};
 use table::{News, Table, entry};
 
 /// What the kernel knows of the MAC address of `address` now.
@@ -51,61 +54,81 @@ pub enum Change {
     InterfaceGone,
 }
 
+/// How long after a failed full read the next is tried.
+const RETRY: Duration = Duration::from_millis(200);
+/// So many full reads fail in a row before the watch does.
+const RETRIES: u32 = 5;
+
 type Messages = Pin<Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Send>>;
 
 /// Watches the IPv4 neighbours of one interface, and that interface.
 ///
-/// Owns one netlink socket and the task that reads it. When the kernel drops notices because they
-/// came too fast (ENOBUFS), the whole table is read again, and what changed meanwhile is reported.
+/// Owns two netlink sockets and the tasks that read them: on the one the kernel tells of changes, on
+/// the other it answers requests. When it drops notices because they came too fast (ENOBUFS), the
+/// whole table is read again, and what changed meanwhile is reported; on one socket it would drop
+/// answers with them, and nobody asks twice.
 pub struct NeighbourWatch {
     index: IfIndex,
-    handle: Handle,
+    requests: Netlink,
     messages: Messages,
+    /// The connection ends with it.
+    _handle: Handle,
     task: JoinHandle<()>,
     table: Table,
     interface: Option<(Option<Mac>, bool)>,
     pending: VecDeque<Change>,
-    /// A full read is due: at the start, and after an overrun.
-    behind: bool,
+    /// When a full read is due: at the start, after an overrun, after one that failed.
+    behind: Option<Instant>,
+    /// Full reads that failed in a row.
+    failures: u32,
 }
 
 impl NeighbourWatch {
     /// Subscribes; the first calls of [`NeighbourWatch::next`] give what is known already.
     ///
     /// # Errors
-    /// The socket cannot be opened or subscribed.
+    /// A socket cannot be opened or subscribed.
     pub fn new(index: IfIndex) -> Result<Self, NetError> {
         let groups = [MulticastGroup::Neigh, MulticastGroup::Link];
         let (connection, handle, messages) = rtnetlink::new_multicast_connection(&groups)
             .map_err(|source| NetError::Socket { what: "subscribe to neighbours", source })?;
         Ok(Self {
             index,
-            handle,
+            requests: Netlink::connect()?,
+            _handle: handle,
             messages: Box::pin(messages.map(|(message, _)| message)),
             task: tokio::spawn(connection),
             table: Table::default(),
             interface: None,
             pending: VecDeque::new(),
-            behind: true,
+            behind: Some(Instant::now()),
+            failures: 0,
         })
     }
 
     /// The next change. Cancel-safe: a change is given up only when it is returned.
     ///
     /// # Errors
-    /// The kernel refused a read of the table, or closed the socket: make a new watch.
+    /// The kernel refused several reads of the table in a row, or closed the socket: make a new
+    /// watch.
     pub async fn next(&mut self) -> Result<Change, NetError> {
         loop {
-            if self.behind {
-                self.catch_up().await?;
+            if self.behind.is_some_and(|due| due <= Instant::now()) {
+                let read = self.catch_up().await;
+                self.caught_up(read)?;
             }
             if let Some(change) = self.pending.pop_front() {
                 return Ok(change);
             }
-            let Some(message) = self.messages.next().await else {
-                return Err(NetError::NetlinkClosed { what: "watch neighbours" });
-            };
-            self.take(message.payload);
+            tokio::select! {
+                message = self.messages.next() => {
+                    let Some(message) = message else {
+                        return Err(NetError::NetlinkClosed { what: "watch neighbours" });
+                    };
+                    self.take(message.payload);
+                }
+                () = until(self.behind) => {}
+            }
         }
     }
 
@@ -118,32 +141,29 @@ impl NeighbourWatch {
     pub async fn resolve(&self, address: Ipv4Addr) -> Result<(), NetError> {
         // NTF_USE starts resolution as sending a packet would (neigh_add in neighbour.c). Without
         // NLM_F_REPLACE the request carries NLM_F_EXCL, which refuses known entries.
-        self.handle
+        let request = self
+            .requests
+            .handle()
             .neighbours()
             .add(self.index.get(), IpAddr::V4(address))
             .state(NeighbourState::None)
             .flags(NeighbourFlags::Use)
-            .replace()
-            .execute()
-            .await
-            .map_err(NetError::netlink("resolve a neighbour"))
+            .replace();
+        answer("resolve a neighbour", request.execute()).await
     }
 
     async fn catch_up(&mut self) -> Result<(), NetError> {
-        let links = self.handle.link().get().match_index(self.index.get()).execute();
-        let links: Vec<LinkMessage> = match links.try_collect().await {
-            Err(error) if errno(&error) == Some(Errno::ENODEV) => Vec::new(),
-            result => result.map_err(NetError::netlink("read the interface"))?,
+        let handle = self.requests.handle();
+        let links = handle.link().get().match_index(self.index.get()).execute().try_collect();
+        let links: Vec<LinkMessage> = match answer("read the interface", links).await {
+            Err(NetError::Netlink { source, .. }) if errno(&source) == Some(Errno::ENODEV) => {
+                Vec::new()
+            }
+            result => result?,
         };
-        let neighbours: Vec<NeighbourMessage> = self
-            .handle
-            .neighbours()
-            .get()
-            .set_address_family(AddressFamily::Inet)
-            .execute()
-            .try_collect()
-            .await
-            .map_err(NetError::netlink("read the neighbour table"))?;
+        let neighbours = handle.neighbours().get().set_address_family(AddressFamily::Inet);
+        let neighbours: Vec<NeighbourMessage> =
+            answer("read the neighbour table", neighbours.execute().try_collect()).await?;
         match links.first() {
             Some(link) => self.link_is(link),
             None => self.pending.push_back(Change::InterfaceGone),
@@ -151,13 +171,26 @@ impl NeighbourWatch {
         let known = neighbours.iter().filter_map(|message| entry(message, self.index));
         let changes = self.table.replace(known);
         self.pending.extend(changes.into_iter().map(Change::Neighbour));
-        self.behind = false;
+        Ok(())
+    }
+
+    fn caught_up(&mut self, read: Result<(), NetError>) -> Result<(), NetError> {
+        let Err(error) = read else {
+            (self.behind, self.failures) = (None, 0);
+            return Ok(());
+        };
+        self.failures += 1;
+        if self.failures > RETRIES {
+            return Err(error);
+        }
+        tracing::warn!("trying again in {} ms: {error}", RETRY.as_millis());
+        self.behind = Some(Instant::now() + RETRY);
         Ok(())
     }
 
     fn take(&mut self, payload: NetlinkPayload<RouteNetlinkMessage>) {
         if matches!(payload, NetlinkPayload::Overrun(_)) {
-            self.behind = true;
+            self.behind = Some(Instant::now());
         }
         let NetlinkPayload::InnerMessage(message) = payload else { return };
         if let RouteNetlinkMessage::NewLink(link) = &message {
@@ -198,5 +231,12 @@ impl NeighbourWatch {
 impl Drop for NeighbourWatch {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,7 +1,13 @@
+use std::time::Duration;
+
 use rtnetlink::Handle;
 use tokio::task::JoinHandle;
 
 use super::error::NetError;
+
+/// How long the kernel has for the answer to one request. It answers at once, unless the answer was
+/// dropped for want of memory: netlink-proto then waits for ever.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection to the kernel's routing netlink, served by a task that ends with it.
 #[derive(Debug)]
@@ -26,6 +32,21 @@ impl Netlink {
     pub const fn handle(&self) -> &Handle {
         &self.handle
     }
+
+    #[cfg(test)]
+    pub(super) fn close(&self) {
+        self.task.abort();
+    }
+}
+
+/// The answer to a request.
+pub(super) async fn answer<T>(
+    what: &'static str,
+    request: impl Future<Output = Result<T, rtnetlink::Error>>,
+) -> Result<T, NetError> {
+    let answered = tokio::time::timeout(PATIENCE, request).await;
+    let answered = answered.map_err(|_| NetError::NetlinkTimeout { what, patience: PATIENCE })?;
+    answered.map_err(NetError::netlink(what))
 }
 
 impl Drop for Netlink {

@@ -229,6 +229,9 @@ fn lsn(row: &SimpleQueryRow, column: &str) -> Option<Lsn> {
 /// What a failed check says of the server.
 fn finding(error: &PgError) -> Finding {
     let told = error.to_string();
+    if error.is_login_refused() || matches!(error, PgError::Password(_)) {
+        return Finding::Undecided(told);
+    }
     let PgError::Session(session) = error else {
         let silent = matches!(error, PgError::Timeout(_));
         return if silent { Finding::Silent(told) } else { Finding::Answered(told) };
@@ -252,7 +255,7 @@ impl PgError {
     /// or pg_hba.conf (SQLSTATE classes 28 and 3D).
     #[must_use]
     pub fn is_login_refused(&self) -> bool {
-        let Self::Session(error) = self else { return matches!(self, Self::Password(_)) };
+        let Self::Session(error) = self else { return false };
         let local = error.code().is_none()
             && error.source().is_some_and(|cause| cause.to_string().contains("password"));
         local

@@ -16,7 +16,8 @@ pub struct Config {
     pub nodes: Vec<Node>,
     /// How many good checks in a row bring a real server in; at least 1.
     pub rise: u8,
-    /// How many failed checks in a row take it out; at least 1.
+    /// How many failed checks in a row take it out; at least 2, because a silence counts only when
+    /// others answered meanwhile, and those that did may have done so before this node lost its link.
     pub fall: u8,
     /// The addresses of this very node.
     pub local: BTreeSet<Ipv4Addr>,

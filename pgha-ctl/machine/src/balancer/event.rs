@@ -34,6 +34,8 @@ pub struct Walsender {
 /// One answer of the primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrimaryAnswer {
+    /// Where it is.
+    pub host: Ipv4Addr,
     /// End of its WAL.
     pub lsn: Option<Lsn>,
     /// Its streaming walsenders; several may belong to one address.

@@ -22,6 +22,9 @@ pub enum Finding {
     NotAccepting,
     /// It answers with an error, which is told.
     Answered(String),
+    /// It could not be asked for a reason that lies here and not there, which is told: a refused
+    /// login, an unreadable password file. Says nothing of the server.
+    Undecided(String),
     /// It does not answer, for a reason that is told.
     Silent(String),
 }
@@ -81,6 +84,19 @@ impl Down {
     pub const fn is_dead(self) -> bool {
         matches!(self, Self::Refused | Self::Silent)
     }
+
+    /// As a reason for which a server gets no new connections.
+    #[must_use]
+    pub const fn withheld(self) -> Withheld {
+        match self {
+            Self::Refused => Withheld::Refused,
+            Self::Silent => Withheld::Silent,
+            Self::NotAccepting => Withheld::NotAccepting,
+            Self::Failing => Withheld::Failing,
+            Self::NotInRecovery => Withheld::NotInRecovery,
+            Self::Inherited => Withheld::Unproven,
+        }
+    }
 }
 
 impl Health {
@@ -103,7 +119,12 @@ impl Health {
             (_, Finding::Refused) => Self::Down(Down::Refused, 0),
             (_, Finding::NotAccepting) => Self::Down(Down::NotAccepting, 0),
             (_, Finding::NotInRecovery) => Self::Down(Down::NotInRecovery, 0),
-            (Self::Unproven(_), Finding::Answered(_) | Finding::Silent(_)) => Self::Unproven(0),
+            (
+                Self::Unproven(_),
+                Finding::Answered(_) | Finding::Silent(_) | Finding::Undecided(_),
+            ) => Self::Unproven(0),
+            (Self::Up(failed), Finding::Undecided(_)) => Self::Up(*failed),
+            (Self::Down(down, _), Finding::Undecided(_)) => Self::Down(*down, 0),
             (Self::Up(failed), Finding::Answered(_)) => {
                 let failed = failed.saturating_add(1);
                 if failed >= fall { Self::Down(Down::Failing, 0) } else { Self::Up(failed) }
@@ -171,6 +192,13 @@ pub enum Withheld {
 }
 
 impl Withheld {
+    /// Whether a server may serve in spite of this when no other can: it is alive and a standby, as
+    /// far as anybody knows.
+    #[must_use]
+    pub const fn is_tolerable(self) -> bool {
+        matches!(self, Self::NotStreaming | Self::Failing)
+    }
+
     /// One short phrase for people.
     #[must_use]
     pub const fn phrase(self) -> &'static str {
@@ -197,8 +225,10 @@ pub struct Member {
     pub(super) real: RealRef,
     pub(super) listed: bool,
     pub(super) local: bool,
-    /// `None`: the primary has not been asked since this server is known.
+    /// `None`: the primary has not said anything sure since this server is known.
     pub(super) streaming: Option<Streaming>,
+    /// How many answers of the primary in a row did not name it.
+    pub(super) missed: u8,
     pub(super) health: Health,
     pub(super) finding: Option<Finding>,
     /// How many answers the controller had had from anybody when its last check ended.
@@ -226,27 +256,13 @@ impl Member {
         self.steering.weight.unwrap_or(self.configured_weight)
     }
 
-    /// The weight it has.
-    #[must_use]
-    pub fn effective_weight(&self, discovery: Discovery, primary_answers: bool) -> Weight {
-        if self.withheld(discovery, primary_answers).is_empty() {
-            self.wanted_weight()
-        } else {
-            Weight::ZERO
-        }
-    }
-
     /// Every reason for which it gets no new connections, in the order of who can mend it.
     #[must_use]
     pub fn withheld(&self, discovery: Discovery, primary_answers: bool) -> Vec<Withheld> {
         let health = match self.health {
             Health::Up(_) => None,
-            Health::Unproven(_) | Health::Down(Down::Inherited, _) => Some(Withheld::Unproven),
-            Health::Down(Down::Refused, _) => Some(Withheld::Refused),
-            Health::Down(Down::Silent, _) => Some(Withheld::Silent),
-            Health::Down(Down::NotAccepting, _) => Some(Withheld::NotAccepting),
-            Health::Down(Down::Failing, _) => Some(Withheld::Failing),
-            Health::Down(Down::NotInRecovery, _) => Some(Withheld::NotInRecovery),
+            Health::Unproven(_) => Some(Withheld::Unproven),
+            Health::Down(down, _) => Some(down.withheld()),
         };
         // Fail static: what the primary said last stands while it cannot be asked, except that a
         // listed server is not held back by it.
@@ -280,7 +296,9 @@ impl Member {
             Health::Down(down, _) => down.is_dead(),
         };
         let streams = discovery != Discovery::Direct && self.streaming != Some(Streaming::No);
-        !self.listed && !streams && sessions_gone
+        // What an operator ordered outlives a restart of the server it was ordered for.
+        let steered = self.steering != Steering::default();
+        !self.listed && !streams && !steered && sessions_gone
     }
 }
 

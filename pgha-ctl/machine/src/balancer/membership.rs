@@ -7,7 +7,7 @@ use pgha_common::flow::RealRef;
 
 use super::config::{Config, Discovery, Service};
 use super::event::{Effect, News, Target};
-use super::member::{Down, Health, Member, Steering, Streaming};
+use super::member::{Down, Health, Member, Steering};
 use super::plan::InheritedReal;
 use super::{Balancer, Pool, key};
 
@@ -49,9 +49,6 @@ impl Balancer {
             member.listed = lists && nodes.contains(&member.address);
             member.local = self.config.local.contains(&member.address);
             member.configured_weight = self.config.weight(&service, member.address);
-            if !member.listed && member.streaming.is_none() && self.primary.is_some() {
-                member.streaming = Some(Streaming::No);
-            }
         }
         self.pools[index].service = service;
         if lists {
@@ -60,7 +57,7 @@ impl Balancer {
             }
         }
         if let Some(answer) = self.primary.clone().filter(|_| !self.primary_lost) {
-            self.primary_answered(answer);
+            self.welcome(&answer);
         }
     }
 
@@ -80,6 +77,7 @@ impl Balancer {
             listed,
             local: self.config.local.contains(&address),
             streaming: None,
+            missed: 0,
             health: Health::Unproven(0),
             finding: None,
             heard: self.answers,
@@ -114,6 +112,7 @@ impl Balancer {
             listed: false,
             local: self.config.local.contains(&left.address),
             streaming: None,
+            missed: 0,
             health,
             finding: None,
             heard: self.answers,

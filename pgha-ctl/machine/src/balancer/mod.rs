@@ -30,7 +30,7 @@ pub use view::{ServerView, ServiceView, Standing};
 
 use ids::Ids;
 
-use crate::Mac;
+use crate::{Mac, Weight};
 
 /// One service and its members.
 #[derive(Debug)]
@@ -41,6 +41,27 @@ struct Pool {
 }
 
 impl Pool {
+    /// The share of new connections a member has.
+    fn weight(&self, member: &Member, primary_answers: bool) -> Weight {
+        if self.withheld(member, primary_answers).is_empty() {
+            member.wanted_weight()
+        } else {
+            Weight::ZERO
+        }
+    }
+
+    /// Every reason for which a member gets no new connections. Better a standby that lags or answers
+    /// strangely than none: where no member is without a reason, those count that have only such.
+    fn withheld(&self, member: &Member, primary_answers: bool) -> Vec<Withheld> {
+        let of = |member: &Member| member.withheld(self.service.discovery, primary_answers);
+        let reasons = of(member);
+        let tolerable = reasons.iter().all(|reason| reason.is_tolerable());
+        if tolerable && !self.members.values().any(|other| of(other).is_empty()) {
+            return Vec::new();
+        }
+        reasons
+    }
+
     const fn target(&self, address: Ipv4Addr) -> Target {
         Target { address, port: self.service.port }
     }
@@ -106,10 +127,7 @@ impl Balancer {
     pub fn handle(&mut self, event: Event) {
         let before = self.plan();
         match event {
-            Event::Primary(answer) => {
-                self.answers += 1;
-                self.primary_answered(answer);
-            }
+            Event::Primary(answer) => self.primary_answered(answer),
             Event::PrimaryLost => self.primary_lost(),
             Event::Checked(target, finding) => self.checked(target, &finding),
             Event::SessionEnded(target) => self.effects.push_back(Effect::CheckNow(target)),
@@ -146,7 +164,7 @@ impl Balancer {
                     mac: member.mac,
                     local: member.local,
                     dead: member.health.is_dead(),
-                    weight: member.effective_weight(pool.service.discovery, self.primary_answers()),
+                    weight: pool.weight(member, self.primary_answers()),
                     steering: member.steering,
                 })
                 .collect(),
@@ -179,25 +197,38 @@ impl Balancer {
             self.tell(News::PrimaryAnswers(answer.walsenders.len()));
         }
         self.primary_lost = false;
+        self.count_answer(answer.host);
+        self.welcome(&answer);
+        let fall = self.config.fall;
+        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
+            let named = answer.walsenders.iter().any(|w| w.address == member.address);
+            member.missed = if named { 0 } else { member.missed.saturating_add(1) };
+            // Standbys need a while to come back to a primary that was restarted.
+            if member.missed >= fall {
+                member.streaming = Some(Streaming::No);
+            }
+        }
+        self.primary = Some(answer);
+    }
+
+    /// Makes members of whoever streams, and notes that they do.
+    fn welcome(&mut self, answer: &PrimaryAnswer) {
         // The better of two walsenders of one server counts.
         let mut streaming = BTreeMap::new();
         for walsender in &answer.walsenders {
             let state = streaming.entry(walsender.address).or_insert(walsender.sync_state);
             *state = (*state).max(walsender.sync_state);
         }
-        for index in 0..self.pools.len() {
-            if self.pools[index].service.discovery != Discovery::Direct {
-                for address in streaming.keys() {
-                    self.join(index, *address, false);
+        for (address, state) in streaming {
+            for index in 0..self.pools.len() {
+                if self.pools[index].service.discovery != Discovery::Direct {
+                    self.join(index, address, false);
+                }
+                if let Some(member) = self.pools[index].members.get_mut(&address) {
+                    member.streaming = Some(Streaming::Yes(state));
                 }
             }
-            for member in self.pools[index].members.values_mut() {
-                member.streaming = Some(
-                    streaming.get(&member.address).map_or(Streaming::No, |s| Streaming::Yes(*s)),
-                );
-            }
         }
-        self.primary = Some(answer);
     }
 
     fn primary_lost(&mut self) {
@@ -205,12 +236,23 @@ impl Balancer {
             self.tell(News::PrimaryLost);
         }
         self.primary_lost = true;
+        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
+            member.missed = 0;
+        }
+    }
+
+    /// Notes that somebody answered, as evidence that this node reaches others: what answers on this
+    /// very node is none.
+    fn count_answer(&mut self, from: Ipv4Addr) {
+        self.answers += u64::from(!self.config.local.contains(&from));
     }
 
     fn checked(&mut self, target: Target, finding: &Finding) {
         let (rise, fall) = (self.config.rise, self.config.fall);
         let silent = matches!(finding, Finding::Silent(_));
-        self.answers += u64::from(!silent);
+        if !matches!(finding, Finding::Silent(_) | Finding::Undecided(_)) {
+            self.count_answer(target.address);
+        }
         let answers = self.answers;
         let mut news = Vec::new();
         for pool in self.pools.iter_mut().filter(|pool| pool.service.port == target.port) {

@@ -54,7 +54,14 @@ fn answer(streaming: &[(u8, SyncState)]) -> Event {
     let walsenders = streaming
         .iter()
         .map(|(n, sync_state)| Walsender { address: host(*n), sync_state: *sync_state });
-    Event::Primary(PrimaryAnswer { lsn: None, walsenders: walsenders.collect() })
+    Event::Primary(PrimaryAnswer { host: host(1), lsn: None, walsenders: walsenders.collect() })
+}
+
+/// The same answer as often as makes a missing walsender a vanished one.
+fn answers(balancer: &mut Balancer, streaming: &[(u8, SyncState)]) {
+    for _ in 0..3 {
+        balancer.handle(answer(streaming));
+    }
 }
 
 fn effects(balancer: &mut Balancer) -> Vec<Effect> {
@@ -166,7 +173,7 @@ fn a_server_that_shuts_down_smartly_keeps_its_sessions() {
 #[test]
 fn a_vanished_walsender_only_drains() {
     let mut balancer = streaming(&[2, 3]);
-    balancer.handle(answer(&[(3, SyncState::Async)]));
+    answers(&mut balancer, &[(3, SyncState::Async)]);
     assert_eq!(readers(&balancer), [host(3)]);
     assert_eq!(withheld(&balancer, 2), [Withheld::NotStreaming]);
     assert!(!service(&balancer).reals[0].dead);
@@ -179,7 +186,7 @@ fn a_reader_that_is_dead_and_streams_no_more_is_forgotten() {
     let mut balancer = streaming(&[2, 3]);
     balancer.handle(Event::Checked(target(2), Finding::Refused));
     effects(&mut balancer);
-    balancer.handle(answer(&[(3, SyncState::Async)]));
+    answers(&mut balancer, &[(3, SyncState::Async)]);
     assert_eq!(
         effects(&mut balancer),
         [Effect::Unwatch(target(2)), Effect::Tell(News::Left(target(2))), Effect::Program]
@@ -216,7 +223,7 @@ fn both_wants_a_listed_server_to_stream_while_the_primary_says_so() {
     balancer.handle(Event::PrimaryLost);
     bring_up(&mut balancer, &[2, 3]);
     assert_eq!(readers(&balancer), [host(2), host(3)], "the primary was never reached");
-    balancer.handle(answer(&[(3, SyncState::Async)]));
+    answers(&mut balancer, &[(3, SyncState::Async)]);
     assert_eq!(readers(&balancer), [host(3)]);
     balancer.handle(Event::PrimaryLost);
     assert_eq!(readers(&balancer), [host(2), host(3)], "liveness alone decides again");
@@ -238,6 +245,65 @@ fn a_silent_server_is_dead_only_when_another_answers_meanwhile() {
     }
     assert_eq!(readers(&balancer), [host(3)]);
     assert!(service(&balancer).reals[0].dead);
+}
+
+/// Standbys come back one after the other, each up to `wal_retrieve_retry_interval` later.
+#[test]
+fn a_restarted_primary_empties_no_pool() {
+    for discovery in [Discovery::Walsenders, Discovery::Both] {
+        let mut balancer = Balancer::new(config(discovery, &[2, 3]), &Inherited::default());
+        balancer.handle(answer(&[(2, SyncState::Async), (3, SyncState::Async)]));
+        bring_up(&mut balancer, &[2, 3]);
+        balancer.handle(Event::PrimaryLost);
+        for _ in 0..2 {
+            balancer.handle(answer(&[]));
+            assert_eq!(readers(&balancer), [host(2), host(3)], "{discovery:?}");
+        }
+        for _ in 0..20 {
+            balancer.handle(answer(&[]));
+            assert_eq!(readers(&balancer), [host(2), host(3)], "better these than none");
+        }
+        balancer.handle(answer(&[(3, SyncState::Async)]));
+        assert_eq!(readers(&balancer), [host(3)], "now there is a better one");
+    }
+}
+
+#[test]
+fn what_is_wrong_on_this_side_takes_nobody_out() {
+    let mut balancer = streaming(&[2, 3]);
+    for number in [2, 3].into_iter().cycle().take(20) {
+        let finding = Finding::Undecided("the password file cannot be read".to_owned());
+        balancer.handle(Event::Checked(target(number), finding));
+        assert_eq!(readers(&balancer), [host(2), host(3)]);
+    }
+    let view = balancer.view();
+    assert_eq!(view[0].servers[0].error.as_deref(), Some("the password file cannot be read"));
+}
+
+#[test]
+fn answers_of_this_very_node_say_nothing_of_others() {
+    let mut config = config(Discovery::Direct, &[1, 2]);
+    config.local.insert(host(1));
+    let mut balancer = Balancer::new(config, &Inherited::default());
+    bring_up(&mut balancer, &[1, 2]);
+    for _ in 0..20 {
+        balancer.handle(answer(&[]));
+        balancer.handle(Event::Checked(target(1), GOOD));
+        balancer.handle(Event::Checked(target(2), Finding::Silent(String::new())));
+        assert_eq!(readers(&balancer), [host(1), host(2)]);
+    }
+}
+
+#[test]
+fn an_operators_order_outlives_a_restart_of_the_server() {
+    let mut balancer = streaming(&[2, 3]);
+    balancer.handle(Event::Steered { service: READER, address: host(3), order: Order::Drain });
+    balancer.handle(Event::Checked(target(3), Finding::Refused));
+    answers(&mut balancer, &[(2, SyncState::Async)]);
+    answers(&mut balancer, &[(2, SyncState::Async), (3, SyncState::Async)]);
+    bring_up(&mut balancer, &[3]);
+    assert_eq!(readers(&balancer), [host(2)]);
+    assert_eq!(withheld(&balancer, 3), [Withheld::Drained]);
 }
 
 #[test]
@@ -330,7 +396,7 @@ fn a_successor_spares_the_sessions_of_a_server_out_of_the_pool() {
         ids: reals.iter().map(|real| real.real).collect(),
     };
     let mut after = Balancer::new(config(Discovery::Walsenders, &[]), &inherited);
-    after.handle(answer(&[(3, SyncState::Async)]));
+    answers(&mut after, &[(3, SyncState::Async)]);
     let kept = &service(&after).reals[0];
     assert_eq!((kept.real, kept.dead), (reals[0].real, false));
     assert_eq!(readers(&after), [host(3)]);
@@ -362,6 +428,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(Finding::NotInRecovery),
         1 => Just(Finding::Answered("x".to_owned())),
         1 => Just(Finding::Silent("x".to_owned())),
+        1 => Just(Finding::Undecided("x".to_owned())),
     ];
     let state = prop::sample::select(&[SyncState::Async, SyncState::Quorum]);
     prop_oneof![

@@ -118,15 +118,16 @@ impl Balancer {
             },
             dead: member.health.is_dead(),
             weight: member.wanted_weight(),
-            effective_weight: member
-                .effective_weight(pool.service.discovery, self.primary_answers()),
+            effective_weight: pool.weight(member, self.primary_answers()),
             drained: member.steering.drained,
             weight_set: member.steering.weight.is_some(),
-            withheld: member.withheld(pool.service.discovery, self.primary_answers()),
+            withheld: pool.withheld(member, self.primary_answers()),
             replayed: replayed.map(|lsn| lsn.to_string()),
             lag_bytes: replayed.zip(primary_lsn).map(|(lsn, end)| lsn.behind(end)),
             error: match &member.finding {
-                Some(Finding::Answered(error) | Finding::Silent(error)) => Some(error.clone()),
+                Some(
+                    Finding::Answered(error) | Finding::Silent(error) | Finding::Undecided(error),
+                ) => Some(error.clone()),
                 _ => None,
             },
         }
@@ -135,13 +136,6 @@ impl Balancer {
 
 impl std::fmt::Display for Down {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Refused => "its port refuses connections",
-            Self::Silent => "it does not answer, while others do",
-            Self::NotAccepting => "it accepts no new sessions",
-            Self::Failing => "it answers checks with errors",
-            Self::NotInRecovery => "it is not in recovery",
-            Self::Inherited => "not enough good checks yet",
-        })
+        f.write_str(self.withheld().phrase())
     }
 }

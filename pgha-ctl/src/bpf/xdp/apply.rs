@@ -32,13 +32,15 @@ pub struct DirectorPlan {
 impl DataPlane {
     /// Makes the maps equal to the plan.
     ///
-    /// New servers are written before the tables that name them, the tables before the deaths of
+    /// Services that end go first, because another may have their banks now. New servers are written
+    /// before the tables that name them, the tables before the deaths of
     /// servers they no longer name, and those before the ids that nobody has any more.
     ///
     /// # Errors
     /// What the kernel says; what was written until then is consistent, and the next call goes on.
     pub fn apply(&mut self, director: &DirectorPlan, plan: &Plan) -> Result<(), XdpError> {
         self.apply_director(director, plan)?;
+        self.remove_services(plan)?;
         for service in &plan.services {
             for real in service.reals.iter().filter(|real| !real.dead) {
                 self.write_real(service.index, real)?;
@@ -48,7 +50,6 @@ impl DataPlane {
                 self.write_real(service.index, real)?;
             }
         }
-        self.remove_services(plan)?;
         self.remove_reals(plan)
     }
 
@@ -91,7 +92,11 @@ impl DataPlane {
     /// Writes the bank that is not in use, then switches the service to it in one map update.
     fn apply_service(&mut self, plan: &ServicePlan) -> Result<(), XdpError> {
         let id = (plan.vip.octets(), plan.port.to_be_bytes());
-        let tables = tables(plan);
+        let entries = entries(plan);
+        let tables = match self.built.remove(&plan.index) {
+            Some((built_for, tables)) if built_for == entries => tables,
+            _ => tables(&entries).into(),
+        };
         let current = self.seen.services.get(&id).copied();
         let unchanged = self.seen.tables.get(&plan.index).is_some_and(|seen| same(seen, &tables));
         let bank = match current {
@@ -111,7 +116,8 @@ impl DataPlane {
                 .map_err(XdpError::map(name::SERVICES))?;
             self.seen.services.insert(id, service);
         }
-        self.seen.tables.insert(plan.index, tables);
+        self.seen.tables.insert(plan.index, tables.clone());
+        self.built.insert(plan.index, (entries, tables));
         Ok(())
     }
 
@@ -195,16 +201,17 @@ fn real_server(service: u16, plan: &RealPlan) -> RealServer {
     }
 }
 
-fn tables(plan: &ServicePlan) -> Box<Raw<Tables>> {
-    let entries: Vec<Entry> = plan
-        .reals
-        .iter()
-        .map(|real| Entry { id: real.real.id, address: real.address, weight: real.weight })
-        .collect();
+fn entries(plan: &ServicePlan) -> Vec<Entry> {
+    let entry =
+        |real: &RealPlan| Entry { id: real.real.id, address: real.address, weight: real.weight };
+    plan.reals.iter().map(entry).collect()
+}
+
+fn tables(entries: &[Entry]) -> Box<Raw<Tables>> {
     let mut boxed = Box::new(Raw(Tables::new_zeroed()));
     let Raw(tables) = &mut *boxed;
-    tables.maglev.copy_from_slice(&table::maglev(&entries));
-    let ring = table::ring(&entries);
+    tables.maglev.copy_from_slice(&table::maglev(entries));
+    let ring = table::ring(entries);
     let length = ring.len().min(RING_SLOTS);
     tables.ring[..length].copy_from_slice(&ring[..length]);
     tables.ring_length = u16::try_from(length).unwrap_or(u16::MAX);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use aya::maps::MapError;
 use pgha_common::flow::RealRef;
@@ -19,7 +20,7 @@ pub(super) struct Seen {
     pub(super) peers: BTreeMap<[u8; 6], [u8; 4]>,
     pub(super) services: BTreeMap<ServiceId, Service>,
     /// The bank in use of each service, by its number.
-    pub(super) tables: BTreeMap<u16, Box<Raw<Tables>>>,
+    pub(super) tables: BTreeMap<u16, Arc<Raw<Tables>>>,
     /// Every id that was ever used.
     pub(super) reals: BTreeMap<u16, RealServer>,
 }
@@ -38,7 +39,7 @@ impl Seen {
             .map_err(XdpError::map(name::SERVICES))?;
         let mut tables = BTreeMap::new();
         for service in services.values() {
-            tables.insert(service.index, maps.read_tables(service.bank)?);
+            tables.insert(service.index, maps.read_tables(service.bank)?.into());
         }
         let mut reals = BTreeMap::new();
         for id in 1..MAX_REALS {

@@ -7,24 +7,27 @@
 //! equal to a plan.
 
 mod apply;
+mod attach;
 mod inherit;
 mod maps;
 mod packet_log;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use aya::maps::{MapData, MapError, MapInfo};
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{ProgramError, Xdp, loaded_programs};
+use aya::programs::links::LinkError;
+use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use pgha_common::maps::{Counters, SCHEMA, Traffic, name};
-use pgha_machine::Mac;
+use pgha_common::maps::{Counters, SCHEMA, Tables, Traffic, name};
+use pgha_machine::table::Entry;
 
 pub use apply::DirectorPlan;
-pub use packet_log::{PacketLog, TARGET as PACKET_LOG_TARGET};
+pub use attach::{Attached, Port};
+pub use packet_log::PacketLog;
 
-use super::{PinDirectory, PinError, PinLock, unpin};
+use super::{PinDirectory, PinError, PinLock};
 use maps::{Maps, Raw};
 
 /// Name of the pinned link.
@@ -47,28 +50,6 @@ pub struct Settings {
     pub pending_flows: u32,
     /// Whether every verdict is logged.
     pub log_packets: bool,
-}
-
-/// The interface it is attached to.
-#[derive(Clone, Debug)]
-pub struct Port {
-    /// Its name.
-    pub name: String,
-    /// Its index.
-    pub index: u32,
-    /// Its MAC address.
-    pub mac: Mac,
-    /// The id of the XDP program it has, if any.
-    pub program: Option<u32>,
-}
-
-/// How [`DataPlane::attach`] ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attached {
-    /// The interface had no program.
-    New,
-    /// The program of a former controller was exchanged for this one.
-    TakenOver,
 }
 
 /// The data plane could not be loaded, attached, read or written.
@@ -134,6 +115,17 @@ pub enum XdpError {
         /// Which.
         interface: String,
     },
+    /// The program runs on another interface.
+    #[error(
+        "this cluster's XDP program runs on interface {running}, not on {interface}; to move it: pgha \
+         detach, which forgets all flows, then start again"
+    )]
+    Elsewhere {
+        /// The one of the configuration.
+        interface: String,
+        /// Where it runs.
+        running: String,
+    },
     /// The interface belongs to somebody else's program.
     #[error(
         "interface {interface} has a foreign XDP program already (id {id}, {name}); pgha never \
@@ -164,6 +156,8 @@ pub struct DataPlane {
     ebpf: Ebpf,
     maps: Maps,
     seen: inherit::Seen,
+    /// What the tables of each service were built for, because building them takes milliseconds.
+    built: BTreeMap<u16, (Vec<Entry>, Arc<Raw<Tables>>)>,
     settings: Settings,
     /// The pins were made by this process and no interface uses them yet.
     provisional: bool,
@@ -204,7 +198,8 @@ impl DataPlane {
         });
         match loaded {
             Ok((ebpf, maps, seen)) => {
-                Ok(Self { ebpf, maps, seen, settings, provisional: fresh, _lock: lock })
+                let built = BTreeMap::new();
+                Ok(Self { ebpf, maps, seen, built, settings, provisional: fresh, _lock: lock })
             }
             Err(error) => {
                 if fresh {
@@ -227,67 +222,6 @@ impl DataPlane {
                 .map_err(XdpError::map(map))
         };
         Ok((entries(name::ESTABLISHED)?, entries(name::PENDING)?))
-    }
-
-    /// Puts the program on the interface. Where a former controller's program is, it is exchanged in
-    /// one step of the kernel: every frame meets the one or the other.
-    ///
-    /// # Errors
-    /// A foreign program, a driver without XDP, and what the kernel refuses. Nothing is changed then.
-    pub fn attach(&mut self, port: &Port) -> Result<Attached, XdpError> {
-        let pin = self.settings.pins.join(LINK);
-        let former =
-            if self.provisional { None } else { PinnedLink::from_pin(&pin).ok().map(FdLink::from) };
-        let former_id =
-            former.as_ref().map(FdLink::info).transpose()?.map(|info| info.program_id());
-        match port.program {
-            Some(id) if former_id == Some(id) => {
-                if let Some(link) = former {
-                    return self.exchange(link);
-                }
-                self.attach_new(port)
-            }
-            Some(id) => {
-                Err(XdpError::Foreign { interface: port.name.clone(), id, name: program_name(id) })
-            }
-            // A former link without its program here belongs to an interface that is gone or was
-            // another; it ends with its pin.
-            None => {
-                drop(former);
-                unpin(&pin)?;
-                self.attach_new(port)
-            }
-        }
-    }
-
-    fn attach_new(&mut self, port: &Port) -> Result<Attached, XdpError> {
-        let program = self.program()?;
-        let id = program.attach_to_if_index(port.index, XdpMode::Driver).map_err(|error| {
-            if is_unsupported(&error) {
-                XdpError::NoNativeXdp { interface: port.name.clone() }
-            } else {
-                error.into()
-            }
-        })?;
-        let link: FdLink = program.take_link(id)?.try_into()?;
-        link.pin(self.settings.pins.join(LINK)).map_err(XdpError::pin(LINK))?;
-        self.provisional = false;
-        self.pin_program()?;
-        Ok(Attached::New)
-    }
-
-    fn exchange(&mut self, former: FdLink) -> Result<Attached, XdpError> {
-        let link = XdpLink::try_from(former)?;
-        self.program()?.attach_to_link(link)?;
-        self.pin_program()?;
-        Ok(Attached::TakenOver)
-    }
-
-    /// Pins the program too, for people with `bpftool`.
-    fn pin_program(&mut self) -> Result<(), XdpError> {
-        let pin = self.settings.pins.join(PROGRAM);
-        unpin(&pin)?;
-        self.program()?.pin(pin).map_err(XdpError::pin(PROGRAM))
     }
 
     /// The program, for test runs.
@@ -362,20 +296,6 @@ fn check_schema(pins: &PinDirectory) -> Result<(), XdpError> {
         map.try_into().map_err(|_| wrong(0))?;
     let Raw(director) = director.get(&0, 0).map_err(|_| wrong(0))?;
     if director.schema == SCHEMA { Ok(()) } else { Err(wrong(director.schema)) }
-}
-
-fn program_name(id: u32) -> String {
-    loaded_programs()
-        .filter_map(Result::ok)
-        .find(|program| program.id() == id)
-        .and_then(|program| program.name_as_str().map(str::to_owned))
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "without a name".to_owned())
-}
-
-fn is_unsupported(error: &ProgramError) -> bool {
-    let ProgramError::SyscallError(refused) = error else { return false };
-    refused.io_error.raw_os_error() == Some(nix::libc::EOPNOTSUPP)
 }
 
 /// The four bytes of an address inside an IPv4-mapped one.

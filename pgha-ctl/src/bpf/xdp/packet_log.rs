@@ -5,13 +5,12 @@ use log::{Log, Metadata, Record};
 use pgha_common::verdict::Reason;
 
 use super::{DataPlane, XdpError};
+use crate::telemetry::PACKET_LOG_TARGET;
 
 /// Verdicts as the program logs them; each [`flush`](EbpfLogger::flush) writes out what came in since
-/// the last, at level trace under the target [`TARGET`].
+/// the last, at level trace under the target
+/// [`PACKET_LOG_TARGET`].
 pub type PacketLog = EbpfLogger<Verdicts>;
-
-/// Target of the verdicts in the log.
-pub const TARGET: &str = "packets";
 
 /// Turns "length reason" into words.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl Log for Verdicts {
         if let [bytes, reason] = numbers[..]
             && let Some(reason) = Reason::ALL.get(reason)
         {
-            tracing::trace!(target: TARGET, bytes, "{}", reason.name());
+            tracing::trace!(target: PACKET_LOG_TARGET, bytes, "{}", reason.name());
         }
     }
 

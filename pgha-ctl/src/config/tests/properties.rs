@@ -12,6 +12,7 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
         (_, Kind::Text) => {
             (quoted(&["pgha", "ä", &"x".repeat(63)]), quoted(&["", &"x".repeat(64)]))
         }
+        ("cluster", _) => (quoted(&["a", "9-_"]), quoted(&["", "-a", "b.c"])),
         (_, Kind::Name) => {
             (quoted(&["a", "b.c", "9-_"]), quoted(&["", "-a", "a b", &"x".repeat(64)]))
         }

@@ -174,6 +174,23 @@ impl Checker {
             .ok()
     }
 
+    /// A name that a directory of a BPF file system can have: `bpf_lookup` refuses a `.` in names.
+    pub(super) fn cluster(&mut self, key: &str, value: Option<String>) -> Option<NodeName> {
+        let name = self.name(key, value)?;
+        if !name.as_str().contains('.') {
+            return Some(name);
+        }
+        self.fail(ConfigError::DotInCluster { at: self.at(key), name });
+        None
+    }
+
+    /// Whether a list of tables is short enough.
+    pub(super) fn fit(&mut self, list: &str, count: usize) -> bool {
+        let Some(most) = schema::most(list).filter(|most| count > *most) else { return true };
+        self.fail(ConfigError::TooMany { at: self.at(list), count, most });
+        false
+    }
+
     /// The rule is the kernel's (`dev_valid_name`).
     pub(super) fn interface(&mut self, key: &str, value: Option<String>) -> Option<String> {
         let value = self.required(key, value)?;

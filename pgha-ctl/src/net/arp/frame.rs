@@ -2,14 +2,21 @@
 
 use std::net::Ipv4Addr;
 
+use pgha_common::wire::{Arp, ETHERTYPE_ARP, Ethernet};
 use pgha_machine::Mac;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-const ETHERTYPE: [u8; 2] = [0x08, 0x06];
-/// Hardware Ethernet, protocol IPv4, address lengths 6 and 4.
-const KIND: [u8; 6] = [0, 1, 0x08, 0x00, 6, 4];
 const BROADCAST: [u8; 6] = [0xff; 6];
 /// An ARP packet of Ethernet and IPv4 with its Ethernet header.
-pub(super) const LENGTH: usize = 42;
+pub(super) const LENGTH: usize = size_of::<Packet>();
+
+/// As it lies on the wire.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Packet {
+    ethernet: Ethernet,
+    arp: Arp,
+}
 
 /// What the sender asks for or says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,49 +60,39 @@ impl Frame {
             (Operation::Reply, None) | (Operation::Request, _) => BROADCAST,
         };
         let operation = match self.operation {
-            Operation::Request => [0, 1],
-            Operation::Reply => [0, 2],
+            Operation::Request => Arp::REQUEST,
+            Operation::Reply => Arp::REPLY,
         };
-        let mut bytes = [0; LENGTH];
-        let parts: [&[u8]; 9] = [
-            &to,
-            &self.sender_mac.bytes(),
-            &ETHERTYPE,
-            &KIND,
-            &operation,
-            &self.sender_mac.bytes(),
-            &self.sender.octets(),
-            &self.target_mac.map_or([0; 6], Mac::bytes),
-            &self.target.octets(),
-        ];
-        for (byte, value) in bytes.iter_mut().zip(parts.iter().copied().flatten()) {
-            *byte = *value;
-        }
-        bytes
+        let sender_mac = self.sender_mac.bytes();
+        zerocopy::transmute!(Packet {
+            ethernet: Ethernet { destination: to, source: sender_mac, ethertype: ETHERTYPE_ARP },
+            arp: Arp {
+                format: Arp::IPV4_OVER_ETHERNET,
+                operation,
+                sender_mac,
+                sender: self.sender.octets(),
+                target_mac: self.target_mac.map_or([0; 6], Mac::bytes),
+                target: self.target.octets(),
+            },
+        })
     }
 
     /// The packet in an Ethernet frame; padding after it is ignored, and so is who it was sent to.
     pub(super) fn decode(frame: &[u8]) -> Option<Self> {
-        let (_ethernet, rest) = frame.split_at_checked(12)?;
-        let (kind, rest) = rest.split_at_checked(ETHERTYPE.len() + KIND.len())?;
-        if kind != [ETHERTYPE.as_slice(), &KIND].concat() {
+        let (Packet { ethernet, arp }, _padding) = Packet::read_from_prefix(frame).ok()?;
+        if ethernet.ethertype != ETHERTYPE_ARP || arp.format != Arp::IPV4_OVER_ETHERNET {
             return None;
         }
-        let (operation, rest) = rest.split_first_chunk::<2>()?;
-        let (sender_mac, rest) = rest.split_first_chunk::<6>()?;
-        let (sender, rest) = rest.split_first_chunk::<4>()?;
-        let (target_mac, rest) = rest.split_first_chunk::<6>()?;
-        let (target, _padding) = rest.split_first_chunk::<4>()?;
         Some(Self {
-            operation: match operation {
-                [0, 1] => Operation::Request,
-                [0, 2] => Operation::Reply,
+            operation: match arp.operation {
+                Arp::REQUEST => Operation::Request,
+                Arp::REPLY => Operation::Reply,
                 _ => return None,
             },
-            sender_mac: Mac::new(*sender_mac)?,
-            sender: Ipv4Addr::from(*sender),
-            target_mac: Mac::new(*target_mac),
-            target: Ipv4Addr::from(*target),
+            sender_mac: Mac::new(arp.sender_mac)?,
+            sender: arp.sender.into(),
+            target_mac: Mac::new(arp.target_mac),
+            target: arp.target.into(),
         })
     }
 

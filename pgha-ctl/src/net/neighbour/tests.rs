@@ -71,3 +71,38 @@ fn a_message_counts_for_its_interface_and_state() {
     bridge.header.family = AddressFamily::Bridge;
     assert_eq!(entry(&bridge, ours), None);
 }
+
+/// The loopback interface of any network namespace has this number.
+fn loopback() -> IfIndex {
+    IfIndex::new(1).unwrap()
+}
+
+#[tokio::test]
+async fn a_full_read_that_fails_is_tried_again() {
+    let mut watch = NeighbourWatch::new(loopback()).unwrap();
+    for failure in 1..=RETRIES {
+        watch.caught_up(Err(NetError::NetlinkClosed { what: "read" })).unwrap();
+        assert_eq!(watch.failures, failure);
+    }
+    let due = watch.behind.unwrap();
+    assert!(due > Instant::now());
+    assert!(matches!(watch.next().await, Ok(Change::Interface { .. })));
+    assert!(Instant::now() >= due);
+    assert_eq!((watch.behind, watch.failures), (None, 0));
+}
+
+#[tokio::test]
+async fn full_reads_that_go_on_failing_end_the_watch() {
+    let mut watch = NeighbourWatch::new(loopback()).unwrap();
+    watch.failures = RETRIES;
+    let closed = Netlink::connect().unwrap();
+    closed.close();
+    watch.requests = closed;
+    assert!(watch.next().await.is_err());
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_an_error() {
+    let error = answer::<()>("ask", std::future::pending()).await.unwrap_err();
+    assert_eq!(error.to_string(), "could not ask: the kernel gave no answer within 1000 ms");
+}

@@ -14,6 +14,9 @@ use pgha_tests::lab::{
 use super::pool::Pool;
 use super::talk::Talk;
 
+/// What the task allows for a reader that is gone.
+const LIMIT: Duration = Duration::from_millis(300);
+
 /// How long one run of pgbench takes, in seconds.
 const BENCH_SECONDS: u64 = 5;
 
@@ -172,6 +175,9 @@ impl<'a> Story<'a> {
         victim.signal_all(signal)?;
         let gone = pool.wait_gone(victim.host().address(), signalled)?;
         println!("  {name} left the map {} ms after the signal", gone.as_millis());
+        if gone > 10 * LIMIT {
+            bail!("{name} took {} ms to leave the map", gone.as_millis());
+        }
         println!("  the same psql, its next statement twice:");
         indent(&psql.say(question)?);
         indent(&psql.say(question)?);
@@ -181,7 +187,12 @@ impl<'a> Story<'a> {
         }
         self.measure(
             &format!("reader ended by {signal} leaves the map"),
-            format!("{} ms", gone.as_millis()),
+            format!(
+                "{} ms (limit {} ms): {}",
+                gone.as_millis(),
+                LIMIT.as_millis(),
+                if gone <= LIMIT { "OK" } else { "over" }
+            ),
         );
         // PostgreSQL 15 can hang when every process of a standby gets SIGTERM: the background writer
         // that the postmaster starts anew in that moment is never told to stop.
