@@ -31,6 +31,8 @@ fn checks(workspace: &Workspace) -> [(&'static str, Command); 3] {
     let mut clippy = workspace.host_cargo();
     clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     let mut documentation = workspace.host_cargo();
-    documentation.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    documentation
+        .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings");
     [("formatting", formatting), ("clippy", clippy), ("documentation", documentation)]
 }

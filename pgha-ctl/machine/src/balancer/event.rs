@@ -99,7 +99,7 @@ pub enum Effect {
     CheckNow(Target),
     /// Learn the MAC address of this neighbour, and follow it.
     Resolve(Ipv4Addr),
-    /// Make the data plane equal to [`Balancer::plan`].
+    /// Make the data plane equal to [`super::Balancer::plan`].
     Program,
     /// Tell people.
     Tell(News),
