@@ -132,6 +132,17 @@ impl Flow {
         }
     }
 
+    /// Whether `segment` may be of this flow, as far as anybody knows: it acknowledges nothing far from
+    /// the last acknowledgement, to either side.
+    #[must_use]
+    #[inline(always)]
+    pub const fn admits(self, segment: Segment) -> bool {
+        let ahead = segment.acknowledgement.wrapping_sub(self.0 as u32);
+        self.0 & ACKNOWLEDGED == 0
+            || !segment.acknowledges
+            || ahead.wrapping_add(IN_FLIGHT) < 2 * IN_FLIGHT
+    }
+
     /// Whether the server has answered since the flow's first acknowledgement: the evidence that
     /// makes a pending flow an established one, which a SYN flood cannot give.
     #[must_use]

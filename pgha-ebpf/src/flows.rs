@@ -35,14 +35,17 @@ pub(crate) fn find(key: &FlowKey, segment: Segment) -> Option<Known> {
 }
 
 /// After a FIN or a RST the port may be used anew: a SYN begins another flow, which is pending beside
-/// the closing one until it is established in its place.
+/// the closing one until it is established in its place. A segment of neither is of a flow that is
+/// not known here.
 #[inline(always)]
 fn beside_closing(key: &FlowKey, segment: Segment, closing: Known) -> Option<Known> {
     let successor = pending(key);
     if segment.opens {
         return successor.filter(|known| !known.flow().is_closing());
     }
-    successor.filter(|known| known.flow().claims(segment)).or(Some(closing))
+    successor
+        .filter(|known| known.flow().claims(segment))
+        .or_else(|| closing.flow().admits(segment).then_some(closing))
 }
 
 #[inline(always)]

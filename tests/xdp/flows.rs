@@ -110,6 +110,20 @@ fn xdp_a_forged_reset_and_syn_take_no_established_flow_away() {
     }
 }
 
+/// The port was used anew while this director looked away: its flow is not the one that closed here.
+#[test]
+fn xdp_a_segment_far_from_a_closed_flow_goes_where_the_table_names() {
+    let mut bench = three();
+    let closed = bench.establish(1);
+    bench.expect(Reason::EstablishedFlow, &from(1).fin().ack(2101));
+    bench.expect(Reason::EstablishedFlow, &from(1).ack(2102));
+    bench.change(closed, |real| real.weight = Weight::ZERO);
+    let elsewhere = bench.expect(Reason::UnknownFlow, &from(1).ack(3_000_000_000)).real();
+    assert_ne!(elsewhere, closed);
+    let next = from(1).ack(3_000_000_500);
+    assert_eq!(bench.expect(Reason::EstablishedFlow, &next).real(), elsewhere);
+}
+
 #[test]
 fn xdp_a_syn_on_an_open_flow_stays_on_its_server() {
     let mut bench = three();

@@ -99,6 +99,18 @@ fn a_flow_claims_what_follows_its_syn_and_then_what_follows_its_acknowledgement(
     assert!(!flow.claims(segment(flag::RST, u32::MAX)), "a RST without an acknowledgement");
 }
 
+#[test]
+fn a_flow_admits_what_is_near_its_last_acknowledgement_on_either_side() {
+    let flow = Flow::new(REAL, syn());
+    assert!(flow.admits(data(5)), "nothing is known yet");
+    let flow = flow.after(segment(flag::ACK, 100));
+    assert!(flow.admits(segment(flag::RST, 0)), "it acknowledges nothing");
+    assert!(flow.admits(segment(flag::ACK, 10_000_100)));
+    assert!(flow.admits(segment(flag::ACK, 100u32.wrapping_sub(10_000_000))), "came late");
+    assert!(!flow.admits(segment(flag::ACK, 100_000_000)));
+    assert!(!flow.admits(segment(flag::ACK, 3_000_000_000)));
+}
+
 proptest! {
     #[test]
     fn no_segment_changes_the_real_server(

@@ -28,7 +28,11 @@ pub(super) fn status(status: &Status) -> String {
         status.cluster,
         director.interface,
         director.mac,
-        if director.active { "active" } else { "standing by" }
+        match (director.attached, director.active) {
+            (false, _) => "starting: checking the servers before the first client",
+            (true, true) => "active",
+            (true, false) => "standing by",
+        }
     );
     if let Some(known) = &status.primary {
         text.push_str(&primary(known));

@@ -90,7 +90,8 @@ impl Controller {
             director: DirectorStatus {
                 interface: self.interface.name().to_owned(),
                 mac: self.mac.to_string(),
-                active: true,
+                attached: self.attach_by.is_none(),
+                active: self.attach_by.is_none(),
                 flows,
                 pending_flows,
                 pid: std::process::id(),

@@ -1,7 +1,8 @@
 //! `pgha controller`: keeps the data plane equal to what health says.
 //!
 //! It starts in this order: configuration, [`preflight`], the data plane with what a former
-//! controller left in it, the machine, the program on the interface. Then one loop takes in what the
+//! controller left in it, the machine, the program on the interface (at once over a former
+//! controller's, otherwise when everybody was checked). Then one loop takes in what the
 //! watchers ([`watch`]), the kernel's neighbour table, the operators ([`api`]) and signals say, hands
 //! it to the machine, and carries out the effects that come back. When it ends, however it ends, the
 //! data plane goes on by the last maps.
@@ -73,6 +74,8 @@ struct Controller {
     /// The log of verdicts, where it is wanted.
     packet_log: Option<PacketLog>,
     taken_over: bool,
+    /// The program is not on the interface yet, and will be by then.
+    attach_by: Option<Instant>,
     /// MAC address of the interface, followed.
     mac: Mac,
     /// MAC addresses of the other directors, by address.
@@ -150,24 +153,42 @@ impl Controller {
             started: Instant::now(),
             packet_log: None,
             taken_over: false,
+            attach_by: None,
             plane,
             config,
             netlink,
             interface,
         };
-        controller.attach()?;
+        if inherited.services.is_empty() {
+            controller.plane.judge(&controller.port())?;
+            controller.attach_by = Some(controller.settled_by());
+        } else {
+            controller.attach()?;
+        }
         controller.ask_primary();
         Ok(controller)
     }
 
-    /// Puts the program on the interface, with maps that are right before its first frame.
-    fn attach(&mut self) -> Result<(), ControllerError> {
-        let port = Port {
+    /// By when a first start waits no longer for checks. Until then connections that the VIPs have, of
+    /// a director before or beside this one, go nowhere and are sent again, instead of being reset by
+    /// tables without servers.
+    fn settled_by(&self) -> Instant {
+        let health = self.config.health();
+        self.started + health.interval() * (u32::from(health.rise()) + 1) + health.timeout()
+    }
+
+    fn port(&self) -> Port {
+        Port {
             name: self.interface.name().to_owned(),
             index: self.interface.index().get(),
             mac: self.mac,
             program: self.interface.xdp().map(|attachment| attachment.prog_id),
-        };
+        }
+    }
+
+    /// Puts the program on the interface, with maps that are right before its first frame.
+    fn attach(&mut self) -> Result<(), ControllerError> {
+        let port = self.port();
         self.plane.judge(&port)?;
         self.tell_sizes()?;
         if self.config.director().log_packets() {
@@ -175,6 +196,8 @@ impl Controller {
         }
         self.plane.apply(&self.director_plan(), &self.balancer.plan())?;
         self.taken_over = self.plane.attach(&port)? == Attached::TakenOver;
+        self.attach_by = None;
+        self.announcements = Announcements::from_now();
         let what = if self.taken_over { "taken over on" } else { "attached to" };
         tracing::info!(interface = self.interface.name(), "XDP program {what} the interface");
         Ok(())
@@ -199,7 +222,12 @@ impl Controller {
         let mut flush = tokio::time::interval(FLUSH);
         loop {
             self.carry_out().await;
-            let announcement = self.announcements.next();
+            if let Some(moment) = self.attach_by
+                && (self.balancer.is_settled() || Instant::now() >= moment)
+            {
+                self.attach()?;
+            }
+            let announcement = self.announcements.next().filter(|_| self.attach_by.is_none());
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
@@ -210,11 +238,14 @@ impl Controller {
                 _ = repair.tick() => self.repair().await,
                 _ = flush.tick(), if self.packet_log.is_some() => self.flush_packet_log(),
                 () = until(announcement) => self.announce(),
+                () = until(self.attach_by) => {}
             }
         }
-        tracing::info!(
-            "ending; the data plane goes on by the last maps (pgha detach takes it down)"
-        );
+        if self.attach_by.is_none() {
+            tracing::info!(
+                "ending; the data plane goes on by the last maps (pgha detach takes it down)"
+            );
+        }
         Ok(())
     }
 

@@ -23,6 +23,8 @@ impl Controller {
     pub(super) fn take_in(&mut self, told: Told) {
         match told {
             Told::Event(event) => self.balancer.handle(event),
+            // The last word of a task that was ended when the configuration changed.
+            Told::Primary(host, _) if !self.asks(host) => {}
             Told::Primary(host, report) => {
                 self.primary = Some(PrimaryKnown {
                     host: Some(host),
@@ -50,6 +52,10 @@ impl Controller {
                 self.balancer.handle(Event::PrimaryLost);
             }
         }
+    }
+
+    fn asks(&self, host: Ipv4Addr) -> bool {
+        self.config.primary().is_some_and(|primary| primary.hosts().contains(&host))
     }
 
     /// Whose walsenders they are.

@@ -40,10 +40,17 @@ impl Controller {
             interval: config.health().interval(),
             timeout: config.health().timeout(),
         });
+        if primary_changed {
+            // What the one before said last is no word of the new one's.
+            self.balancer.handle(Event::PrimaryLost);
+        }
         self.balancer.handle(Event::Configured(config.balancer(local)));
         self.config = config;
         let peers: BTreeSet<_> = self.config.director().peers().iter().map(Peer::address).collect();
         self.peers.retain(|address, _| peers.contains(address));
+        // A neighbour known for long is no news that would come by itself.
+        self.peers
+            .extend(peers.iter().filter_map(|peer| Some((*peer, self.balancer.mac_of(*peer)?))));
         self.program();
         self.resolve_peers().await;
         if primary_changed {

@@ -38,6 +38,8 @@ pub struct DirectorStatus {
     pub interface: String,
     /// Its MAC address.
     pub mac: String,
+    /// Whether the program is on the interface.
+    pub attached: bool,
     /// Whether ARP for the VIPs is answered.
     pub active: bool,
     /// Entries of the table of established flows.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use pgha_machine::Lsn;
 use pgha_machine::balancer::{Finding, Replay, SyncState};
 use tokio::task::JoinHandle;
@@ -241,13 +242,29 @@ fn finding(error: &PgError) -> Finding {
         // Sent to the sessions of a server that is being stopped: the next check tells how it ended.
         Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN) => Finding::Silent(told),
         Some(_) => Finding::Answered(told),
-        None if io_kind(session) == Some(io::ErrorKind::ConnectionRefused) => Finding::Refused,
-        None => Finding::Silent(told),
+        None => match errno(session) {
+            Some(Errno::ECONNREFUSED) => Finding::Refused,
+            Some(errno) if LOCAL.contains(&errno) => Finding::Undecided(told),
+            _ => Finding::Silent(told),
+        },
     }
 }
 
-fn io_kind(error: &tokio_postgres::Error) -> Option<io::ErrorKind> {
-    error.source()?.downcast_ref::<io::Error>().map(io::Error::kind)
+/// Errors of this node's own: out of descriptors, ports, memory, routes or permission.
+const LOCAL: &[Errno] = &[
+    Errno::EMFILE,
+    Errno::ENFILE,
+    Errno::ENOBUFS,
+    Errno::ENOMEM,
+    Errno::EADDRNOTAVAIL,
+    Errno::EACCES,
+    Errno::EPERM,
+    Errno::ENETUNREACH,
+];
+
+fn errno(error: &tokio_postgres::Error) -> Option<Errno> {
+    let number = error.source()?.downcast_ref::<io::Error>()?.raw_os_error()?;
+    Some(Errno::from_raw(number))
 }
 
 impl PgError {

@@ -77,7 +77,7 @@ impl Director {
         fs::write(&path, text).with_context(|| path.display().to_string())
     }
 
-    /// Starts the controller and waits until it answers `pgha status`.
+    /// Starts the controller and waits until `pgha status` says that its program is attached.
     ///
     /// # Errors
     /// When it ends instead; with the end of its log.
@@ -91,7 +91,7 @@ impl Director {
         let what = format!("the controller on {} to answer", self.host.name());
         let ended = wait_for(what, SOON, || match daemon.ended()? {
             Some(status) => Ok(Some(Some(status))),
-            None => self.status().map(|_| Some(None)),
+            None => Ok((self.status()?["director"]["attached"] == true).then_some(None)),
         })?;
         ended.map_or(Ok(()), |status: ExitStatus| Err(daemon.obituary(status)))
     }

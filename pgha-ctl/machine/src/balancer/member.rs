@@ -74,8 +74,8 @@ pub enum Down {
     Failing,
     /// It is not in recovery: a primary is no reader.
     NotInRecovery,
-    /// A former controller gave it no new connections; those it has go on.
-    Inherited,
+    /// It answers, but has not passed enough checks since it was out; the sessions it has go on.
+    Unproven,
 }
 
 impl Down {
@@ -83,6 +83,12 @@ impl Down {
     #[must_use]
     pub const fn is_dead(self) -> bool {
         matches!(self, Self::Refused | Self::Silent)
+    }
+
+    /// What is left of this reason when the server answers, well or badly: it is not dead.
+    #[must_use]
+    const fn alive(self) -> Self {
+        if self.is_dead() { Self::Unproven } else { self }
     }
 
     /// As a reason for which a server gets no new connections.
@@ -94,7 +100,7 @@ impl Down {
             Self::NotAccepting => Withheld::NotAccepting,
             Self::Failing => Withheld::Failing,
             Self::NotInRecovery => Withheld::NotInRecovery,
-            Self::Inherited => Withheld::Unproven,
+            Self::Unproven => Withheld::Unproven,
         }
     }
 }
@@ -114,7 +120,7 @@ impl Health {
             (Self::Up(_), Finding::Standby(_)) => Self::Up(0),
             (Self::Down(down, passed), Finding::Standby(_)) => {
                 let passed = passed.saturating_add(1);
-                if passed >= rise { Self::Up(0) } else { Self::Down(*down, passed) }
+                if passed >= rise { Self::Up(0) } else { Self::Down(down.alive(), passed) }
             }
             (_, Finding::Refused) => Self::Down(Down::Refused, 0),
             (_, Finding::NotAccepting) => Self::Down(Down::NotAccepting, 0),
@@ -134,10 +140,7 @@ impl Health {
             }
             (Self::Up(failed), Finding::Silent(_)) => Self::Up(*failed),
             (Self::Down(down, _), Finding::Silent(_)) => Self::Down(*down, 0),
-            (Self::Down(down, _), Finding::Answered(_)) => {
-                // An answer, even a bad one, ends the evidence of death.
-                Self::Down(if down.is_dead() { Down::Failing } else { *down }, 0)
-            }
+            (Self::Down(down, _), Finding::Answered(_)) => Self::Down(down.alive(), 0),
         }
     }
 

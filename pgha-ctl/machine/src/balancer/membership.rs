@@ -101,7 +101,7 @@ impl Balancer {
             Health::Down(Down::Refused, 0)
         } else {
             // Its sessions may be alive, whatever keeps new ones from it.
-            Health::Down(Down::Inherited, 0)
+            Health::Down(Down::Unproven, 0)
         };
         if let Some(mac) = left.mac {
             self.macs.insert(left.address, mac);

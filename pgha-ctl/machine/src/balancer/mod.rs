@@ -76,6 +76,8 @@ pub struct Balancer {
     /// The last answer of the primary; stays when it is lost.
     primary: Option<PrimaryAnswer>,
     primary_lost: bool,
+    /// The primary was asked, with whatever result.
+    asked: bool,
     /// How many answers came in, from whomever.
     answers: u64,
     /// The kernel's neighbour table, as far as it has an address for somebody.
@@ -102,6 +104,7 @@ impl Balancer {
             ids,
             primary: None,
             primary_lost: true,
+            asked: false,
             answers: 0,
             macs: BTreeMap::new(),
             effects: VecDeque::new(),
@@ -127,8 +130,14 @@ impl Balancer {
     pub fn handle(&mut self, event: Event) {
         let before = self.plan();
         match event {
-            Event::Primary(answer) => self.primary_answered(answer),
-            Event::PrimaryLost => self.primary_lost(),
+            Event::Primary(answer) => {
+                self.asked = true;
+                self.primary_answered(answer);
+            }
+            Event::PrimaryLost => {
+                self.asked = true;
+                self.primary_lost();
+            }
             Event::Checked(target, finding) => self.checked(target, &finding),
             Event::SessionEnded(target) => self.effects.push_back(Effect::CheckNow(target)),
             Event::Neighbour(address, mac) => self.neighbour(address, mac),
@@ -176,6 +185,21 @@ impl Balancer {
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The MAC address that the kernel's neighbour table has for an address, whoever that is.
+    #[must_use]
+    pub fn mac_of(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.macs.get(&address).copied()
+    }
+
+    /// Whether there is nothing more to wait for before the first client: whoever can be asked was
+    /// asked as often as it takes.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let asked = |pool: &Pool| pool.service.discovery == Discovery::Direct || self.asked;
+        let judged = |member: &Member| !matches!(member.health, Health::Unproven(_));
+        self.pools.iter().all(|pool| asked(pool) && pool.members.values().all(judged))
     }
 
     /// Whether the primary answered when it was last asked.

@@ -307,6 +307,18 @@ fn an_operators_order_outlives_a_restart_of_the_server() {
 }
 
 #[test]
+fn a_start_is_settled_when_everybody_was_asked_often_enough() {
+    let mut balancer = Balancer::new(config(Discovery::Both, &[2, 3]), &Inherited::default());
+    bring_up(&mut balancer, &[2]);
+    balancer.handle(Event::Checked(target(3), Finding::Refused));
+    assert!(!balancer.is_settled(), "the primary may know more");
+    balancer.handle(Event::PrimaryLost);
+    assert!(balancer.is_settled());
+    balancer.handle(answer(&[(4, SyncState::Async)]));
+    assert!(!balancer.is_settled(), "one more has joined");
+}
+
+#[test]
 fn without_a_mac_address_nobody_is_sent_to_a_server() {
     let mut balancer = Balancer::new(config(Discovery::Direct, &[2]), &Inherited::default());
     balancer.handle(Event::Checked(target(2), GOOD));

@@ -113,7 +113,7 @@ impl Balancer {
             },
             health: match member.health {
                 Health::Up(_) => Standing::Up,
-                Health::Unproven(_) | Health::Down(Down::Inherited, _) => Standing::Checking,
+                Health::Unproven(_) | Health::Down(Down::Unproven, _) => Standing::Checking,
                 Health::Down(..) => Standing::Down,
             },
             dead: member.health.is_dead(),

@@ -39,7 +39,9 @@ impl DataPlane {
     /// # Errors
     /// What the kernel says; what was written until then is consistent, and the next call goes on.
     pub fn apply(&mut self, director: &DirectorPlan, plan: &Plan) -> Result<(), XdpError> {
-        self.apply_director(director, plan)?;
+        let vips: BTreeSet<[u8; 4]> = plan.services.iter().map(|s| s.vip.octets()).collect();
+        let known = vips.iter().copied().filter(|vip| self.seen.vips.contains(vip)).collect();
+        self.apply_director(director, &known)?;
         self.remove_services(plan)?;
         for service in &plan.services {
             for real in service.reals.iter().filter(|real| !real.dead) {
@@ -50,12 +52,16 @@ impl DataPlane {
                 self.write_real(service.index, real)?;
             }
         }
+        // A new VIP is answered for only when its service is there.
+        self.apply_director(director, &vips)?;
         self.remove_reals(plan)
     }
 
-    fn apply_director(&mut self, wanted: &DirectorPlan, plan: &Plan) -> Result<(), XdpError> {
-        let vips: BTreeSet<[u8; 4]> =
-            plan.services.iter().map(|service| service.vip.octets()).collect();
+    fn apply_director(
+        &mut self,
+        wanted: &DirectorPlan,
+        vips: &BTreeSet<[u8; 4]>,
+    ) -> Result<(), XdpError> {
         let peers: BTreeMap<[u8; 6], [u8; 4]> =
             wanted.peers.iter().map(|(mac, address)| (mac.bytes(), address.octets())).collect();
         for vip in vips.iter().filter(|vip| !self.seen.vips.contains(vip)) {
@@ -84,7 +90,7 @@ impl DataPlane {
         for mac in self.seen.peers.keys().filter(|mac| !peers.contains_key(*mac)) {
             gone(self.maps.peers.remove(mac)).map_err(XdpError::map(name::PEERS))?;
         }
-        self.seen.vips = vips.into_iter().collect();
+        self.seen.vips = vips.iter().copied().collect();
         self.seen.peers = peers;
         Ok(())
     }

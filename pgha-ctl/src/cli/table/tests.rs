@@ -17,7 +17,7 @@ fn sent() -> Status {
     serde_json::from_value(json!({
         "schema": 1, "version": "0.1.0", "cluster": "main",
         "director": {
-            "interface": "eth0", "mac": "02:00:00:00:00:15", "active": true, "flows": 1024,
+            "interface": "eth0", "mac": "02:00:00:00:00:15", "attached": true, "active": true, "flows": 1024,
             "pending_flows": 1024, "pid": 1, "taken_over": false,
         },
         "primary": {
