@@ -1,7 +1,6 @@
 //! The demonstration: a primary with three standbys behind one reader VIP, and what happens to its
 //! clients when standbys die, join or are drained, and when the controller is killed.
 
-mod pool;
 mod story;
 mod talk;
 
