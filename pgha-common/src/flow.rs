@@ -87,6 +87,13 @@ impl Flow {
         if self.0 & ACKNOWLEDGED == 0 { None } else { Some(self.0 as u32) }
     }
 
+    /// The sequence number of its SYN; `None` as soon as the client has acknowledged anything.
+    #[must_use]
+    #[inline(always)]
+    pub const fn first_sequence(self) -> Option<u32> {
+        if self.0 & ACKNOWLEDGED == 0 { Some(self.0 as u32) } else { None }
+    }
+
     /// Whether FIN or RST was seen and nothing since that shows it to go on. A mark, not an end: a
     /// RST outside the window ends nothing.
     #[must_use]
@@ -203,6 +210,27 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// A SYN, and nothing else.
+    #[must_use]
+    pub const fn opening() -> Self {
+        Self { opens: true, acknowledges: false, ..Self::acknowledging(0) }
+    }
+
+    /// A segment that only acknowledges, everything before that number.
+    #[must_use]
+    #[inline(always)]
+    pub const fn acknowledging(acknowledgement: u32) -> Self {
+        Self {
+            opens: false,
+            acknowledges: true,
+            closes: false,
+            resets: false,
+            sequence: 0,
+            acknowledgement,
+            data_length: 0,
+        }
+    }
+
     /// Reads a header that a client may send, with so many bytes of data behind it.
     ///
     /// # Errors

@@ -4,8 +4,13 @@
 //! No I/O, no allocation; the same code is compiled for the kernel and for the host.
 #![cfg_attr(not(test), no_std)]
 
+pub mod balance;
+pub mod checksum;
+pub mod family;
 pub mod flow;
+pub mod limit;
 pub mod maps;
+pub mod neighbour;
 pub mod reset;
 pub mod table;
 pub mod verdict;

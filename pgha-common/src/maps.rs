@@ -5,62 +5,105 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::family::Address;
 use crate::table::{RING_SLOTS, SLOTS};
 use crate::verdict::Reason;
 
 /// Number of the layout of all maps together. Any change to a type of this module, to the meaning
-/// of a value or to the set of maps needs a new one: pinned maps of another schema are not used.
-pub const SCHEMA: u32 = 1;
+/// of a value or to the set of maps needs a new one, and a new [`layout`](name::PINNED) of each map
+/// that changed.
+pub const SCHEMA: u32 = 2;
+/// The oldest schema whose maps this one goes on with.
+pub const OLDEST_SCHEMA: u32 = 1;
 
+/// How many interfaces a director has at most.
+pub const MAX_INTERFACES: u32 = 8;
 /// How many virtual services one director carries.
 pub const MAX_SERVICES: u32 = 32;
 /// How many ids real servers can have: 128 for each of 32 services; id 0 is nobody's.
 pub const MAX_REALS: u32 = 4096;
 /// How many other directors one director knows.
 pub const MAX_PEERS: u32 = 64;
+/// How many addresses one of them has at most.
+pub const MAX_PEER_ADDRESSES: u32 = 8;
+/// How many networks `allowed_clients` of one service may name.
+pub const MAX_ALLOWED: u32 = 1024;
 
-/// Names of the maps, as the object and the pins have them.
+/// Names of the program's constants, set when it is loaded. What they make unreachable is absent from
+/// the program: the verifier removes it.
+pub mod constant {
+    /// Number of the interface it is loaded for.
+    pub const INTERFACE: &str = "INTERFACE";
+    /// Not 0: every verdict is logged.
+    pub const LOG_PACKETS: &str = "LOG_PACKETS";
+    /// Not 0: one frame in so many, by chance, is traced.
+    pub const TRACE_SAMPLE: &str = "TRACE_SAMPLE";
+}
+
+/// Names of the maps, as the object has them.
 pub mod name {
-    /// [`super::Director`], one entry.
+    /// [`super::Director`] by number of the interface.
     pub const DIRECTOR: &str = "DIRECTOR";
-    /// MAC address of another director to its IPv4 address.
+    /// The interfaces by number, to send through.
+    pub const INTERFACES: &str = "INTERFACES";
+    /// [`super::PeerKey`], as a set: the other directors, and the addresses they have.
     pub const PEERS: &str = "PEERS";
-    /// The VIPs, as a set.
+    /// The VIPs, as a set; IPv4 as IPv4-mapped addresses.
     pub const VIPS: &str = "VIPS";
     /// [`super::ServiceKey`] to [`super::Service`].
     pub const SERVICES: &str = "SERVICES";
+    /// [`super::AllowedKey`] by longest prefix, as a set: the networks that may connect.
+    pub const ALLOWED: &str = "ALLOWED";
+    /// [`super::SourceKey`] to the state of its limit, [`crate::limit`].
+    pub const SOURCES: &str = "SOURCES";
     /// [`super::Tables`], two banks for each service.
     pub const TABLES: &str = "TABLES";
     /// The round robin cursor of each service.
     pub const CURSORS: &str = "CURSORS";
     /// [`super::RealServer`] by id.
     pub const REALS: &str = "REALS";
+    /// How many flows are open at each real server, by id: what the scheduler `least` goes by.
+    pub const OPEN: &str = "OPEN";
     /// [`super::Traffic`] by real server id, per CPU.
     pub const TRAFFIC: &str = "TRAFFIC";
-    /// [`super::FlowKey`] to [`crate::flow::Flow`]: flows whose server has not answered yet.
+    /// [`super::FlowKey`] to [`crate::flow::Flow`]: IPv4 flows whose server has not answered yet.
     pub const PENDING: &str = "PENDING";
-    /// [`super::FlowKey`] to [`crate::flow::Flow`]: flows whose server has been seen to answer.
+    /// [`super::FlowKey`] to [`crate::flow::Flow`]: IPv4 flows whose server has been seen to answer.
     pub const ESTABLISHED: &str = "ESTABLISHED";
+    /// As [`PENDING`], IPv6.
+    pub const PENDING6: &str = "PENDING6";
+    /// As [`ESTABLISHED`], IPv6.
+    pub const ESTABLISHED6: &str = "ESTABLISHED6";
     /// [`super::Counters`], per CPU.
     pub const COUNTERS: &str = "COUNTERS";
 
-    /// All of them.
-    pub const ALL: &[&str] = &[
-        DIRECTOR,
-        PEERS,
-        VIPS,
-        SERVICES,
-        TABLES,
-        CURSORS,
-        REALS,
-        TRAFFIC,
-        PENDING,
-        ESTABLISHED,
-        COUNTERS,
+    /// Frames and their verdicts, [`super::Traced`]: for as long as somebody traces, and never pinned.
+    pub const TRACE: &str = "TRACE";
+
+    /// All that are pinned, with the number of the layout of each: a map whose layout did not change
+    /// from one schema to the next is gone on with.
+    pub const PINNED: &[(&str, u32)] = &[
+        (DIRECTOR, 2),
+        (INTERFACES, 1),
+        (PEERS, 2),
+        (VIPS, 2),
+        (SERVICES, 2),
+        (ALLOWED, 1),
+        (SOURCES, 1),
+        (TABLES, 1),
+        (CURSORS, 1),
+        (REALS, 1),
+        (OPEN, 1),
+        (TRAFFIC, 1),
+        (PENDING, 1),
+        (ESTABLISHED, 1),
+        (PENDING6, 1),
+        (ESTABLISHED6, 1),
+        (COUNTERS, 2),
     ];
 }
 
-/// What the data plane knows of the node it runs on.
+/// What the data plane knows of the node it runs on, for each of its interfaces.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -69,43 +112,115 @@ pub struct Director {
     /// For each value of a VIP's last byte one bit: 0 says that no VIP ends in it. Most frames of
     /// other traffic are recognised by this alone.
     pub vip_filter: [u64; 4],
+    /// Until when this director is the active one, which answers ARP and neighbour solicitations for
+    /// the VIPs: nanoseconds of `CLOCK_BOOTTIME`. 0: it is not; [`ACTIVE_FOR_GOOD`]: no end is set.
+    pub active_until: u64,
     /// [`SCHEMA`] of whoever wrote the maps; 0 in maps nobody has written yet.
     pub schema: u32,
     /// MAC address of the interface.
     pub mac: [u8; 6],
-    /// 1 while this director answers ARP for the VIPs.
-    pub active: u8,
-    /// 1 when [`name::PEERS`] is not empty.
-    pub has_peers: u8,
+    /// Bits of [`director_flag`].
+    pub flags: u8,
     /// Keeps the size a multiple of 8.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 5],
+}
+
+/// [`Director::active_until`] of a director whose role nobody limits.
+pub const ACTIVE_FOR_GOOD: u64 = u64::MAX;
+
+/// Flags of a [`Director`].
+pub mod director_flag {
+    /// [`super::name::PEERS`] is not empty.
+    pub const HAS_PEERS: u8 = 1;
+    /// Frames with one VLAN tag are balanced as well.
+    pub const FORWARDS_TAGGED: u8 = 2;
 }
 
 impl Director {
     /// Whether a VIP may have this address; `false` is certain.
     #[must_use]
     #[inline(always)]
-    pub const fn may_be_vip(&self, address: [u8; 4]) -> bool {
-        let last = address[3];
+    pub fn may_be_vip<A: Address>(&self, address: A) -> bool {
+        let last = address.last();
         // The index is the top two bits of a byte: 0 to 3.
-        (self.vip_filter[(last >> 6) as usize] >> (last & 63)) & 1 == 1
+        address.is_for_packets() && (self.vip_filter[(last >> 6) as usize] >> (last & 63)) & 1 == 1
     }
 
     /// Lets [`Self::may_be_vip`] say yes to `address`.
-    pub const fn admit_vip(&mut self, address: [u8; 4]) {
-        let last = address[3];
+    pub fn admit_vip<A: Address>(&mut self, address: A) {
+        let last = address.last();
         self.vip_filter[(last >> 6) as usize] |= 1 << (last & 63);
+    }
+
+    /// Whether a [`director_flag`] is set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// Another director by MAC address: itself, or one of its addresses.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
+#[repr(C)]
+pub struct PeerKey {
+    /// MAC address of one of its interfaces.
+    pub mac: [u8; 6],
+    /// Keeps the size a multiple of 8; zero.
+    pub reserved: [u8; 2],
+    /// An address it has, IPv4 as an IPv4-mapped one; zero says that the MAC address is a director's.
+    pub address: [u8; 16],
+}
+
+impl PeerKey {
+    /// "This MAC address is a director's."
+    #[must_use]
+    #[inline(always)]
+    pub const fn director(mac: [u8; 6]) -> Self {
+        Self { mac, reserved: [0; 2], address: [0; 16] }
+    }
+
+    /// "The director with this MAC address has this address."
+    #[must_use]
+    #[inline(always)]
+    pub const fn address(mac: [u8; 6], address: [u8; 16]) -> Self {
+        Self { mac, reserved: [0; 2], address }
     }
 }
 
 /// A virtual service: where clients connect.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
 )]
 #[repr(C)]
 pub struct ServiceKey {
-    /// The virtual IPv4 address.
-    pub vip: [u8; 4],
+    /// The virtual address, IPv4 as an IPv4-mapped one.
+    pub vip: [u8; 16],
     /// TCP port, network byte order.
     pub port: [u8; 2],
     /// Keeps the size a multiple of 4; zero.
@@ -116,8 +231,8 @@ impl ServiceKey {
     /// The service at `vip` and `port` (both as they lie in a frame).
     #[must_use]
     #[inline(always)]
-    pub const fn new(vip: [u8; 4], port: [u8; 2]) -> Self {
-        Self { vip, port, reserved: [0; 2] }
+    pub fn new<A: Address>(vip: A, port: [u8; 2]) -> Self {
+        Self { vip: vip.mapped(), port, reserved: [0; 2] }
     }
 }
 
@@ -129,27 +244,108 @@ pub struct Service {
     /// Its number on this director, below [`MAX_SERVICES`]: index of its round robin cursor.
     pub index: u16,
     /// [`Scheduler`] as a number.
-    pub scheduler: u16,
+    pub scheduler: u8,
+    /// Bits of [`service_flag`].
+    pub flags: u8,
     /// Index of its current bank in [`name::TABLES`].
     pub bank: u32,
+    /// Nanoseconds between two new connections of one source in the long run.
+    pub syn_interval: u64,
+    /// How many nanoseconds a source may be ahead of that, [`crate::limit`].
+    pub syn_tolerance: u64,
+}
+
+/// Flags of a [`Service`].
+pub mod service_flag {
+    /// Only clients in [`super::name::ALLOWED`] may connect.
+    pub const RESTRICTED: u8 = 1;
+    /// New connections of one source are limited.
+    pub const SYN_LIMITED: u8 = 2;
 }
 
 /// The way a real server is picked for a new flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
+#[repr(u8)]
 pub enum Scheduler {
     /// By the hash of the flow, in a weighted Maglev table.
     Maglev = 0,
     /// Weighted round robin over one cursor.
     RoundRobin = 1,
+    /// By the hash of the client's address, in the Maglev table.
+    Source = 2,
+    /// Of two weighted choices by hash, the one with fewer open flows for its weight.
+    Least = 3,
 }
 
 impl Service {
-    /// Whether new flows go by weighted round robin.
+    /// Whether it picks in this way.
     #[must_use]
     #[inline(always)]
-    pub const fn is_round_robin(&self) -> bool {
-        self.scheduler == Scheduler::RoundRobin as u16
+    pub const fn is(&self, scheduler: Scheduler) -> bool {
+        self.scheduler == scheduler as u8
+    }
+
+    /// Whether a [`service_flag`] is set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// A network that may connect to a service; the prefix counts 32 bits for the service.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    Unaligned,
+)]
+#[repr(C)]
+pub struct AllowedKey {
+    /// Number of the service, big-endian.
+    pub service: [u8; 4],
+    /// Address of the client, IPv4 as an IPv4-mapped one.
+    pub client: [u8; 16],
+}
+
+impl AllowedKey {
+    /// Bits of the whole key.
+    pub const BITS: u32 = 8 * size_of::<Self>() as u32;
+
+    /// A client of a service.
+    #[must_use]
+    #[inline(always)]
+    pub fn new<A: Address>(service: u16, client: A) -> Self {
+        Self { service: u32::from(service).to_be_bytes(), client: client.mapped() }
+    }
+}
+
+/// Whose new connections to a service are limited together.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct SourceKey {
+    /// [`Address::owner`] of the client.
+    pub owner: [u8; 8],
+    /// Number of the service, big-endian.
+    pub service: [u8; 4],
+}
+
+impl SourceKey {
+    /// A client of a service.
+    #[must_use]
+    #[inline(always)]
+    pub fn new<A: Address>(service: u16, client: A) -> Self {
+        Self { owner: client.owner(), service: u32::from(service).to_be_bytes() }
     }
 }
 
@@ -183,12 +379,14 @@ pub struct RealServer {
     /// Bits of [`real_flag`].
     pub flags: u8,
     /// Number of its service.
-    pub service: u16,
-    /// The weight an operator set, where [`real_flag::WEIGHT_SET`] says so. The data plane reads only
-    /// the tables; this is for the next controller.
+    pub service: u8,
+    /// Number of the director's interface that it is behind.
+    pub interface: u8,
+    /// The weight an operator set, where [`real_flag::WEIGHT_SET`] says so. The data plane does not
+    /// read it; this is for the next controller.
     pub weight: u16,
-    /// Keeps the size a multiple of 8.
-    pub reserved: [u8; 2],
+    /// The weight in force, 0 while it gets no new connections.
+    pub share: u16,
 }
 
 /// States of a [`RealServer`].
@@ -216,13 +414,23 @@ pub mod real_flag {
     Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
-pub struct FlowKey {
+pub struct FlowKey<A> {
     /// The client's address.
-    pub client: [u8; 4],
+    pub client: A,
     /// The virtual address.
-    pub vip: [u8; 4],
+    pub vip: A,
     /// The client's port and the service's port, network byte order.
     pub ports: [u8; 4],
+}
+
+impl<A: Address> FlowKey<A> {
+    /// The service it is a connection to.
+    #[must_use]
+    #[inline(always)]
+    pub fn service(&self) -> ServiceKey {
+        let [_, _, high, low] = self.ports;
+        ServiceKey::new(self.vip, [high, low])
+    }
 }
 
 /// What one CPU forwarded to one real server.
@@ -255,10 +463,31 @@ impl Default for Counters {
     }
 }
 
+/// What precedes a frame in the trace.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Traced {
+    /// When it got its verdict: nanoseconds of `CLOCK_BOOTTIME`.
+    pub time: u64,
+    /// [`Reason`] as a number.
+    pub reason: u32,
+    /// Length of the frame in bytes.
+    pub length: u32,
+    /// Number of the interface it came in by.
+    pub interface: u32,
+    /// Keeps the size a multiple of 8.
+    pub reserved: u32,
+}
+
 const _: () = {
-    assert!(size_of::<FlowKey>() == 12);
+    assert!(size_of::<FlowKey<[u8; 4]>>() == 12);
+    assert!(size_of::<FlowKey<[u8; 16]>>() == 36);
     assert!(size_of::<crate::flow::Flow>() == 8);
     assert!(size_of::<RealServer>() == 32);
-    assert!(size_of::<Director>() == 48);
-    assert!(size_of::<Service>() == 8);
+    assert!(size_of::<Director>() == 56);
+    assert!(size_of::<Service>() == 24);
+    assert!(size_of::<ServiceKey>() == 20);
+    assert!(size_of::<PeerKey>() == 24);
 };

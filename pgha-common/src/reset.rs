@@ -2,130 +2,79 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::flow::Segment;
-use crate::wire::{ETHERTYPE_IPV4, Ethernet, Ipv4, PROTOCOL_TCP, Tcp, flag};
+use crate::checksum::{self, Sum};
+use crate::family::Family;
+use crate::flow::{Flow, Segment};
+use crate::maps::FlowKey;
+use crate::wire::{PROTOCOL_TCP, Tcp, flag};
 
-/// A whole frame with a RST and nothing else.
+/// A whole packet with a RST and nothing else, from a VIP to a client.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
-pub struct ResetFrame {
-    /// Back to where the client's frame came from.
-    pub ethernet: Ethernet,
+pub struct Reset<H> {
     /// From the VIP to the client.
-    pub ipv4: Ipv4,
+    pub ip: H,
     /// From the service's port to the client's.
     pub tcp: Tcp,
-}
-
-/// Length of a [`ResetFrame`], in bytes.
-pub const RESET_LENGTH: usize = size_of::<ResetFrame>();
-
-const _: () = assert!(RESET_LENGTH == 54);
-
-/// The frame a client's segment is answered with.
-pub struct Received<'a> {
-    /// Its Ethernet header.
-    pub ethernet: &'a Ethernet,
-    /// Its IPv4 header.
-    pub ipv4: &'a Ipv4,
-    /// Source and destination port, as they lie.
-    pub ports: [u8; 4],
-    /// What its TCP header says.
-    pub segment: Segment,
 }
 
 /// The answer to a segment for which there is no connection (RFC 9293, section 3.10.7.1): it carries
 /// the sequence number the client expects next, which is what makes the client take it.
 #[must_use]
 #[inline(always)]
-pub fn answer(received: &Received<'_>) -> ResetFrame {
-    let segment = received.segment;
-    let (sequence, acknowledgement, flags) = if segment.acknowledges {
-        (segment.acknowledgement, 0, flag::RST)
-    } else {
-        let control = u32::from(segment.opens) + u32::from(segment.closes && !segment.resets);
-        let end = segment.sequence.wrapping_add(segment.data_length).wrapping_add(control);
-        (0, end, flag::RST | flag::ACK)
+pub fn answer<F: Family>(key: &FlowKey<F::Address>, segment: Segment) -> Reset<F::Header> {
+    if segment.acknowledges {
+        return reset::<F>(key, segment.acknowledgement, None);
+    }
+    let control = u32::from(segment.opens) + u32::from(segment.closes && !segment.resets);
+    let end = segment.sequence.wrapping_add(segment.data_length).wrapping_add(control);
+    reset::<F>(key, 0, Some(end))
+}
+
+/// The RST for a client that only waits: at the last number it acknowledged, which is the one it expects
+/// next unless something came since; then its challenge (RFC 5961, section 3.2) is [`answer`]ed exactly.
+/// A client that has seen nothing of its server yet takes what acknowledges its SYN.
+#[must_use]
+pub fn unprompted<F: Family>(key: &FlowKey<F::Address>, flow: Flow) -> Reset<F::Header> {
+    match (flow.acknowledgement(), flow.first_sequence()) {
+        (Some(expected), _) => reset::<F>(key, expected, None),
+        (None, first) => reset::<F>(key, 0, first.map(|sequence| sequence.wrapping_add(1))),
+    }
+}
+
+#[inline(always)]
+fn reset<F: Family>(
+    key: &FlowKey<F::Address>,
+    sequence: u32,
+    acknowledges: Option<u32>,
+) -> Reset<F::Header> {
+    let [a, b, c, d] = key.ports;
+    let length = size_of::<Tcp>() as u16;
+    let mut tcp = Tcp {
+        ports: [c, d, a, b],
+        sequence: sequence.to_be_bytes(),
+        acknowledgement: acknowledges.unwrap_or(0).to_be_bytes(),
+        data_offset: 5 << 4,
+        flags: if acknowledges.is_some() { flag::RST | flag::ACK } else { flag::RST },
+        window: [0; 2],
+        checksum: [0; 2],
+        urgent: [0; 2],
     };
-    let [a, b, c, d] = received.ports;
-    let mut frame = ResetFrame {
-        ethernet: Ethernet {
-            destination: received.ethernet.source,
-            source: received.ethernet.destination,
-            ethertype: ETHERTYPE_IPV4,
-        },
-        ipv4: Ipv4 {
-            version_ihl: 0x45,
-            tos: 0,
-            total_length: 40u16.to_be_bytes(),
-            id: [0; 2],
-            fragment: 0x4000u16.to_be_bytes(),
-            ttl: 64,
-            protocol: PROTOCOL_TCP,
-            checksum: [0; 2],
-            source: received.ipv4.destination,
-            destination: received.ipv4.source,
-        },
-        tcp: Tcp {
-            ports: [c, d, a, b],
-            sequence: sequence.to_be_bytes(),
-            acknowledgement: acknowledgement.to_be_bytes(),
-            data_offset: 5 << 4,
-            flags,
-            window: [0; 2],
-            checksum: [0; 2],
-            urgent: [0; 2],
-        },
-    };
-    let header = sum_ipv4(&frame.ipv4);
-    frame.ipv4.checksum = finish(header);
-    let pseudo = sum_address(frame.ipv4.source)
-        + sum_address(frame.ipv4.destination)
-        + u32::from(PROTOCOL_TCP)
-        + size_of::<Tcp>() as u32;
-    frame.tcp.checksum = finish(pseudo + sum_tcp(&frame.tcp));
-    frame
+    let pseudo = F::pseudo_header(key.vip, key.client, PROTOCOL_TCP, length);
+    tcp.checksum = checksum::finish(pseudo + sum(&tcp));
+    Reset { ip: F::header(key.vip, key.client, PROTOCOL_TCP, length), tcp }
 }
 
 #[inline(always)]
-fn sum_address([a, b, c, d]: [u8; 4]) -> u32 {
-    word([a, b]) + word([c, d])
-}
-
-#[inline(always)]
-fn sum_ipv4(header: &Ipv4) -> u32 {
-    word([header.version_ihl, header.tos])
-        + word(header.total_length)
-        + word(header.id)
-        + word(header.fragment)
-        + word([header.ttl, header.protocol])
-        + sum_address(header.source)
-        + sum_address(header.destination)
-}
-
-#[inline(always)]
-fn sum_tcp(header: &Tcp) -> u32 {
-    sum_address(header.ports)
-        + sum_address(header.sequence)
-        + sum_address(header.acknowledgement)
-        + word([header.data_offset, header.flags])
-        + word(header.window)
-        + word(header.urgent)
-}
-
-#[inline(always)]
-fn word(bytes: [u8; 2]) -> u32 {
-    u32::from(u16::from_be_bytes(bytes))
-}
-
-/// Folds a sum of 16-bit words to the Internet checksum (RFC 1071).
-#[inline(always)]
-fn finish(sum: u32) -> [u8; 2] {
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = (folded & 0xffff) + (folded >> 16);
-    (!(folded as u16)).to_be_bytes()
+fn sum(header: &Tcp) -> Sum {
+    checksum::sum4(header.ports)
+        + checksum::sum4(header.sequence)
+        + checksum::sum4(header.acknowledgement)
+        + checksum::word([header.data_offset, header.flags])
+        + checksum::word(header.window)
+        + checksum::word(header.urgent)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Looking up a real server: the hash of a flow, its slot, the next place of the ring.
 
+use crate::family::{Address, mix};
 use crate::maps::FlowKey;
 
 /// Slots of a Maglev table: a prime, so that every permutation by steps visits all of them
@@ -11,25 +12,26 @@ pub const RING_SLOTS: usize = 4096;
 
 /// A hash of the connection, the same on every director.
 ///
-/// Two rounds of multiply and fold (the finalizer of MurmurHash3): each bit of the key reaches each
-/// bit of the upper half, which [`slot`] uses.
+/// Rounds of multiply and fold: each bit of the key reaches each bit of the upper half, which [`slot`]
+/// uses.
 #[must_use]
 #[inline(always)]
-pub const fn hash(key: &FlowKey) -> u64 {
-    let [a, b, c, d] = key.client;
-    let [e, f, g, h] = key.vip;
-    let addresses = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    let ports = u32::from_be_bytes(key.ports) as u64;
-    mix(mix(addresses ^ 0x9e37_79b9_7f4a_7c15) ^ ports)
+pub fn hash<A: Address>(key: &FlowKey<A>) -> u64 {
+    mix(key.client.hash_with(key.vip) ^ u64::from(u32::from_be_bytes(key.ports)))
 }
 
+/// A hash of the client's address alone: all connections of a client have the same.
+#[must_use]
 #[inline(always)]
-const fn mix(mut value: u64) -> u64 {
-    value ^= value >> 33;
-    value = value.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    value ^= value >> 33;
-    value = value.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    value ^ (value >> 33)
+pub fn hash_client<A: Address>(key: &FlowKey<A>) -> u64 {
+    key.client.hash()
+}
+
+/// Another hash, which says nothing of the first: for a second choice.
+#[must_use]
+#[inline(always)]
+pub const fn again(hash: u64) -> u64 {
+    mix(hash ^ 0xd6e8_feb8_6659_fd93)
 }
 
 /// The slot of a hash, 0 to [`SLOTS`] - 1, evenly.

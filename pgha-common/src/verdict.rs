@@ -69,9 +69,15 @@ reasons! {
     UnknownFlow = "unknown_flow" => Forward,
     /// RST of a flow this director does not know: the real server of the Maglev table, not remembered.
     UnknownReset = "unknown_reset" => Forward,
+    /// ICMP error that quotes a segment of a known flow: that flow's real server.
+    IcmpError = "icmp_error" => Forward,
 
     /// ARP request for a VIP, answered by the active director.
     ArpAnswered = "arp_answered" => Answer,
+    /// Neighbour solicitation for a VIP, answered by the active director.
+    NeighbourAnswered = "neighbour_answered" => Answer,
+    /// ICMP or ICMPv6 echo request to a VIP.
+    EchoAnswered = "echo_answered" => Answer,
     /// No real server is available: the client is told by RST.
     NoServer = "no_server" => Answer,
     /// The flow's real server is dead or was replaced: the client is told by RST.
@@ -85,10 +91,16 @@ reasons! {
     NotVip = "not_vip" => Pass,
     /// To a VIP, but to a port without a service.
     NoService = "no_service" => Pass,
-    /// To a VIP, but not TCP.
+    /// To a VIP, but neither TCP nor ICMP.
     NotTcp = "not_tcp" => Pass,
-    /// Neither IPv4 nor ARP.
-    NotIpv4 = "not_ipv4" => Pass,
+    /// ICMP to a VIP that neither asks for an echo nor reports an error of a flow known here.
+    IcmpOther = "icmp_other" => Pass,
+    /// Neither IP nor ARP.
+    NotIp = "not_ip" => Pass,
+    /// VLAN-tagged, and the configuration leaves such frames to the kernel.
+    Tagged = "tagged" => Pass,
+    /// With more than one VLAN tag.
+    TwoTags = "two_tags" => Pass,
     /// Too short to say whom it is for.
     Runt = "runt" => Pass,
     /// To a VIP, but not to this interface's MAC address.
@@ -99,16 +111,28 @@ reasons! {
     ArpInactive = "arp_inactive" => Pass,
     /// ARP by which another host claims a VIP.
     ArpClaim = "arp_claim" => Pass,
+    /// Neighbour discovery that does not ask for a VIP.
+    NeighbourOther = "neighbour_other" => Pass,
+    /// Neighbour solicitation for a VIP while this director is not active.
+    NeighbourInactive = "neighbour_inactive" => Pass,
+    /// Neighbour advertisement or solicitation by which another host claims a VIP.
+    NeighbourClaim = "neighbour_claim" => Pass,
 
     /// To a VIP, with an IP version or header length that cannot be.
     BadIpHeader = "bad_ip_header" => Drop,
-    /// To a VIP, with an IP total length beyond the frame or short of its headers.
+    /// To a VIP, with an IP length beyond the frame or short of its headers.
     Truncated = "truncated" => Drop,
     /// To a VIP, with a TCP header cut short or a data offset that cannot be.
     BadTcpHeader = "bad_tcp_header" => Drop,
+    /// To a VIP, with more IPv6 extension headers than are looked at.
+    ExtensionHeaders = "extension_headers" => Drop,
+    /// To a VIP, with an ICMP message cut short.
+    BadIcmp = "bad_icmp" => Drop,
+    /// ICMP error to a VIP that quotes less than 8 bytes of the transport header.
+    ShortQuote = "short_quote" => Drop,
     /// Fragment to a VIP.
     Fragment = "fragment" => Drop,
-    /// To a VIP, with a TTL of 1 or 0.
+    /// To a VIP, with a TTL or hop limit of 1 or 0.
     TtlExpired = "ttl_expired" => Drop,
     /// From a VIP: no client has one ("land", where it is the same VIP).
     FromVip = "from_vip" => Drop,
@@ -120,6 +144,10 @@ reasons! {
     NoFlags = "no_flags" => Drop,
     /// TCP with all flags.
     AllFlags = "all_flags" => Drop,
+    /// From a client outside the service's `allowed_clients`.
+    NotAllowed = "not_allowed" => Drop,
+    /// SYN beyond the rate that the service grants one source.
+    SynLimited = "syn_limited" => Drop,
     /// RST that would have been answered by RST.
     ResetUnanswered = "reset_unanswered" => Drop,
     /// The answer could not be built in this frame.

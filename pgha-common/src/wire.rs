@@ -4,10 +4,21 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// EtherType of IPv4 (IEEE 802 numbers).
 pub const ETHERTYPE_IPV4: [u8; 2] = 0x0800u16.to_be_bytes();
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: [u8; 2] = 0x86ddu16.to_be_bytes();
 /// EtherType of ARP (RFC 826).
 pub const ETHERTYPE_ARP: [u8; 2] = 0x0806u16.to_be_bytes();
+/// EtherType of a customer's VLAN tag (IEEE 802.1Q).
+pub const ETHERTYPE_VLAN: [u8; 2] = 0x8100u16.to_be_bytes();
+/// EtherType of a service provider's VLAN tag (IEEE 802.1ad), which stands before a customer's.
+pub const ETHERTYPE_SERVICE_VLAN: [u8; 2] = 0x88a8u16.to_be_bytes();
+
+/// Protocol number of ICMP (RFC 792).
+pub const PROTOCOL_ICMP: u8 = 1;
 /// Protocol number of TCP (RFC 9293).
 pub const PROTOCOL_TCP: u8 = 6;
+/// Protocol number of ICMPv6 (RFC 4443).
+pub const PROTOCOL_ICMPV6: u8 = 58;
 
 /// Ethernet II header.
 #[derive(
@@ -19,6 +30,18 @@ pub struct Ethernet {
     pub destination: [u8; 6],
     /// MAC address of the sender.
     pub source: [u8; 6],
+    /// What the frame carries.
+    pub ethertype: [u8; 2],
+}
+
+/// VLAN tag, behind an EtherType that announces it (IEEE 802.1Q).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct VlanTag {
+    /// Priority in the high four bits, number of the VLAN in the low 12.
+    pub control: [u8; 2],
     /// What the frame carries.
     pub ethertype: [u8; 2],
 }
@@ -52,6 +75,9 @@ pub struct Ipv4 {
 }
 
 impl Ipv4 {
+    /// [`Self::fragment`] of a whole packet that no router may take apart.
+    pub const DONT_FRAGMENT: [u8; 2] = 0x4000u16.to_be_bytes();
+
     /// Version field; 4 in a correct header.
     #[must_use]
     #[inline(always)]
@@ -72,6 +98,81 @@ impl Ipv4 {
     pub const fn is_fragment(&self) -> bool {
         u16::from_be_bytes(self.fragment) & 0x3fff != 0
     }
+}
+
+/// IPv6 header (RFC 8200, section 3).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Ipv6 {
+    /// Version in the high four bits, then eight of traffic class and twenty of flow label.
+    pub version_class_label: [u8; 4],
+    /// Everything behind this header, in bytes.
+    pub payload_length: [u8; 2],
+    /// What follows: an extension header, or what the packet carries.
+    pub next_header: u8,
+    /// How many more hops there may be.
+    pub hop_limit: u8,
+    /// Address of the sender.
+    pub source: [u8; 16],
+    /// Address of the receiver.
+    pub destination: [u8; 16],
+}
+
+impl Ipv6 {
+    /// Version field; 6 in a correct header.
+    #[must_use]
+    #[inline(always)]
+    pub const fn version(&self) -> u8 {
+        self.version_class_label[0] >> 4
+    }
+}
+
+/// Beginning of an IPv6 extension header that has a length (RFC 8200, section 4).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Extension {
+    /// What follows it.
+    pub next_header: u8,
+    /// Its length in units of eight bytes, the first of them not counted.
+    pub length: u8,
+}
+
+impl Extension {
+    /// Hop-by-hop options.
+    pub const HOP_BY_HOP: u8 = 0;
+    /// Routing.
+    pub const ROUTING: u8 = 43;
+    /// Fragment.
+    pub const FRAGMENT: u8 = 44;
+    /// Destination options.
+    pub const DESTINATION: u8 = 60;
+
+    /// Length in bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn bytes(&self) -> usize {
+        (self.length as usize + 1) * 8
+    }
+}
+
+/// Beginning of every ICMP and ICMPv6 message (RFC 792; RFC 4443, section 2.1).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Icmp {
+    /// Which message.
+    pub icmp_type: u8,
+    /// Which variant of it.
+    pub code: u8,
+    /// Internet checksum over the message; with IPv6 over a pseudo header too.
+    pub checksum: [u8; 2],
+    /// Depends on the message.
+    pub rest: [u8; 4],
 }
 
 /// TCP header without options (RFC 9293, section 3.1).

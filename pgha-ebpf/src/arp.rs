@@ -3,14 +3,15 @@
 use aya_ebpf::programs::XdpContext;
 use pgha_common::maps::Director;
 use pgha_common::verdict::Reason;
-use pgha_common::wire::{Arp, Ethernet};
+use pgha_common::wire::Arp;
 
+use crate::aligned::Aligned;
 use crate::{director, frame};
 
 /// Answers a request for a VIP in place.
 #[inline(always)]
-pub(crate) fn steer(context: &mut XdpContext, this: &Director) -> Reason {
-    let Some(&asked) = frame::at::<Arp>(context, size_of::<Ethernet>()) else {
+pub(crate) fn steer(context: &mut XdpContext, this: &Director, at: usize) -> Reason {
+    let Some(asked) = frame::at::<Arp>(context, at).copied().map(Aligned) else {
         return Reason::Runt;
     };
     // What this director announced itself comes back where a network has a loop: no answer to that.
@@ -26,15 +27,16 @@ pub(crate) fn steer(context: &mut XdpContext, this: &Director) -> Reason {
     {
         return Reason::ArpOther;
     }
-    if this.active == 0 {
+    if !frame::is_for(context, this.mac) {
+        return Reason::NotOurMac;
+    }
+    if !director::is_active(this) {
         return Reason::ArpInactive;
     }
-    let Some(ethernet) = frame::at_mut::<Ethernet>(context, 0) else { return Reason::Runt };
-    ethernet.destination = asked.sender_mac;
-    ethernet.source = this.mac;
-    let Some(arp) = frame::at_mut::<Arp>(context, size_of::<Ethernet>()) else {
+    if frame::address(context, asked.sender_mac, this.mac).is_none() {
         return Reason::Runt;
-    };
+    }
+    let Some(arp) = frame::at_mut::<Arp>(context, at) else { return Reason::Runt };
     *arp = asked.reply(this.mac);
     Reason::ArpAnswered
 }

@@ -1,70 +1,72 @@
-//! Which real server a segment goes to: the one its flow has, else the one its service picks.
+//! Carrying out what was decided about a segment to a VIP.
 
 use aya_ebpf::programs::XdpContext;
-use pgha_common::flow::{Flow, RealRef};
-use pgha_common::maps::ServiceKey;
-use pgha_common::verdict::Reason;
+use pgha_common::balance::{Alive, Decision, Known, decide};
+use pgha_common::flow::Flow;
+use pgha_common::verdict::{Action, Reason};
 
-use crate::flows::{self, Known};
-use crate::reals;
+use crate::flows::{self, Entry, FlowTables};
 use crate::tcp::Incoming;
-use crate::{director, forward, reset, services};
+use crate::verdict::Verdict;
+use crate::world::Kernel;
+use crate::{forward, reals, reset};
 
-/// Finds the real server and sends the segment there, or tells the client that there is none.
+/// Sends the segment, in the packet at `at`, to its real server, or tells the client that there is none.
 #[inline(always)]
-pub(crate) fn balance(context: &mut XdpContext, incoming: &Incoming) -> Reason {
-    match flows::find(&incoming.key, incoming.segment) {
-        Some(known) => follow(context, incoming, &known),
-        None => begin(context, incoming),
+pub(crate) fn balance<F: FlowTables>(
+    context: &mut XdpContext,
+    at: usize,
+    incoming: &Incoming<F>,
+) -> Verdict {
+    let world = Kernel::<F>::new();
+    match decide(&world, &incoming.key, incoming.segment) {
+        Decision::Follow(known, real) => {
+            let reason = follow(incoming, known);
+            forward::forward(context, real, reason)
+        }
+        Decision::Begin(real, over) => {
+            let reason = begin(incoming, real, over);
+            forward::forward(context, real, reason)
+        }
+        Decision::Refuse(reason) if matches!(reason.action(), Action::Answer) => {
+            reset::answer(context, at, incoming, reason).into()
+        }
+        Decision::Refuse(reason) => reason.into(),
     }
 }
 
-/// A segment of a known flow stays with its real server for as long as that is not dead.
+/// Notes what a segment says of its flow.
 #[inline(always)]
-fn follow(context: &mut XdpContext, incoming: &Incoming, known: &Known) -> Reason {
-    let Some(real) = reals::of(known.flow().real()) else {
-        if incoming.segment.opens {
-            flows::forget(&incoming.key, known);
-            return begin(context, incoming);
-        }
-        return reset::answer(context, incoming, Reason::DeadServer);
-    };
-    let reason = if incoming.segment.opens {
-        known.reopen(incoming.segment);
+fn follow<F: FlowTables>(incoming: &Incoming<F>, known: Known<Entry>) -> Reason {
+    if incoming.segment.opens {
+        flows::reopen(known, incoming.segment);
         Reason::SynAgain
-    } else if known.observe(&incoming.key, incoming.segment) {
+    } else if flows::observe::<F>(known, &incoming.key, incoming.segment) {
         Reason::EstablishedFlow
     } else {
         Reason::PendingFlow
-    };
-    forward::forward(context, &real, reason)
+    }
 }
 
-/// A segment of an unknown flow goes where its service says, and is remembered as pending.
+/// Remembers the flow that a segment begins, or that began at another director.
 #[inline(always)]
-fn begin(context: &mut XdpContext, incoming: &Incoming) -> Reason {
-    let [_, _, high, low] = incoming.key.ports;
-    let Some(service) = services::find(&ServiceKey::new(incoming.key.vip, [high, low])) else {
-        return if director::is_vip(incoming.key.vip) { Reason::NoService } else { Reason::NotVip };
-    };
+fn begin<F: FlowTables>(
+    incoming: &Incoming<F>,
+    real: Alive<'_>,
+    over: Option<Known<Entry>>,
+) -> Reason {
+    if let Some(over) = over {
+        flows::forget::<F>(&incoming.key, over);
+    }
     let segment = incoming.segment;
-    let picked = if segment.opens && service.is_round_robin() {
-        services::next(&service)
-    } else {
-        services::by_hash(&service, &incoming.key)
-    };
-    let Some(real) = picked.and_then(reals::available) else {
-        return reset::answer(context, incoming, Reason::NoServer);
-    };
     let reason = if segment.opens {
-        real.count_flow();
+        reals::count_flow(real.id);
         Reason::NewFlow
     } else if segment.resets {
-        return forward::forward(context, &real, Reason::UnknownReset);
+        return Reason::UnknownReset;
     } else {
         Reason::UnknownFlow
     };
-    let real_ref = RealRef { id: real.id(), generation: real.generation() };
-    flows::remember(&incoming.key, Flow::new(real_ref, segment));
-    forward::forward(context, &real, reason)
+    flows::remember::<F>(&incoming.key, Flow::new(real.reference(), segment));
+    reason
 }

@@ -1,37 +1,58 @@
-//! This node: its MAC address, whether it is active, the VIPs, and the other directors.
+//! This node: its MAC addresses, whether it is active, the VIPs, and the other directors.
 
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
-use pgha_common::maps::{Director, MAX_PEERS, MAX_SERVICES};
+use pgha_common::family::Address;
+use pgha_common::maps::{
+    ACTIVE_FOR_GOOD, Director, MAX_INTERFACES, MAX_PEER_ADDRESSES, MAX_PEERS, MAX_SERVICES,
+    PeerKey, director_flag,
+};
+
+use crate::aligned::Aligned;
+use crate::constant;
 
 #[map]
-static DIRECTOR: Array<Director> = Array::with_max_entries(1, 0);
+static DIRECTOR: Array<Director> = Array::with_max_entries(MAX_INTERFACES, 0);
 // Twice as many as can be configured: in a reload the new are written before the old are removed.
 #[map]
-static VIPS: HashMap<[u8; 4], u32> = HashMap::with_max_entries(2 * MAX_SERVICES, 0);
+static VIPS: HashMap<[u8; 16], u32> = HashMap::with_max_entries(2 * MAX_SERVICES, 0);
 #[map]
-static PEERS: HashMap<[u8; 6], [u8; 4]> = HashMap::with_max_entries(2 * MAX_PEERS, 0);
+static PEERS: HashMap<PeerKey, u32> =
+    HashMap::with_max_entries(2 * MAX_PEERS * (MAX_PEER_ADDRESSES + 1), 0);
 
-/// `None` cannot happen: the one entry of the array exists. The verifier asks all the same.
+/// This node as its interface has it that the frame came in by. `None` cannot happen: every interface has
+/// its entry in the array. The verifier asks all the same.
 #[inline(always)]
 pub(crate) fn this() -> Option<&'static Director> {
-    DIRECTOR.get(0)
+    DIRECTOR.get(constant::interface())
+}
+
+/// The MAC address of another of its interfaces.
+#[inline(always)]
+pub(crate) fn mac(interface: u8) -> Option<[u8; 6]> {
+    DIRECTOR.get(u32::from(interface)).map(|director| director.mac)
+}
+
+/// Whether this director answers for the VIPs now.
+#[inline(always)]
+pub(crate) fn is_active(this: &Director) -> bool {
+    this.active_until == ACTIVE_FOR_GOOD
+        // SAFETY: the helper has no preconditions.
+        || unsafe { bpf_ktime_get_boot_ns() } < this.active_until
 }
 
 /// Whether `address` is a VIP. Only for the paths on which neither a flow nor a service says so.
 #[inline(always)]
-pub(crate) fn is_vip(address: [u8; 4]) -> bool {
-    VIPS.get_ptr(address).is_some()
+pub(crate) fn is_vip<A: Address>(address: A) -> bool {
+    VIPS.get_ptr(Aligned(address.mapped()).here()).is_some()
 }
 
 /// Whether a frame from `mac` was balanced by another director: it is that director's MAC, and the
 /// sender is not that director itself (a client on its node is balanced like any other).
 #[inline(always)]
-pub(crate) fn balanced_elsewhere(this: &Director, mac: [u8; 6], sender: [u8; 4]) -> bool {
-    if this.has_peers == 0 {
-        return false;
-    }
-    // SAFETY: the value is copied at once; entries are replaced only by a controller's reload, and
-    // an address read half-old would mis-steer that one frame at most.
-    unsafe { PEERS.get(mac) }.is_some_and(|address| *address != sender)
+pub(crate) fn balanced_elsewhere<A: Address>(this: &Director, mac: [u8; 6], sender: A) -> bool {
+    this.has(director_flag::HAS_PEERS)
+        && PEERS.get_ptr(Aligned(PeerKey::director(mac)).here()).is_some()
+        && PEERS.get_ptr(Aligned(PeerKey::address(mac, sender.mapped())).here()).is_none()
 }

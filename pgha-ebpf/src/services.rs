@@ -2,8 +2,11 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
-use pgha_common::maps::{FlowKey, MAX_SERVICES, Service, ServiceKey, Tables};
+use pgha_common::maps::{MAX_SERVICES, Service, ServiceKey, Tables};
 use pgha_common::table::{self, RING_SLOTS, SLOTS};
+
+use crate::aligned::Aligned;
+use crate::atomic;
 
 #[map]
 static SERVICES: HashMap<ServiceKey, Service> = HashMap::with_max_entries(MAX_SERVICES, 0);
@@ -16,14 +19,13 @@ static CURSORS: Array<u64> = Array::with_max_entries(MAX_SERVICES, 0);
 #[inline(always)]
 pub(crate) fn find(key: &ServiceKey) -> Option<Service> {
     // SAFETY: the value is copied at once; the map replaces entries whole.
-    unsafe { SERVICES.get(key) }.copied()
+    unsafe { SERVICES.get(Aligned(*key).here()) }.copied()
 }
 
-/// The real server that the Maglev table names for a flow.
+/// The id in a slot of the Maglev table.
 #[inline(always)]
-pub(crate) fn by_hash(service: &Service, key: &FlowKey) -> Option<u16> {
+pub(crate) fn slot(service: &Service, slot: usize) -> Option<u16> {
     let tables = TABLES.get_ptr(service.bank)?;
-    let slot = table::slot(table::hash(key));
     if slot >= SLOTS {
         return None;
     }
@@ -32,42 +34,17 @@ pub(crate) fn by_hash(service: &Service, key: &FlowKey) -> Option<u16> {
     Some(unsafe { *(&raw const (*tables).maglev).cast::<u16>().add(slot) })
 }
 
-/// The next real server of the ring: one cursor for all CPUs, so that the order is strict.
+/// The next id of the ring: one cursor for all CPUs, so that the order is strict.
 #[inline(always)]
-pub(crate) fn next(service: &Service) -> Option<u16> {
+pub(crate) fn turn(service: &Service) -> Option<u16> {
     let tables = TABLES.get_ptr(service.bank)?;
     let cursor = CURSORS.get_ptr_mut(u32::from(service.index))?;
     // SAFETY: the entries of an array live as long as the map, and are aligned.
-    let (turn, length) = unsafe { (fetch_increment(cursor), (*tables).ring_length) };
+    let (turn, length) = unsafe { (atomic::fetch_add(cursor, 1), (*tables).ring_length) };
     let place = table::place(turn, length)?;
     if place >= RING_SLOTS {
         return None;
     }
     // SAFETY: as above; the place was checked, also for the verifier.
     Some(unsafe { *(&raw const (*tables).ring).cast::<u16>().add(place) })
-}
-
-/// Adds 1 and returns what was there before, atomically across CPUs (`BPF_ATOMIC | BPF_FETCH`,
-/// Linux 5.12). The standard library offers no such operation on this target.
-///
-/// # Safety
-/// `counter` points to an aligned word of a map.
-#[cfg(target_arch = "bpf")]
-#[inline(always)]
-unsafe fn fetch_increment(counter: *mut u64) -> u64 {
-    let mut value = 1u64;
-    // SAFETY: the instruction reads and writes the one word at `counter`, by the caller's word.
-    unsafe {
-        core::arch::asm!(
-            "{value} = atomic_fetch_add((u64 *)({counter} + 0), {value})",
-            counter = in(reg) counter,
-            value = inout(reg) value,
-        );
-    }
-    value
-}
-
-#[cfg(not(target_arch = "bpf"))]
-unsafe fn fetch_increment(_counter: *mut u64) -> u64 {
-    unreachable!("the program runs in the kernel")
 }

@@ -1,82 +1,37 @@
-//! Whether an IPv4 packet is a TCP segment that a client may send to a VIP.
+//! Whether a packet to a VIP is a TCP segment that a client may send.
 
 use aya_ebpf::programs::XdpContext;
+use pgha_common::family::Family;
 use pgha_common::flow::Segment;
-use pgha_common::maps::{Director, FlowKey};
+use pgha_common::maps::FlowKey;
 use pgha_common::verdict::Reason;
-use pgha_common::wire::{Ethernet, Ipv4, PROTOCOL_TCP, Tcp};
+use pgha_common::wire::Tcp;
 
-use crate::{balance, director, frame};
+use crate::frame;
+use crate::packet::Carried;
 
-const IPV4_AT: usize = size_of::<Ethernet>();
-
-/// What is known of a segment once it has passed every check.
-pub(crate) struct Incoming {
+/// What is known of a segment once it has passed every check; aligned as [`crate::aligned`] has it.
+#[repr(C, align(8))]
+pub(crate) struct Incoming<F: Family> {
     /// Its connection.
-    pub(crate) key: FlowKey,
+    pub(crate) key: FlowKey<F::Address>,
     /// What its header says.
     pub(crate) segment: Segment,
 }
 
-/// Checks an IPv4 packet in the order of its headers, and balances it when it is for a VIP.
+/// Reads the ports of a segment and what else its header says.
+///
+/// # Errors
+/// The reason to drop it.
 #[inline(always)]
-pub(crate) fn steer(context: &mut XdpContext, this: &Director) -> Reason {
-    let Some(ipv4) = frame::at::<Ipv4>(context, IPV4_AT) else { return Reason::Runt };
-    if !this.may_be_vip(ipv4.destination) {
-        return Reason::NotVip;
-    }
-    let Some(ethernet) = frame::at::<Ethernet>(context, 0) else { return Reason::Runt };
-    let checked = if ethernet.destination != this.mac {
-        Err(Reason::NotOurMac)
-    } else if director::balanced_elsewhere(this, ethernet.source, ipv4.source) {
-        Err(Reason::OtherDirector)
-    } else {
-        check(context, this, ipv4)
-    };
-    match checked {
-        Ok(incoming) => balance::balance(context, &incoming),
-        Err(reason) => unless_not_vip(ipv4.destination, reason),
-    }
-}
-
-/// `reason`, if the packet is for a VIP at all: the filter that brought it here admits some others,
-/// and those are passed whatever they look like.
-#[inline(always)]
-fn unless_not_vip(destination: [u8; 4], reason: Reason) -> Reason {
-    if director::is_vip(destination) { reason } else { Reason::NotVip }
-}
-
-/// The checks of a packet to a VIP, each with its reason.
-#[inline(always)]
-fn check(context: &XdpContext, this: &Director, ipv4: &Ipv4) -> Result<Incoming, Reason> {
-    let ip_length = ipv4.header_length();
-    if ipv4.version() != 4 || ip_length < size_of::<Ipv4>() {
-        return Err(Reason::BadIpHeader);
-    }
-    let total_length = usize::from(u16::from_be_bytes(ipv4.total_length));
-    if total_length < ip_length || IPV4_AT + total_length > frame::length(context) {
-        return Err(Reason::Truncated);
-    }
-    if ipv4.is_fragment() {
-        return Err(Reason::Fragment);
-    }
-    if ipv4.protocol != PROTOCOL_TCP {
-        return Err(Reason::NotTcp);
-    }
-    if ipv4.ttl <= 1 {
-        return Err(Reason::TtlExpired);
-    }
-    if this.may_be_vip(ipv4.source) && director::is_vip(ipv4.source) {
-        return Err(Reason::FromVip);
-    }
-    let Some(tcp) = frame::at::<Tcp>(context, IPV4_AT + ip_length) else {
+pub(crate) fn read(context: &XdpContext, carried: &Carried) -> Result<([u8; 4], Segment), Reason> {
+    let Some(tcp) = frame::at::<Tcp>(context, carried.at) else {
         return Err(Reason::BadTcpHeader);
     };
-    let headers = ip_length + tcp.header_length();
-    if tcp.header_length() < size_of::<Tcp>() || headers > total_length {
+    let data_at = carried.at + tcp.header_length();
+    if tcp.header_length() < size_of::<Tcp>() || data_at > carried.end {
         return Err(Reason::BadTcpHeader);
     }
-    let key = FlowKey { client: ipv4.source, vip: ipv4.destination, ports: tcp.ports };
-    let segment = Segment::read(tcp, (total_length - headers) as u32)?;
-    Ok(Incoming { key, segment })
+    let segment = Segment::read(tcp, (carried.end - data_at) as u32)?;
+    Ok((tcp.ports, segment))
 }

@@ -4,6 +4,7 @@ mod forwarding;
 mod lab;
 mod membership;
 mod neighbours;
+mod network;
 mod orders;
 mod primary_lost;
 mod reader_lost;

@@ -63,7 +63,7 @@ fn netns_orders_are_kept_through_a_killed_controller() -> Result<()> {
     assert_eq!(session.server()?, "db2");
 
     for (order, said) in [
-        (vec!["drain", "db9"], "\"db9\" is neither a name in the node table nor an IPv4 address"),
+        (vec!["drain", "db9"], "\"db9\" is neither a name in the node table nor an IP address"),
         (
             vec!["weight", "10.77.0.99", "1"],
             "10.77.0.99 is no real server; `pgha status` lists them",
@@ -113,7 +113,7 @@ fn netns_verbs_without_a_controller_say_so() -> Result<()> {
         "director.interface = \"a/b\" cannot name a network interface",
         "health.rise = 0 is out of bounds; give a whole number from 1 to 10",
         "service[0].schedular: no such key; did you mean \"scheduler\"?",
-        "primary.hosts is an empty list; name at least one host",
+        "primary.hosts is an empty list; give at least one, such as `",
     ] {
         assert!(said.contains(wrong), "`{wrong}` in {said}");
     }

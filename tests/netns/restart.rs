@@ -1,6 +1,7 @@
 //! The controller ends, in whatever way: the data plane goes on.
 use anyhow::{Context as _, Result};
 use pgha_common::maps::name;
+use pgha_tests::lab::maps;
 use pgha_tests::lab::postgres::bin_directory;
 use pgha_tests::lab::{READER_VIP, Running, SOON, wait_for};
 
@@ -75,8 +76,9 @@ fn netns_detach_takes_down_what_the_controller_leaves() -> Result<()> {
     let cluster = Cluster::up(&["db2"], &[])?;
     let director = &cluster.director;
     let pins = director.pins();
-    for pin in name::ALL.iter().chain(&["link", "program"]) {
-        assert!(pins.join(pin).exists(), "{pin}");
+    let maps = name::PINNED.iter().map(|(map, _)| maps::pin(map));
+    for pin in maps.chain(["link", "program"].map(str::to_owned)) {
+        assert!(pins.join(&pin).exists(), "{pin}");
     }
     assert!(attached(&cluster)?);
     // Not under a running controller.

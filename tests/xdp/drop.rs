@@ -1,155 +1,89 @@
-//! What no client sends to a VIP ends here, each with its reason, and is not remembered.
+//! What no client sends to a VIP ends here, each with its reason, and is not remembered. What is wrong
+//! with IP headers is in [`crate::headers`].
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
 use pgha_common::verdict::Reason;
-use pgha_tests::dataplane::{Segment, VIP};
+use pgha_tests::dataplane::{FAMILIES, Family, Segment};
 
-use crate::harness::{Bench, from, three};
+use crate::harness::three;
 
-/// Asserts that a known and an unknown client's frame is dropped, and enters no table.
+/// Asserts that the segment is dropped, of a known client and of an unknown one.
 #[track_caller]
-fn dropped(bench: &mut Bench, reason: Reason, frame: &[u8]) {
-    let (pending, established) = (bench.pending().len(), bench.established().len());
-    bench.expect_frame(reason, frame);
-    assert_eq!((bench.pending().len(), bench.established().len()), (pending, established));
-}
-
-/// [`dropped`], for a segment made so by `change`.
-#[track_caller]
-fn dropped_with(reason: Reason, segment: fn(u32) -> Segment, change: fn(&mut Segment)) {
-    let mut bench = three();
-    bench.establish(1);
-    for number in [1, 2] {
-        dropped(&mut bench, reason, &segment(number).with(change).frame());
+fn dropped(reason: Reason, segment: impl Fn(Family, u32) -> Segment) {
+    for family in FAMILIES {
+        let mut bench = three(family);
+        bench.establish(1);
+        for number in [1, 2] {
+            bench.dropped(reason, &segment(family, number).frame());
+        }
     }
-}
-
-#[test]
-fn xdp_fragments_to_a_vip_are_dropped() {
-    dropped_with(
-        Reason::Fragment,
-        |number| from(number).ack(3).data(100),
-        |segment| {
-            segment.ipv4.dont_fragment = false;
-            segment.ipv4.more_fragments = true;
-        },
-    );
-    dropped_with(
-        Reason::Fragment,
-        |number| from(number).ack(3).data(100),
-        |segment| segment.ipv4.fragment_offset = 1.try_into().unwrap(),
-    );
-    dropped_with(
-        Reason::Fragment,
-        |number| from(number).syn(),
-        |segment| segment.ipv4.fragment_offset = 8191.try_into().unwrap(),
-    );
-}
-
-#[test]
-fn xdp_expired_packets_to_a_vip_are_dropped() {
-    dropped_with(Reason::TtlExpired, |n| from(n).syn(), |segment| segment.ipv4.time_to_live = 0);
-    dropped_with(Reason::TtlExpired, |n| from(n).ack(3), |segment| segment.ipv4.time_to_live = 1);
-    let mut bench = three();
-    bench.expect(Reason::NewFlow, &from(1).syn().with(|segment| segment.ipv4.time_to_live = 2));
 }
 
 #[test]
 fn xdp_impossible_flags_are_dropped() {
-    dropped_with(Reason::NoFlags, from, |_| {});
-    dropped_with(Reason::SynFin, |n| from(n).syn().fin(), |_| {});
-    dropped_with(Reason::SynFin, |n| from(n).syn().fin().ack(3), |_| {});
-    dropped_with(Reason::SynFin, |n| from(n).syn().rst(), |_| {});
-    dropped_with(Reason::SynAck, |n| from(n).syn().ack(3), |_| {});
-    dropped_with(
-        Reason::AllFlags,
-        |n| from(n).syn().ack(3).fin().rst(),
-        |segment| (segment.tcp.psh, segment.tcp.urg) = (true, true),
-    );
-    dropped_with(Reason::NoFlags, from, |segment| segment.tcp.ece = true);
+    dropped(Reason::NoFlags, Family::segment);
+    dropped(Reason::SynFin, |family, n| family.segment(n).syn().fin());
+    dropped(Reason::SynFin, |family, n| family.segment(n).syn().fin().ack(3));
+    dropped(Reason::SynFin, |family, n| family.segment(n).syn().rst());
+    dropped(Reason::SynAck, |family, n| family.segment(n).syn().ack(3));
+    dropped(Reason::AllFlags, |family, n| {
+        let most = family.segment(n).syn().ack(3).fin().rst();
+        most.with(|segment| (segment.tcp.psh, segment.tcp.urg) = (true, true))
+    });
+    dropped(Reason::NoFlags, |family, n| family.segment(n).with(|segment| segment.tcp.ece = true));
 }
 
 #[test]
 fn xdp_packets_from_a_vip_are_dropped() {
-    let mut bench = three();
-    let land = Segment::new(SocketAddrV4::new(*VIP.ip(), 40_000), VIP).syn();
-    dropped(&mut bench, Reason::FromVip, &land.frame());
-    dropped(&mut bench, Reason::FromVip, &Segment::new(VIP, VIP).syn().frame());
-    // Another VIP is no client either; a client whose address only ends like one is.
-    let other = SocketAddrV4::new([10, 77, 1, 7].into(), 5432);
-    let like_a_vip = SocketAddrV4::new([10, 77, 9, 7].into(), 40_000);
-    let mut second = bench.plan.services[0].clone();
-    (second.index, second.vip) = (1, *other.ip());
-    second.reals.clear();
-    bench.plan.services.push(second);
-    bench.apply();
-    dropped(&mut bench, Reason::FromVip, &Segment::new(other, VIP).syn().frame());
-    bench.expect(Reason::NewFlow, &Segment::new(like_a_vip, VIP).syn());
-}
-
-#[test]
-fn xdp_bad_ip_headers_are_dropped() {
-    let mut bench = three();
-    let syn = from(1).syn().frame();
-    for first in (0..=u8::MAX).filter(|first| !(0x45..=0x4f).contains(first)) {
-        let mut frame = syn.clone();
-        frame[14] = first;
-        dropped(&mut bench, Reason::BadIpHeader, &frame);
-    }
-}
-
-#[test]
-fn xdp_lengths_that_contradict_the_frame_are_dropped() {
-    let mut bench = three();
-    let data = from(1).ack(3).data(10).frame();
-    let claims = |length: u16| {
-        let mut frame = data.clone();
-        frame[16..18].copy_from_slice(&length.to_be_bytes());
-        frame
-    };
-    for length in [51, 64, 1500, u16::MAX, 0, 1, 19] {
-        dropped(&mut bench, Reason::Truncated, &claims(length));
-    }
-    for length in 20..40 {
-        dropped(&mut bench, Reason::BadTcpHeader, &claims(length));
-    }
-    for end in 34..data.len() {
-        dropped(&mut bench, Reason::Truncated, &data[..end]);
+    for family in FAMILIES {
+        let mut bench = three(family);
+        let vip = family.vip();
+        let from = |address: IpAddr, port| Segment::new(SocketAddr::new(address, port), vip).syn();
+        bench.dropped(Reason::FromVip, &from(vip.ip(), 40_000).frame());
+        bench.dropped(Reason::FromVip, &Segment::new(vip, vip).syn().frame());
+        // Another VIP is no client either; a client whose address only ends like one is.
+        let other: IpAddr =
+            family.pick([10, 77, 1, 7].into(), [0xfd77, 0, 0, 0, 0, 0, 1, 7].into());
+        let alike: IpAddr =
+            family.pick([10, 77, 9, 7].into(), [0xfd77, 0, 0, 0, 0, 0, 9, 7].into());
+        let mut second = bench.plan.services[0].clone();
+        (second.index, second.vip) = (1, other);
+        second.reals.clear();
+        bench.plan.services.push(second);
+        bench.apply();
+        bench.dropped(Reason::FromVip, &from(other, 5432).frame());
+        bench.expect(Reason::NewFlow, &from(alike, 40_000));
+        bench.expect(Reason::NewFlow, &from(family.looks_like_vip(), 40_000));
     }
 }
 
 #[test]
 fn xdp_tcp_headers_cut_short_are_dropped() {
-    let mut bench = three();
-    let syn = from(1).syn().frame();
-    // The IP length agrees with the frame, and the TCP header does not fit into it.
-    for end in 34..54 {
-        let mut frame = syn[..end].to_vec();
-        let length = u16::try_from(end - 14).unwrap();
-        frame[16..18].copy_from_slice(&length.to_be_bytes());
-        dropped(&mut bench, Reason::BadTcpHeader, &frame);
-    }
-    // IP options up to the end of the frame.
-    for ihl in 6..=10 {
-        let mut frame = syn.clone();
-        frame[14] = 0x40 | ihl;
-        dropped(&mut bench, Reason::BadTcpHeader, &frame);
-    }
-    for ihl in 11..=15 {
-        let mut frame = syn.clone();
-        frame[14] = 0x40 | ihl;
-        dropped(&mut bench, Reason::Truncated, &frame);
+    for family in FAMILIES {
+        let mut bench = three(family);
+        let segment = family.segment(1).syn();
+        let tcp = segment.payload();
+        // The IP length agrees with the frame, and the TCP header does not fit into it.
+        for end in 0..tcp.len() {
+            let frame = segment.ip.frame(segment.destination, segment.source, &tcp[..end]);
+            bench.dropped(Reason::BadTcpHeader, &frame);
+            // Padding is none of it.
+            let padded = [frame, vec![0; 60]].concat();
+            bench.dropped(Reason::BadTcpHeader, &padded);
+        }
     }
 }
 
 #[test]
 fn xdp_tcp_data_offsets_that_cannot_be_are_dropped() {
-    let mut bench = three();
-    let data = from(1).ack(3).data(8).frame();
-    for offset in (0..16u8).filter(|offset| !(5..=7).contains(offset)) {
-        let mut frame = data.clone();
-        frame[46] = offset << 4;
-        dropped(&mut bench, Reason::BadTcpHeader, &frame);
+    for family in FAMILIES {
+        let mut bench = three(family);
+        let data = family.segment(1).ack(3).data(8).frame();
+        for offset in (0..16u8).filter(|offset| !(5..=7).contains(offset)) {
+            let mut frame = data.clone();
+            frame[14 + family.header_length() + 12] = offset << 4;
+            bench.dropped(Reason::BadTcpHeader, &frame);
+        }
     }
 }

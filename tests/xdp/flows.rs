@@ -3,66 +3,87 @@
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::Reason;
 use pgha_machine::Weight;
-use pgha_tests::dataplane::{real, service};
+use pgha_tests::dataplane::{FAMILIES, Random, real, service};
 
-use crate::harness::{Bench, flow, from, three};
+use crate::harness::{Bench, SEED, seed, three, three_by};
 
 #[test]
 fn xdp_a_flow_is_established_once_its_acknowledgement_advances() {
-    let mut bench = three();
-    bench.expect(Reason::NewFlow, &from(1).syn());
-    assert_eq!(bench.pending().get(&flow(1)).unwrap().acknowledgement(), None);
-    for _ in 0..3 {
-        // The handshake's ACK, and the query it may come again with.
-        bench.expect(Reason::PendingFlow, &from(1).ack(2001).data(80));
-        assert_eq!(bench.pending().get(&flow(1)).unwrap().acknowledgement(), Some(2001));
-        assert_eq!(bench.established().get(&flow(1)), None);
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = three(family);
+        bench.expect(Reason::NewFlow, &from(1).syn());
+        assert_eq!(bench.pending().get(&family.key(1)).unwrap().acknowledgement(), None);
+        for _ in 0..3 {
+            // The handshake's ACK, and the query it may come again with.
+            bench.expect(Reason::PendingFlow, &from(1).ack(2001).data(80));
+            assert_eq!(bench.pending().get(&family.key(1)).unwrap().acknowledgement(), Some(2001));
+            assert_eq!(bench.established().get(&family.key(1)), None);
+        }
+        bench.expect(Reason::PendingFlow, &from(1).ack(1999));
+        bench.expect(Reason::EstablishedFlow, &from(1).ack(2002));
+        assert_eq!(bench.established().get(&family.key(1)).unwrap().acknowledgement(), Some(2002));
+        assert_eq!(bench.pending().get(&family.key(1)), None);
     }
-    bench.expect(Reason::PendingFlow, &from(1).ack(1999));
-    bench.expect(Reason::EstablishedFlow, &from(1).ack(2002));
-    assert_eq!(bench.established().get(&flow(1)).unwrap().acknowledgement(), Some(2002));
-    assert_eq!(bench.pending().get(&flow(1)), None);
 }
 
 #[test]
 fn xdp_the_last_acknowledgement_never_goes_back() {
-    let mut bench = three();
-    bench.establish(1);
-    for (sent, noted) in [(2500, 2500), (2400, 2500), (u32::MAX, 2500), (2501, 2501)] {
-        bench.expect(Reason::EstablishedFlow, &from(1).ack(sent));
-        assert_eq!(bench.established().get(&flow(1)).unwrap().acknowledgement(), Some(noted));
-    }
-    // Through the end of the sequence numbers.
-    for step in [1u32 << 30, 1 << 31, 3 << 30, 100] {
-        bench.expect(Reason::EstablishedFlow, &from(1).ack(step));
-        assert_eq!(bench.established().get(&flow(1)).unwrap().acknowledgement(), Some(step));
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = three(family);
+        bench.establish(1);
+        for (sent, noted) in [(2500, 2500), (2400, 2500), (u32::MAX, 2500), (2501, 2501)] {
+            bench.expect(Reason::EstablishedFlow, &from(1).ack(sent));
+            assert_eq!(
+                bench.established().get(&family.key(1)).unwrap().acknowledgement(),
+                Some(noted)
+            );
+        }
+        // Through the end of the sequence numbers.
+        for step in [1u32 << 30, 1 << 31, 3 << 30, 100] {
+            bench.expect(Reason::EstablishedFlow, &from(1).ack(step));
+            assert_eq!(
+                bench.established().get(&family.key(1)).unwrap().acknowledgement(),
+                Some(step)
+            );
+        }
     }
 }
 
 #[test]
 fn xdp_a_reset_establishes_nothing() {
-    let mut bench = three();
-    bench.expect(Reason::NewFlow, &from(1).syn());
-    bench.expect(Reason::PendingFlow, &from(1).ack(2001));
-    bench.expect(Reason::PendingFlow, &from(1).rst().ack(3000));
-    bench.expect(Reason::PendingFlow, &from(1).rst());
-    assert!(bench.established().is_empty());
-    assert_eq!(bench.pending().get(&flow(1)).unwrap().acknowledgement(), Some(2001));
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = three(family);
+        bench.expect(Reason::NewFlow, &from(1).syn());
+        bench.expect(Reason::PendingFlow, &from(1).ack(2001));
+        bench.expect(Reason::PendingFlow, &from(1).rst().ack(3000));
+        bench.expect(Reason::PendingFlow, &from(1).rst());
+        assert!(bench.established().is_empty());
+        assert_eq!(bench.pending().get(&family.key(1)).unwrap().acknowledgement(), Some(2001));
+    }
 }
 
 #[test]
 fn xdp_fin_and_reset_only_mark_a_flow() {
-    let mut bench = three();
-    let real = bench.establish(1);
-    let closing = |bench: &Bench| bench.established().get(&flow(1)).unwrap().is_closing();
-    for end in [from(1).fin().ack(2100), from(1).rst()] {
-        assert!(!closing(&bench));
-        assert_eq!(bench.expect(Reason::EstablishedFlow, &end).real(), real);
-        assert!(closing(&bench));
-        assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(2101)).real(), real);
-        assert!(closing(&bench), "the server's FIN is acknowledged");
-        assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(2101).data(9)).real(), real);
-        assert!(!closing(&bench), "the client goes on");
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = three(family);
+        let real = bench.establish(1);
+        let closing = |bench: &Bench| bench.established().get(&family.key(1)).unwrap().is_closing();
+        for end in [from(1).fin().ack(2100), from(1).rst()] {
+            assert!(!closing(&bench));
+            assert_eq!(bench.expect(Reason::EstablishedFlow, &end).real(), real);
+            assert!(closing(&bench));
+            assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(2101)).real(), real);
+            assert!(closing(&bench), "the server's FIN is acknowledged");
+            assert_eq!(
+                bench.expect(Reason::EstablishedFlow, &from(1).ack(2101).data(9)).real(),
+                real
+            );
+            assert!(!closing(&bench), "the client goes on");
+        }
     }
 }
 
@@ -70,42 +91,48 @@ fn xdp_fin_and_reset_only_mark_a_flow() {
 /// is no reason to send new ones there.
 #[test]
 fn xdp_a_port_used_anew_goes_where_the_scheduler_says() {
-    let mut bench = Bench::new([service(Scheduler::RoundRobin, [real(1), real(2), real(3)])]);
-    let first = bench.establish(1);
-    bench.expect(Reason::EstablishedFlow, &from(1).fin().ack(2101));
-    bench.expect(Reason::EstablishedFlow, &from(1).ack(2102));
-    bench.change(first, |real| real.weight = Weight::ZERO);
-    let second = bench.expect(Reason::NewFlow, &from(1).syn().sequence(5_000_000)).real();
-    assert_ne!(second, first);
-    // Sent again before the server answered: no other turn.
-    let again = bench.expect(Reason::SynAgain, &from(1).syn().sequence(5_000_000));
-    assert_eq!(again.real(), second);
-    let ack = |number| from(1).sequence(5_000_001).ack(number);
-    for number in [1_000_000_001, 1_000_000_001] {
-        assert_eq!(bench.expect(Reason::PendingFlow, &ack(number)).real(), second);
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = Bench::new([three_by(family, Scheduler::RoundRobin)]);
+        let first = bench.establish(1);
+        bench.expect(Reason::EstablishedFlow, &from(1).fin().ack(2101));
+        bench.expect(Reason::EstablishedFlow, &from(1).ack(2102));
+        bench.change(first, |real| real.weight = Weight::ZERO);
+        let second = bench.expect(Reason::NewFlow, &from(1).syn().sequence(5_000_000)).real();
+        assert_ne!(second, first);
+        // Sent again before the server answered: no other turn.
+        let again = bench.expect(Reason::SynAgain, &from(1).syn().sequence(5_000_000));
+        assert_eq!(again.real(), second);
+        let ack = |number| from(1).sequence(5_000_001).ack(number);
+        for number in [1_000_000_001, 1_000_000_001] {
+            assert_eq!(bench.expect(Reason::PendingFlow, &ack(number)).real(), second);
+        }
+        assert_eq!(bench.expect(Reason::EstablishedFlow, &ack(1_000_000_500)).real(), second);
+        let flow_now = bench.established().get(&family.key(1)).unwrap();
+        assert_eq!((flow_now.real().id, flow_now.is_closing()), (second, false));
+        assert_eq!(bench.pending().get(&family.key(1)), None);
     }
-    assert_eq!(bench.expect(Reason::EstablishedFlow, &ack(1_000_000_500)).real(), second);
-    let flow_now = bench.established().get(&flow(1)).unwrap();
-    assert_eq!((flow_now.real().id, flow_now.is_closing()), (second, false));
-    assert_eq!(bench.pending().get(&flow(1)), None);
 }
 
 /// Blindly forged segments: RST and SYN with any numbers but the connection's own.
 #[test]
 fn xdp_a_forged_reset_and_syn_take_no_established_flow_away() {
-    let mut bench = Bench::new([service(Scheduler::RoundRobin, [real(1), real(2), real(3)])]);
-    let server = bench.establish(1);
-    let mut number = 2100;
-    for round in 0..100u32 {
-        bench.expect(Reason::EstablishedFlow, &from(1).rst());
-        // The first is taken for a new flow; the others for the same, sent again.
-        let reason = if round == 0 { Reason::NewFlow } else { Reason::SynAgain };
-        bench.expect(reason, &from(1).syn().sequence(1_000_000 + round * 1_000_000));
-        // The client sends, and the server streams to it.
-        for advance in [0, 1400, 65_000, 4_000_000] {
-            number += advance;
-            let segment = from(1).ack(number).data(usize::from(advance == 0) * 50);
-            assert_eq!(bench.expect(Reason::EstablishedFlow, &segment).real(), server);
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = Bench::new([three_by(family, Scheduler::RoundRobin)]);
+        let server = bench.establish(1);
+        let mut number = 2100;
+        for round in 0..100u32 {
+            bench.expect(Reason::EstablishedFlow, &from(1).rst());
+            // The first is taken for a new flow; the others for the same, sent again.
+            let reason = if round == 0 { Reason::NewFlow } else { Reason::SynAgain };
+            bench.expect(reason, &from(1).syn().sequence(1_000_000 + round * 1_000_000));
+            // The client sends, and the server streams to it.
+            for advance in [0, 1400, 65_000, 4_000_000] {
+                number += advance;
+                let segment = from(1).ack(number).data(usize::from(advance == 0) * 50);
+                assert_eq!(bench.expect(Reason::EstablishedFlow, &segment).real(), server);
+            }
         }
     }
 }
@@ -113,77 +140,175 @@ fn xdp_a_forged_reset_and_syn_take_no_established_flow_away() {
 /// The port was used anew while this director looked away: its flow is not the one that closed here.
 #[test]
 fn xdp_a_segment_far_from_a_closed_flow_goes_where_the_table_names() {
-    let mut bench = three();
-    let closed = bench.establish(1);
-    bench.expect(Reason::EstablishedFlow, &from(1).fin().ack(2101));
-    bench.expect(Reason::EstablishedFlow, &from(1).ack(2102));
-    bench.change(closed, |real| real.weight = Weight::ZERO);
-    let elsewhere = bench.expect(Reason::UnknownFlow, &from(1).ack(3_000_000_000)).real();
-    assert_ne!(elsewhere, closed);
-    let next = from(1).ack(3_000_000_500);
-    assert_eq!(bench.expect(Reason::EstablishedFlow, &next).real(), elsewhere);
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = three(family);
+        let closed = bench.establish(1);
+        bench.expect(Reason::EstablishedFlow, &from(1).fin().ack(2101));
+        bench.expect(Reason::EstablishedFlow, &from(1).ack(2102));
+        bench.change(closed, |real| real.weight = Weight::ZERO);
+        let elsewhere = bench.expect(Reason::UnknownFlow, &from(1).ack(3_000_000_000)).real();
+        assert_ne!(elsewhere, closed);
+        let next = from(1).ack(3_000_000_500);
+        assert_eq!(bench.expect(Reason::EstablishedFlow, &next).real(), elsewhere);
+    }
 }
 
 #[test]
 fn xdp_a_syn_on_an_open_flow_stays_on_its_server() {
-    let mut bench = three();
-    let real = bench.establish(1);
-    assert_eq!(bench.expect(Reason::SynAgain, &from(1).syn().sequence(5)).real(), real);
-    let reopened = bench.established().get(&flow(1)).unwrap();
-    assert_eq!(reopened.acknowledgement(), None, "the numbers before are no longer its numbers");
-    assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(1_000_000_001)).real(), real);
-    let followed = bench.established().get(&flow(1)).unwrap();
-    assert_eq!(followed.acknowledgement(), Some(1_000_000_001));
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = three(family);
+        let real = bench.establish(1);
+        assert_eq!(bench.expect(Reason::SynAgain, &from(1).syn().sequence(5)).real(), real);
+        let reopened = bench.established().get(&family.key(1)).unwrap();
+        assert_eq!(
+            reopened.acknowledgement(),
+            None,
+            "the numbers before are no longer its numbers"
+        );
+        assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(1_000_000_001)).real(), real);
+        let followed = bench.established().get(&family.key(1)).unwrap();
+        assert_eq!(followed.acknowledgement(), Some(1_000_000_001));
+    }
 }
 
 #[test]
 fn xdp_a_pending_flow_whose_port_is_reused_can_be_established() {
-    let mut bench = three();
-    bench.expect(Reason::NewFlow, &from(1).syn());
-    bench.expect(Reason::PendingFlow, &from(1).ack(3_000_000_000));
-    bench.expect(Reason::SynAgain, &from(1).syn().sequence(5));
-    bench.expect(Reason::PendingFlow, &from(1).ack(1_000_000_001));
-    bench.expect(Reason::EstablishedFlow, &from(1).ack(1_000_000_500));
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = three(family);
+        bench.expect(Reason::NewFlow, &from(1).syn());
+        bench.expect(Reason::PendingFlow, &from(1).ack(3_000_000_000));
+        bench.expect(Reason::SynAgain, &from(1).syn().sequence(5));
+        bench.expect(Reason::PendingFlow, &from(1).ack(1_000_000_001));
+        bench.expect(Reason::EstablishedFlow, &from(1).ack(1_000_000_500));
+    }
 }
 
 /// A flood of SYNs, of lone ACKs, of RSTs, each ten times the pending table.
 #[test]
 fn xdp_floods_evict_no_established_flow() {
     const PENDING: u32 = 1024;
-    let mut bench = Bench::with_tables(
-        4096,
-        PENDING,
-        [service(Scheduler::Maglev, [real(1), real(2), real(3)])],
-    );
-    let servers: Vec<_> = (0..500).map(|number| bench.establish(number)).collect();
-    let mut number = 1000;
-    for kind in 0..3 {
-        for _ in 0..10 * PENDING {
-            number += 1;
-            match kind {
-                0 => bench.expect(Reason::NewFlow, &from(number).syn()),
-                1 => bench.expect(Reason::UnknownFlow, &from(number).ack(number)),
-                _ => bench.expect(Reason::UnknownReset, &from(number).rst()),
-            };
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = Bench::with_tables(4096, PENDING, [three_by(family, Scheduler::Maglev)]);
+        let servers: Vec<_> = (0..500).map(|number| bench.establish(number)).collect();
+        let mut number = 1000;
+        for kind in 0..3 {
+            for _ in 0..10 * PENDING {
+                number += 1;
+                match kind {
+                    0 => bench.expect(Reason::NewFlow, &from(number).syn()),
+                    1 => bench.expect(Reason::UnknownFlow, &from(number).ack(number)),
+                    _ => bench.expect(Reason::UnknownReset, &from(number).rst()),
+                };
+            }
         }
-    }
-    assert!(bench.pending().len() <= PENDING as usize);
-    assert_eq!(bench.established().len(), 500);
-    for (number, server) in (0..500).zip(servers) {
-        assert_eq!(bench.expect(Reason::EstablishedFlow, &from(number).ack(2100)).real(), server);
+        assert!(bench.pending().len() <= PENDING as usize);
+        assert_eq!(bench.established().len(), 500);
+        for (number, server) in (0..500).zip(servers) {
+            assert_eq!(
+                bench.expect(Reason::EstablishedFlow, &from(number).ack(2100)).real(),
+                server
+            );
+        }
     }
 }
 
 #[test]
 fn xdp_a_connection_can_be_made_during_a_flood() {
     const PENDING: u32 = 1024;
-    let mut bench = Bench::with_tables(
-        4096,
-        PENDING,
-        [service(Scheduler::Maglev, [real(1), real(2), real(3)])],
-    );
-    for number in 1000..1000 + 2 * PENDING {
-        bench.expect(Reason::NewFlow, &from(number).syn());
+    for family in FAMILIES {
+        let from = |number| family.segment(number);
+        let mut bench = Bench::with_tables(4096, PENDING, [three_by(family, Scheduler::Maglev)]);
+        for number in 1000..1000 + 2 * PENDING {
+            bench.expect(Reason::NewFlow, &from(number).syn());
+        }
+        bench.establish(1);
     }
-    bench.establish(1);
+}
+
+/// One change of a service that has 16 places for real servers: a weight, or who is there.
+fn change(random: &mut Random, bench: &mut Bench) {
+    let id = u16::try_from(1 + random.below(16)).unwrap();
+    let reals = &mut bench.plan.services[0].reals;
+    let at = reals.iter().position(|real| real.real.id == id);
+    match at {
+        Some(at) => reals[at].weight = Weight::new(random.of(&[0, 0, 1, 1, 2, 7, 100])).unwrap(),
+        // It joins, and stays: those that flows are on leave in another test.
+        None => reals.push(real(id)),
+    }
+    if reals.iter().all(|real| real.weight == Weight::ZERO) {
+        reals[0].weight = Weight::ONE;
+    }
+    let order = random.below(reals.len());
+    reals.rotate_left(order);
+    bench.plan.services[0].scheduler =
+        random.of(&[Scheduler::Maglev, Scheduler::RoundRobin, Scheduler::Source, Scheduler::Least]);
+    bench.apply();
+}
+
+/// Whatever becomes of weights, members and schedulers, whether between two segments or between SYN
+/// and ACK, no flow moves.
+#[test]
+fn xdp_no_change_moves_a_flow() {
+    const FLOWS: u32 = 10_000;
+    const CHANGES: u32 = 1000;
+    for family in FAMILIES {
+        let seed = seed();
+        println!("{SEED}={seed}");
+        let mut random = Random::new(seed);
+        let services =
+            [service(family.vip(), Scheduler::Maglev, (1..=4).map(real).collect::<Vec<_>>())];
+        let mut bench = Bench::with_tables(2 * FLOWS, FLOWS, services);
+        let mut servers: Vec<_> = (0..FLOWS).map(|number| bench.establish(number)).collect();
+        for round in 0..CHANGES {
+            // A flow that begins before the change and goes on after it, never established twice.
+            let number = FLOWS + round;
+            let opened = bench.expect(Reason::NewFlow, &family.segment(number).syn()).real();
+            change(&mut random, &mut bench);
+            let pending = bench.expect(Reason::PendingFlow, &family.segment(number).ack(2001));
+            assert_eq!(pending.real(), opened, "flow {number}, change {round}");
+            for _ in 0..10 {
+                let number = random.below(servers.len());
+                let ack = family.segment(u32::try_from(number).unwrap()).ack(2200).data(1);
+                let outcome = bench.send(&ack.frame());
+                assert!(matches!(outcome.reason, Reason::EstablishedFlow | Reason::PendingFlow));
+                assert_eq!(outcome.real(), servers[number], "flow {number}, change {round}");
+            }
+            servers.push(opened);
+        }
+        for (number, server) in (0..).zip(&servers) {
+            assert_eq!(bench.send(&family.segment(number).ack(2300).frame()).real(), *server);
+        }
+    }
+}
+
+/// An id whose user left, and was given to another, again and again.
+#[test]
+fn xdp_a_removed_servers_id_inherits_nothing() {
+    for family in FAMILIES {
+        let mut bench = three(family);
+        for generation in 1..50 {
+            let number = u32::from(generation) * 10;
+            let (open, waiting) = (number, number + 1);
+            let id = bench.establish(open);
+            bench.expect(Reason::NewFlow, &family.segment(waiting).syn());
+            bench.plan.services[0].reals.clear();
+            bench.apply();
+            bench.expect(Reason::DeadServer, &family.segment(open).ack(2100));
+            bench.plan.services[0].reals = [1, 2, 3]
+                .map(real)
+                .map(|mut real| {
+                    real.real.generation = generation;
+                    real
+                })
+                .into();
+            bench.apply();
+            assert_eq!(bench.data_plane().traffic(id).unwrap().packets, 0);
+            bench.expect(Reason::DeadServer, &family.segment(open).ack(2100));
+            bench.expect(Reason::DeadServer, &family.segment(waiting).ack(2001));
+        }
+    }
 }

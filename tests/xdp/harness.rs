@@ -1,28 +1,44 @@
 //! The program on a bench: frames in, verdicts out, every counter accounted for.
 
-use std::mem;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+use std::{env, mem};
 
+use anyhow::{Context as _, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use pgha_common::maps::{Counters, FlowKey, Scheduler, name};
-use pgha_common::table as lookup;
+use pgha_common::maps::{Counters, Scheduler};
 use pgha_common::verdict::{Action, Reason};
 use pgha_ctl::bpf::PinDirectory;
-use pgha_ctl::bpf::xdp::{DataPlane, DirectorPlan};
+use pgha_ctl::bpf::xdp::{DataPlane, DirectorPlan, Mode, Port, Running};
 use pgha_machine::balancer::{Plan, RealPlan, ServicePlan};
 use pgha_machine::table::{self, Entry};
-use pgha_tests::dataplane::{
-    self, FlowTable, PrivateBpffs, Segment, VIP, client, key, real, service,
-};
+use pgha_tests::dataplane::{self, Family, FlowTable, PrivateBpffs, Segment, real, service};
+use pgha_tests::lab::Host;
 
 use crate::answer;
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+/// MAC address of another director.
+pub(crate) const PEER_MAC: [u8; 6] = [2, 0, 10, 77, 0, 22];
+
+/// With this variable set, what is left to chance is that of the seed it names.
+pub(crate) const SEED: &str = "PGHA_SEED";
+
+/// The seed of this run.
+pub(crate) fn seed() -> u64 {
+    let since = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos().into();
+    env::var(SEED).map_or_else(|_| since(), |seed| seed.parse().unwrap())
+}
 
 /// The loaded program, not attached to anything.
 pub(crate) struct Bench {
+    /// That of the first service: of the clients and tables that are meant where none is named.
+    pub(crate) family: Family,
     // Dropped before the file system that its pins are in.
     data_plane: DataPlane,
     pub(crate) director: DirectorPlan,
@@ -76,13 +92,17 @@ impl Bench {
         pending_flows: u32,
         services: impl Into<Vec<ServicePlan>>,
     ) -> Self {
+        let services = services.into();
+        let family = Family::of(services[0].vip);
+        println!("{family:?}");
         let bpffs = PrivateBpffs::mount().unwrap();
         let settings = dataplane::settings(&bpffs, flows, pending_flows).unwrap();
         Self {
+            family,
             pins: settings.pins.clone(),
             data_plane: DataPlane::load(settings).unwrap(),
             director: dataplane::director(),
-            plan: Plan { services: services.into() },
+            plan: Plan { services },
             counters: Counters::default(),
             _bpffs: bpffs,
         }
@@ -120,21 +140,29 @@ impl Bench {
         match reason.action() {
             Action::Pass => assert_eq!((action, &outcome.frame[..]), (XDP_PASS, frame)),
             Action::Drop => assert_eq!((action, &outcome.frame[..]), (XDP_DROP, frame)),
-            Action::Answer => assert_eq!(action, XDP_TX),
-            Action::Forward => {
+            Action::Answer => {
                 assert_eq!(action, XDP_TX);
-                assert_eq!(outcome.frame[6..12], frame[..6], "sent from another address");
-                assert_eq!(outcome.frame[12..], frame[12..], "more than MAC addresses changed");
-                let to = outcome.destination();
-                let known = |real: &RealPlan| real.mac.is_some_and(|mac| mac.bytes() == to);
-                let mut reals = self.plan.services.iter().flat_map(|service| &service.reals);
-                assert!(reals.any(known), "sent to nobody's address: {to:x?}");
+                answer::assert_answer(frame, &outcome);
             }
-        }
-        if matches!(reason, Reason::NoServer | Reason::DeadServer) {
-            answer::assert_reset(frame, &outcome.frame);
+            Action::Forward => self.assert_forwarded(frame, action, &outcome),
         }
         outcome
+    }
+
+    /// Asserts that a frame went to a real server's address, out of the interface that one is behind,
+    /// and that nothing but its MAC addresses changed.
+    #[track_caller]
+    fn assert_forwarded(&self, frame: &[u8], action: u32, outcome: &Outcome) {
+        let to = outcome.destination();
+        let mut reals = self.plan.services.iter().flat_map(|service| &service.reals);
+        let neighbour = reals
+            .find_map(|real| real.neighbour.filter(|neighbour| neighbour.mac.bytes() == to))
+            .unwrap_or_else(|| panic!("sent to nobody's address: {to:x?}"));
+        let source = self.director.macs[usize::from(neighbour.interface)].bytes();
+        assert_eq!(outcome.frame[6..12], source, "sent from another address");
+        assert_eq!(outcome.frame[12..], frame[12..], "more than MAC addresses changed");
+        let expected = if source == frame[..6] { XDP_TX } else { XDP_REDIRECT };
+        assert_eq!(action, expected);
     }
 
     /// Sends a segment and asserts its reason.
@@ -150,14 +178,30 @@ impl Bench {
         outcome
     }
 
+    /// [`Self::expect_frame`] of a frame that enters no table.
+    #[track_caller]
+    pub(crate) fn dropped(&mut self, reason: Reason, frame: &[u8]) {
+        let (pending, established) = (self.pending().len(), self.established().len());
+        self.expect_frame(reason, frame);
+        assert_eq!((self.pending().len(), self.established().len()), (pending, established));
+    }
+
     /// Opens a client's connection as far as it takes to be established, the last acknowledgement
     /// being 2,100, and returns the real server.
     #[track_caller]
     pub(crate) fn establish(&mut self, number: u32) -> u16 {
-        let real = self.expect(Reason::NewFlow, &from(number).syn()).real();
-        assert_eq!(self.expect(Reason::PendingFlow, &from(number).ack(2001)).real(), real);
-        assert_eq!(self.expect(Reason::EstablishedFlow, &from(number).ack(2100)).real(), real);
+        let real = self.expect(Reason::NewFlow, &self.segment(number).syn()).real();
+        assert_eq!(self.expect(Reason::PendingFlow, &self.segment(number).ack(2001)).real(), real);
+        assert_eq!(
+            self.expect(Reason::EstablishedFlow, &self.segment(number).ack(2100)).real(),
+            real
+        );
         real
+    }
+
+    /// A segment of that client, with no flag set.
+    pub(crate) fn segment(&self, number: u32) -> Segment {
+        self.family.segment(number)
     }
 
     /// The reason that rose by one since the last frame; there is no other change.
@@ -184,35 +228,34 @@ impl Bench {
     }
 
     pub(crate) fn established(&self) -> FlowTable {
-        FlowTable::open(&self.pins, name::ESTABLISHED).unwrap()
+        FlowTable::established(&self.pins, self.family).unwrap()
     }
 
     pub(crate) fn pending(&self) -> FlowTable {
-        FlowTable::open(&self.pins, name::PENDING).unwrap()
+        FlowTable::pending(&self.pins, self.family).unwrap()
     }
 }
 
+/// Another director's own address.
+pub(crate) fn peer(family: Family) -> IpAddr {
+    family.pick([10, 77, 0, 22].into(), [0xfd77, 0, 0, 0, 0, 0, 0, 0x22].into())
+}
+
 /// Three real servers, by Maglev.
-pub(crate) fn three() -> Bench {
-    Bench::new([service(Scheduler::Maglev, [real(1), real(2), real(3)])])
+pub(crate) fn three(family: Family) -> Bench {
+    Bench::new([three_by(family, Scheduler::Maglev)])
 }
 
-/// A segment from a client to the VIP, with no flag set.
-pub(crate) fn from(number: u32) -> Segment {
-    Segment::new(client(number), VIP)
-}
-
-/// The key of that client's flow.
-pub(crate) fn flow(number: u32) -> FlowKey {
-    key(client(number), VIP)
+/// A service with three real servers.
+pub(crate) fn three_by(family: Family, scheduler: Scheduler) -> ServicePlan {
+    service(family.vip(), scheduler, [real(1), real(2), real(3)])
 }
 
 /// The real server that the service's Maglev table names for each client, by user space's own
 /// look-up.
 pub(crate) fn named(service: &ServicePlan, clients: impl IntoIterator<Item = u32>) -> Vec<u16> {
-    let table = table::maglev(&entries(service));
-    let slot = |number| lookup::slot(lookup::hash(&flow(number)));
-    clients.into_iter().map(|number| table[slot(number)]).collect()
+    let (table, family) = (table::maglev(&entries(service)), Family::of(service.vip));
+    clients.into_iter().map(|number| table[family.key(number).slot()]).collect()
 }
 
 /// What the tables of a service are built from.
@@ -238,4 +281,20 @@ pub(crate) fn on_cpu<T>(cpu: usize, task: impl FnOnce() -> T) -> T {
 pub(crate) fn cpus() -> Vec<usize> {
     let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
     (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect()
+}
+
+/// An interface of a host as it is now.
+pub(crate) fn port(host: &Host, name: &str) -> Result<Port> {
+    let links = host.run(["ip", "-j", "-d", "link", "show", "dev", name])?;
+    let links: serde_json::Value = serde_json::from_str(&links)?;
+    let link = links.get(0).context("an interface")?;
+    let number = |value: &serde_json::Value| value.as_u64().and_then(|id| id.try_into().ok());
+    // `XDP_ATTACHED_SKB` of linux/if_link.h.
+    let mode = if link["xdp"]["mode"] == 2 { Mode::Generic } else { Mode::Native };
+    Ok(Port {
+        name: name.to_owned(),
+        index: number(&link["ifindex"]).context("an index")?,
+        mac: link["address"].as_str().context("an address")?.parse()?,
+        program: number(&link["xdp"]["prog"]["id"]).map(|id| Running { id, mode }),
+    })
 }

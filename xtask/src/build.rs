@@ -46,7 +46,7 @@ impl Profile {
 pub(crate) fn ebpf(workspace: &Workspace, missing: Missing) -> Result<()> {
     let toolchain = setup::run(workspace, missing)?;
     step(format_args!("building the eBPF objects with {toolchain}"));
-    let flags = rustc_flags(std::env::consts::ARCH)?;
+    let flags = rustc_flags(std::env::consts::ARCH, toolchain.accesses_misaligned())?;
     exec_to_stderr(&mut ebpf_cargo(workspace, &toolchain, &flags))
 }
 
@@ -83,10 +83,17 @@ fn ebpf_cargo(workspace: &Workspace, toolchain: &Toolchain, flags: &str) -> Comm
 }
 
 /// The compiler flags of the eBPF objects, in the encoding of `CARGO_ENCODED_RUSTFLAGS`.
-fn rustc_flags(host: &str) -> Result<String> {
+///
+/// Fields of a frame lie at odd addresses. On both architectures the kernel lets a program access them as words,
+/// and a linker that knows so (LLVM 22) does: a frame then takes a fifth fewer instructions.
+fn rustc_flags(host: &str, accesses_misaligned: bool) -> Result<String> {
     if !matches!(host, "x86_64" | "aarch64") {
         bail!("eBPF objects can be built on x86_64 and aarch64 hosts, and this one is {host}");
     }
     let architecture = format!("--cfg=bpf_target_arch=\"{host}\"");
-    Ok([&architecture, "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\u{1f}"))
+    let mut flags = vec![&*architecture, "-Cdebuginfo=2", "-Clink-arg=--btf"];
+    if accesses_misaligned {
+        flags.push("-Clink-arg=--cpu-features=+allows-misaligned-mem-access");
+    }
+    Ok(flags.join("\u{1f}"))
 }

@@ -1,53 +1,75 @@
 use proptest::prelude::*;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::{Received, ResetFrame, answer};
-use crate::flow::Segment;
-use crate::wire::{Ethernet, Ipv4, Tcp, flag};
+use super::{Reset, answer, unprompted};
+use crate::checksum::{finish, word};
+use crate::family::{Address, Family, V4, V6};
+use crate::flow::{Flow, RealRef, Segment};
+use crate::maps::FlowKey;
+use crate::wire::{Ipv4, PROTOCOL_TCP, Tcp, flag};
 
-fn reset(client: [u8; 4], ports: [u8; 4], tcp: Tcp, data_length: u32) -> ResetFrame {
-    let ethernet = Ethernet { destination: [2; 6], source: [4; 6], ethertype: [8, 0] };
-    let ipv4 = Ipv4 { source: client, destination: [10, 0, 0, 100], ..Ipv4::new_zeroed() };
-    let segment = Segment::read(&tcp, data_length).unwrap();
-    answer(&Received { ethernet: &ethernet, ipv4: &ipv4, ports, segment })
+const KEY: FlowKey<[u8; 4]> =
+    FlowKey { client: [10, 0, 0, 31], vip: [10, 0, 0, 100], ports: [1, 2, 3, 4] };
+const REAL: RealRef = RealRef { id: 1, generation: 0 };
+
+fn segment(tcp: Tcp, data_length: u32) -> Segment {
+    Segment::read(&tcp, data_length).unwrap()
 }
 
-/// RFC 1071, from its definition: the sum of a correct header and its checksum is all ones.
-fn ones_sum(bytes: &[u8]) -> u16 {
-    let sum: u64 = bytes
-        .chunks(2)
-        .map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0)))
-        .sum();
-    let mut folded = sum;
-    while folded > 0xffff {
-        folded = (folded & 0xffff) + (folded >> 16);
-    }
-    u16::try_from(folded).unwrap()
+fn syn(sequence: u32) -> Segment {
+    segment(Tcp { flags: flag::SYN, sequence: sequence.to_be_bytes(), ..Tcp::new_zeroed() }, 0)
+}
+
+fn ack(acknowledgement: u32) -> Segment {
+    let acknowledgement = acknowledgement.to_be_bytes();
+    segment(Tcp { flags: flag::ACK, acknowledgement, ..Tcp::new_zeroed() }, 0)
 }
 
 #[test]
 fn a_syn_is_answered_by_a_reset_that_acknowledges_it() {
-    let syn = Tcp { flags: flag::SYN, sequence: 99u32.to_be_bytes(), ..Tcp::new_zeroed() };
-    let frame = reset([10, 0, 0, 31], [1, 2, 3, 4], syn, 0);
-    assert_eq!(frame.tcp.flags, flag::RST | flag::ACK);
-    assert_eq!(frame.tcp.sequence, [0; 4]);
-    assert_eq!(frame.tcp.acknowledgement, 100u32.to_be_bytes());
-    assert_eq!(frame.tcp.ports, [3, 4, 1, 2]);
-    assert_eq!((frame.ethernet.destination, frame.ethernet.source), ([4; 6], [2; 6]));
-    assert_eq!((frame.ipv4.source, frame.ipv4.destination), ([10, 0, 0, 100], [10, 0, 0, 31]));
+    let reset: Reset<Ipv4> = answer::<V4>(&KEY, syn(99));
+    assert_eq!(reset.tcp.flags, flag::RST | flag::ACK);
+    assert_eq!(reset.tcp.sequence, [0; 4]);
+    assert_eq!(reset.tcp.acknowledgement, 100u32.to_be_bytes());
+    assert_eq!(reset.tcp.ports, [3, 4, 1, 2]);
+    assert_eq!((reset.ip.source, reset.ip.destination), (KEY.vip, KEY.client));
 }
 
 #[test]
 fn an_acknowledging_segment_is_answered_at_the_sequence_it_expects() {
-    let ack = Tcp { flags: flag::ACK, acknowledgement: [1, 2, 3, 4], ..Tcp::new_zeroed() };
-    let frame = reset([10, 0, 0, 31], [1, 2, 3, 4], ack, 10);
-    assert_eq!((frame.tcp.flags, frame.tcp.sequence), (flag::RST, [1, 2, 3, 4]));
+    let reset = answer::<V4>(&KEY, ack(0x0102_0304));
+    assert_eq!((reset.tcp.flags, reset.tcp.sequence), (flag::RST, [1, 2, 3, 4]));
+}
+
+#[test]
+fn who_waits_is_told_at_its_last_acknowledgement() {
+    let flow = Flow::new(REAL, syn(99)).after(ack(500)).after(ack(700));
+    let reset = unprompted::<V4>(&KEY, flow);
+    assert_eq!((reset.tcp.flags, reset.tcp.sequence), (flag::RST, 700u32.to_be_bytes()));
+}
+
+#[test]
+fn who_waits_for_its_connection_is_told_by_what_acknowledges_its_syn() {
+    let reset = unprompted::<V4>(&KEY, Flow::new(REAL, syn(u32::MAX)));
+    assert_eq!(reset.tcp.flags, flag::RST | flag::ACK);
+    assert_eq!((reset.tcp.sequence, reset.tcp.acknowledgement), ([0; 4], [0; 4]));
+}
+
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).map(|pair| word([pair[0], pair[1]])).sum()
+}
+
+fn is_correct<F: Family>(key: &FlowKey<F::Address>, segment: Segment) -> bool {
+    let reset = answer::<F>(key, segment);
+    let pseudo = key.vip.sum() + key.client.sum() + u32::from(PROTOCOL_TCP) + 20;
+    finish(pseudo + sum(reset.tcp.as_bytes())) == [0, 0]
 }
 
 proptest! {
     #[test]
     fn checksums_are_correct(
-        client: [u8; 4],
+        client: [u8; 16],
+        vip: [u8; 16],
         ports: [u8; 4],
         sequence: [u8; 4],
         acknowledgement: [u8; 4],
@@ -55,13 +77,11 @@ proptest! {
         data_length in 0..1460u32,
     ) {
         let tcp = Tcp { flags, sequence, acknowledgement, ..Tcp::new_zeroed() };
-        let frame = reset(client, ports, tcp, data_length);
-        prop_assert_eq!(ones_sum(frame.ipv4.as_bytes()), 0xffff);
-        let mut pseudo = Vec::new();
-        pseudo.extend(frame.ipv4.source);
-        pseudo.extend(frame.ipv4.destination);
-        pseudo.extend([0, 6, 0, 20]);
-        pseudo.extend(frame.tcp.as_bytes());
-        prop_assert_eq!(ones_sum(&pseudo), 0xffff);
+        let segment = segment(tcp, data_length);
+        let six = FlowKey { client, vip, ports };
+        let short = |address: [u8; 16]| *address.first_chunk().unwrap();
+        let four = FlowKey { client: short(client), vip: short(vip), ports };
+        prop_assert!(is_correct::<V6>(&six, segment));
+        prop_assert!(is_correct::<V4>(&four, segment));
     }
 }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{SLOTS, hash, place, slot};
+use super::{SLOTS, again, hash, place, slot};
 use crate::maps::FlowKey;
 
 #[test]
@@ -37,6 +37,11 @@ proptest! {
         let byte = if bit < 32 { &mut other.client[bit / 8] } else { &mut other.ports[bit / 8 - 4] };
         *byte ^= 1 << (bit % 8);
         prop_assert_ne!(hash(&key), hash(&other));
+    }
+
+    #[test]
+    fn a_second_choice_has_nothing_to_do_with_the_first(hash: u64) {
+        prop_assert_ne!(again(hash), hash);
     }
 
     #[test]

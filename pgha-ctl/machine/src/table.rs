@@ -4,13 +4,15 @@
 //! a change of director.
 
 mod maglev;
+mod quality;
 mod ring;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::Weight;
 
 pub use maglev::maglev;
+pub use quality::{excess_remap, share_error};
 pub use ring::ring;
 
 /// A real server as a table needs it.
@@ -19,7 +21,7 @@ pub struct Entry {
     /// What its slots will say: its id on this director.
     pub id: u16,
     /// Who it is on every director: decides which slots it prefers.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its share. Entries of weight 0 get no slot.
     pub weight: Weight,
 }

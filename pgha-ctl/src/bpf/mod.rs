@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod walk;
 pub mod xdp;
 
 use std::fs::{self, File};
@@ -125,11 +126,12 @@ impl PinDirectory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(self.failed(error)),
         };
-        // The link goes first, so that no program runs on maps that are half gone.
-        let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
-        paths.sort_by_key(|path| !path.ends_with(xdp::LINK));
-        for path in paths {
-            unpin(&path)?;
+        // The links go first, so that no program runs on maps that are half gone.
+        let mut names: Vec<_> =
+            entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
+        names.sort_by_key(|name| !xdp::is_link(&name.to_string_lossy()));
+        for name in names {
+            unpin(&self.path.join(name))?;
         }
         fs::remove_dir(&self.path).map_err(|source| self.failed(source))
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use pgha_machine::{NodeName, Weight};
+use pgha_machine::Weight;
 
 use crate::bpf::PinDirectory;
 use crate::bpf::xdp;
@@ -50,7 +50,7 @@ enum Verb {
     Undrain(Server),
     /// Say everything that is wrong with the configuration file.
     CheckConfig,
-    /// Take the XDP program off the interface and forget all flows.
+    /// Take the XDP program off the interfaces and forget all flows.
     Detach,
     /// Make this node able to serve the VIPs, or take that back.
     #[command(subcommand)]
@@ -60,11 +60,12 @@ enum Verb {
 /// A real server, for the verbs that steer one.
 #[derive(Debug, Args)]
 struct Server {
-    /// Its name in the node table, or its address.
+    /// Its name in the node table, or its address, or address and port: `[fd00::1]:5432`.
     server: String,
-    /// Only in this service; otherwise in all that have it.
+    /// Only in this service (its name, or its VIP with or without port); otherwise in all that have
+    /// the server.
     #[arg(long)]
-    service: Option<NodeName>,
+    service: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -149,7 +150,10 @@ fn detach(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     let pins = PinDirectory::new(config.director().bpffs(), config.cluster().as_str())?;
     if xdp::detach(&pins)? {
-        println!("detached from {}; the VIPs are served no more", config.director().interface());
+        println!(
+            "detached from {}; the VIPs are served no more",
+            config.director().interfaces().join(", ")
+        );
     } else {
         println!("nothing is attached for cluster {}", config.cluster());
     }

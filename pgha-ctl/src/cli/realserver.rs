@@ -1,6 +1,6 @@
 //! `pgha realserver setup|undo`: the VIPs on this node's loopback.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -10,11 +10,11 @@ use crate::net::realserver::{self, STATE_DIR};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Put the VIPs on lo and keep this node from answering ARP for them.
+    /// Put the VIPs on lo and keep this node from answering ARP and neighbour solicitations for them.
     Setup {
         /// A VIP; may be given several times. Otherwise those of the configuration file.
         #[arg(long)]
-        vip: Vec<Ipv4Addr>,
+        vip: Vec<IpAddr>,
         #[command(flatten)]
         state: State,
     },
@@ -44,7 +44,7 @@ pub(super) async fn run(config: &Path, verb: Verb) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn configured(path: &Path) -> anyhow::Result<Vec<Ipv4Addr>> {
+fn configured(path: &Path) -> anyhow::Result<Vec<IpAddr>> {
     let config = Config::load(path)?;
     Ok(config.services().iter().map(|service| service.vip).collect())
 }

@@ -1,13 +1,17 @@
 //! What people read.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use pgha_machine::balancer::{ServerView, ServiceView, Standing, SyncState, Withheld};
 use serde::Serialize;
 
-use crate::controller::status::{PrimaryStatus, ServiceStatus, Status, TrafficStatus};
+use crate::controller::status::{
+    InterfaceStatus, PrimaryStatus, ServiceStatus, Status, TrafficStatus,
+};
 
 /// Prints a value as JSON or as text.
 pub(super) fn print<T: Serialize>(
@@ -24,10 +28,9 @@ pub(super) fn print<T: Serialize>(
 pub(super) fn status(status: &Status) -> String {
     let director = &status.director;
     let mut text = format!(
-        "cluster {}: director on {} ({}), {}\n",
+        "cluster {}: director on {}, {}\n",
         status.cluster,
-        director.interface,
-        director.mac,
+        interfaces(&director.interfaces),
         match (director.attached, director.active) {
             (false, _) => "starting: checking the servers before the first client",
             (true, true) => "active",
@@ -39,10 +42,7 @@ pub(super) fn status(status: &Status) -> String {
     }
     for ServiceStatus { view, traffic } in &status.services {
         text.push('\n');
-        text.push_str(&service(
-            view,
-            Some(&|server: &ServerView| traffic.get(&server.id).copied()),
-        ));
+        text.push_str(&service(view, Some(&Seen { interfaces: &director.interfaces, traffic })));
     }
     let reasons = status.reasons.iter().filter(|(_, count)| **count > 0);
     let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -63,23 +63,31 @@ fn primary(known: &PrimaryStatus) -> String {
     }
 }
 
-/// What the data plane counted for a server.
-type TrafficOf<'a> = &'a dyn Fn(&ServerView) -> Option<TrafficStatus>;
+/// What the director knows of a service's servers beyond what was decided.
+pub(super) struct Seen<'a> {
+    interfaces: &'a [InterfaceStatus],
+    traffic: &'a BTreeMap<u16, TrafficStatus>,
+}
+
+fn interfaces(all: &[InterfaceStatus]) -> String {
+    let one = |InterfaceStatus { name, mac }: &InterfaceStatus| format!("{name} ({mac})");
+    all.iter().map(one).collect::<Vec<_>>().join(", ")
+}
 
 /// One service and its real servers.
-pub(super) fn service(view: &ServiceView, traffic: Option<TrafficOf<'_>>) -> String {
+pub(super) fn service(view: &ServiceView, seen: Option<&Seen<'_>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     let mut header = vec!["SERVER", "ADDRESS", "WEIGHT", "HEALTH", "SYNC", "LAG", "MAC"];
-    if traffic.is_some() {
+    if seen.is_some() {
         header.extend(["FLOWS", "PACKETS"]);
     }
     header.push("NO NEW CONNECTIONS BECAUSE");
     table.set_header(header);
     for server in &view.servers {
-        let mut row = server_row(server);
-        if let Some(traffic) = traffic {
-            let traffic = traffic(server).unwrap_or_default();
+        let mut row = server_row(server, seen.map_or(&[], |seen| seen.interfaces));
+        if let Some(seen) = seen {
+            let traffic = seen.traffic.get(&server.id).copied().unwrap_or_default();
             row.extend([traffic.flows.to_string(), traffic.packets.to_string()]);
         }
         row.push(because(server));
@@ -87,17 +95,16 @@ pub(super) fn service(view: &ServiceView, traffic: Option<TrafficOf<'_>>) -> Str
     }
     let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     format!(
-        "service {} {}:{} scheduler {} discovery {}\n{}\n",
+        "service {} {} scheduler {} discovery {}\n{}\n",
         view.name,
-        view.vip,
-        view.port,
+        SocketAddr::new(view.vip, view.port),
         view.scheduler,
         view.discovery,
         if view.servers.is_empty() { " no real server".to_owned() } else { lines.join("\n") }
     )
 }
 
-fn server_row(server: &ServerView) -> Vec<String> {
+fn server_row(server: &ServerView, interfaces: &[InterfaceStatus]) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let weight = if server.effective_weight == server.weight {
         server.weight.to_string()
@@ -118,8 +125,18 @@ fn server_row(server: &ServerView) -> Vec<String> {
         .to_owned(),
         or_dash(server.sync_state.map(|state| sync_word(state).to_owned())),
         or_dash(server.lag_bytes.map(|bytes| format!("{bytes} B"))),
-        if server.local { "this node".to_owned() } else { or_dash(server.mac.clone()) },
+        if server.local { "this node".to_owned() } else { or_dash(place(server, interfaces)) },
     ]
+}
+
+/// A server's MAC address, and of several interfaces the one behind which it is.
+fn place(server: &ServerView, interfaces: &[InterfaceStatus]) -> Option<String> {
+    let mac = server.mac.as_ref()?;
+    let interface = server.interface.and_then(|number| interfaces.get(usize::from(number)));
+    Some(match interface.filter(|_| interfaces.len() > 1) {
+        Some(interface) => format!("{mac} on {}", interface.name),
+        None => mac.clone(),
+    })
 }
 
 const fn sync_word(state: SyncState) -> &'static str {

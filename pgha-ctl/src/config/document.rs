@@ -143,9 +143,8 @@ impl Walk<'_> {
             | Kind::Address
             | Kind::Choice(_)
             | Kind::Duration { .. } => value.is_str(),
-            Kind::Hosts => value
-                .as_array()
-                .is_some_and(|hosts| hosts.iter().all(|host| host.get_ref().is_str())),
+            Kind::Interfaces | Kind::Addresses => value.is_str() || is_list_of_strings(value),
+            Kind::Hosts | Kind::Networks => is_list_of_strings(value),
             Kind::Boolean => value.is_bool(),
             Kind::Integer { .. } => integer(value).is_some(),
         };
@@ -170,6 +169,10 @@ impl Walk<'_> {
         };
         self.errors.push(ConfigError::WrongType { at: self.places.at(key), found, expected });
     }
+}
+
+fn is_list_of_strings(value: &DeValue<'_>) -> bool {
+    value.as_array().is_some_and(|entries| entries.iter().all(|entry| entry.get_ref().is_str()))
 }
 
 fn integer(value: &DeValue<'_>) -> Option<i64> {

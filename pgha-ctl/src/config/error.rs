@@ -1,9 +1,10 @@
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pgha_machine::balancer::Discovery;
 use pgha_machine::{NodeName, ParseNodeNameError};
 
@@ -71,15 +72,33 @@ pub enum ConfigError {
     Duration { at: At, value: String, source: humantime::DurationError },
     #[error("{at} = {value:?} is out of bounds; give {} to {}", humantime::format_duration(*.min), humantime::format_duration(*.max))]
     DurationOutOfBounds { at: At, value: String, min: Duration, max: Duration },
-    #[error("{at} = {value:?} is not an IPv4 address; write four numbers, such as \"10.0.0.100\"")]
-    Address { at: At, value: String },
-    #[error("{at} = {value:?}: IPv6 is not supported yet; give an IPv4 address")]
-    Ipv6 { at: At, value: String },
     #[error(
-        "{at} = \"{address}\" is not the address of one host on a network; give a unicast address outside 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3"
+        "{at} = {value:?} is not an IP address; write one such as \"10.0.0.100\" or \"fd00::100\""
     )]
-    NotUnicast { at: At, address: Ipv4Addr },
-    #[error("{at} = {value:?} is neither an IPv4 address nor the name of a [[node]]; {}", meant(.suggestion.as_deref(), "give the address"))]
+    Address { at: At, value: String },
+    #[error("{at} = \"{value}\" is an IPv4 address written as IPv6; write \"{address}\"")]
+    Mapped { at: At, value: IpAddr, address: Ipv4Addr },
+    #[error(
+        "{at} = \"{address}\" is not the address of one host on a network; give a unicast address that is not unspecified, loopback or link-local (IPv4: outside 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3)"
+    )]
+    NotUnicast { at: At, address: IpAddr },
+    #[error(
+        "{at} = {value:?} is not a network; write an address and a prefix length, such as \"10.0.0.0/8\" or \"fd00::/8\""
+    )]
+    Network { at: At, value: String },
+    #[error("{at} = \"{value}\" has bits beyond its prefix length; did you mean \"{network}\"?")]
+    HostBits { at: At, value: IpNet, network: IpNet },
+    #[error(
+        "{at} = \"{network}\" is of another address family than the VIP {vip}, so no client could come from it; give networks of the VIP's family"
+    )]
+    OtherFamily { at: At, network: IpNet, vip: IpAddr },
+    #[error(
+        "{at} is an empty list, which would let nobody connect; list networks, or remove the key to let everybody"
+    )]
+    NoNetworks { at: At },
+    #[error("{at} has no meaning without a limit; give syn_rate too, or remove it")]
+    BurstWithoutRate { at: At },
+    #[error("{at} = {value:?} is neither an IP address nor the name of a [[node]]; {}", meant(.suggestion.as_deref(), "give the address"))]
     UnknownHost { at: At, value: String, suggestion: Option<String> },
     #[error("{at} = {value:?} is none of {}; {}", .choices.join(", "), meant(.suggestion.as_deref(), "choose one of them"))]
     Choice { at: At, value: String, choices: &'static [&'static str], suggestion: Option<String> },
@@ -88,19 +107,19 @@ pub enum ConfigError {
     #[error("{at} = \"{value}\" stands at {first} already; give each its own")]
     Duplicate { at: At, value: String, first: String },
     #[error("{at} = \"{address}\" is the VIP of service {service}; give the server's own address")]
-    IsVip { at: At, address: Ipv4Addr, service: String },
+    IsVip { at: At, address: IpAddr, service: String },
     #[error(
         "{at} = \"{name}\" reads as an address, but the node's is {address}; give it another name"
     )]
-    MisleadingName { at: At, name: NodeName, address: Ipv4Addr },
+    MisleadingName { at: At, name: NodeName, address: IpAddr },
     #[error("{at}: there are {count}, and a director has room for {most}; remove some")]
     TooMany { at: At, count: usize, most: usize },
     #[error(
         "{at} = \"{name}\" has a '.', which a BPF file system takes in no name (EPERM), and maps are pinned in a directory of this name; write '-' or '_' instead"
     )]
     DotInCluster { at: At, name: NodeName },
-    #[error("{at} is an empty list; name at least one host")]
-    NoHosts { at: At },
+    #[error("{at} is an empty list; give at least one, such as `{example}`")]
+    Empty { at: At, example: &'static str },
     #[error(
         "{at} is missing: service {service} has discovery = \"{}\", which asks the primary; add [primary] with hosts, or use discovery = \"direct\"", .discovery.name()
     )]
@@ -151,8 +170,13 @@ impl ConfigError {
             | Self::Duration { at, .. }
             | Self::DurationOutOfBounds { at, .. }
             | Self::Address { at, .. }
-            | Self::Ipv6 { at, .. }
+            | Self::Mapped { at, .. }
             | Self::NotUnicast { at, .. }
+            | Self::Network { at, .. }
+            | Self::HostBits { at, .. }
+            | Self::OtherFamily { at, .. }
+            | Self::NoNetworks { at }
+            | Self::BurstWithoutRate { at }
             | Self::UnknownHost { at, .. }
             | Self::Choice { at, .. }
             | Self::Identifier { at, .. }
@@ -161,7 +185,7 @@ impl ConfigError {
             | Self::MisleadingName { at, .. }
             | Self::TooMany { at, .. }
             | Self::DotInCluster { at, .. }
-            | Self::NoHosts { at }
+            | Self::Empty { at, .. }
             | Self::NoPrimary { at, .. }
             | Self::NoNodes { at, .. }
             | Self::NoService { at }
@@ -214,8 +238,12 @@ impl std::error::Error for ConfigErrors {}
 pub enum RestartNeeded {
     #[error("cluster changed from {old} to {new}; restart the controller")]
     Cluster { old: NodeName, new: NodeName },
-    #[error("director.interface changed from {old} to {new}; restart the controller")]
-    Interface { old: String, new: String },
+    #[error(
+        "director.interface changed from {} to {}; restart the controller",
+        .old.join(", "),
+        .new.join(", ")
+    )]
+    Interface { old: Vec<String>, new: Vec<String> },
     #[error("director.bpffs changed from {} to {}; restart the controller", .old.display(), .new.display())]
     Bpffs { old: PathBuf, new: PathBuf },
     #[error("director.control changed from {} to {}; restart the controller", .old.display(), .new.display())]
@@ -227,9 +255,17 @@ pub enum RestartNeeded {
     )]
     Flows { old: u32, new: u32 },
     #[error(
+        "director.flows_ipv6 changed from {old} to {new}; restart the controller, after pgha detach if the table is to be resized"
+    )]
+    FlowsIpv6 { old: u32, new: u32 },
+    #[error(
         "director.pending_flows changed from {old} to {new}; restart the controller, after pgha detach if the table is to be resized"
     )]
     PendingFlows { old: u32, new: u32 },
+    #[error(
+        "director.pending_flows for IPv6 changed from {old} to {new}; restart the controller, after pgha detach if the table is to be resized"
+    )]
+    PendingFlowsIpv6 { old: u32, new: u32 },
 }
 
 /// A configuration that is valid but hardly meant so.
@@ -239,7 +275,7 @@ pub enum Remark {
     #[error(
         "service {service} ({vip}): every weight is 0, so nobody would get a connection; give default_weight or a [[node]] a weight above 0"
     )]
-    NobodyServes { service: NodeName, vip: SocketAddrV4 },
+    NobodyServes { service: NodeName, vip: SocketAddr },
     #[error(
         "node {node} has no weight, and default_weight is 0 in every service, so it gets no connection; give it weight = 1 or remove it"
     )]

@@ -21,7 +21,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use pgha_machine::balancer::{self, Discovery, Node, Service};
@@ -29,7 +29,7 @@ use pgha_machine::{NodeName, Weight};
 
 pub use error::{At, ConfigError, ConfigErrors, Remark, RestartNeeded};
 pub use login::Login;
-pub use model::{Director, HealthTimings, Peer, Primary};
+pub use model::{Director, HealthTimings, Peer, Primary, Vlan};
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Config {
 
     /// What the decisions depend on, for a node with the addresses `local`.
     #[must_use]
-    pub fn balancer(&self, local: BTreeSet<Ipv4Addr>) -> balancer::Config {
+    pub fn balancer(&self, local: BTreeSet<IpAddr>) -> balancer::Config {
         balancer::Config {
             services: self.services.clone(),
             nodes: self.nodes.clone(),
@@ -152,7 +152,7 @@ impl Config {
         let nobody = self.services.iter().filter(|service| !self.can_serve(service)).map(
             |Service { name, vip, port, .. }| Remark::NobodyServes {
                 service: name.clone(),
-                vip: SocketAddrV4::new(*vip, *port),
+                vip: SocketAddr::new(*vip, *port),
             },
         );
         let whitelist = self.services.iter().all(|service| service.default_weight == Weight::ZERO);
@@ -189,7 +189,10 @@ impl Config {
         let (is, to) = (&self.director, &new.director);
         [
             changed(&self.cluster, &new.cluster, |old, new| RestartNeeded::Cluster { old, new }),
-            changed(&is.interface, &to.interface, |old, new| RestartNeeded::Interface { old, new }),
+            changed(&is.interfaces, &to.interfaces, |old, new| RestartNeeded::Interface {
+                old,
+                new,
+            }),
             changed(&is.bpffs, &to.bpffs, |old, new| RestartNeeded::Bpffs { old, new }),
             changed(&is.control, &to.control, |old, new| RestartNeeded::Control { old, new }),
             changed(&is.log_packets, &to.log_packets, |old, new| RestartNeeded::LogPackets {
@@ -197,9 +200,16 @@ impl Config {
                 new,
             }),
             changed(&is.flows, &to.flows, |old, new| RestartNeeded::Flows { old, new }),
+            changed(&is.flows_ipv6, &to.flows_ipv6, |old, new| RestartNeeded::FlowsIpv6 {
+                old,
+                new,
+            }),
             changed(&is.pending_flows, &to.pending_flows, |old, new| RestartNeeded::PendingFlows {
                 old,
                 new,
+            }),
+            changed(&is.pending_flows_ipv6, &to.pending_flows_ipv6, |old, new| {
+                RestartNeeded::PendingFlowsIpv6 { old, new }
             }),
         ]
         .into_iter()

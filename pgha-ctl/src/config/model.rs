@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,20 +7,30 @@ use pgha_machine::NodeName;
 /// Where the XDP program runs, and the size of its tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Director {
-    pub(super) interface: String,
+    pub(super) interfaces: Vec<String>,
+    pub(super) vlan: Vlan,
     pub(super) bpffs: PathBuf,
     pub(super) control: PathBuf,
     pub(super) log_packets: bool,
     pub(super) flows: u32,
+    pub(super) flows_ipv6: u32,
     pub(super) pending_flows: u32,
+    pub(super) pending_flows_ipv6: u32,
     pub(super) peers: Vec<Peer>,
 }
 
 impl Director {
-    /// The interface that receives the clients' traffic.
+    /// The interfaces that receive the clients' traffic, at least one; their order gives them their
+    /// numbers.
     #[must_use]
-    pub fn interface(&self) -> &str {
-        &self.interface
+    pub fn interfaces(&self) -> &[String] {
+        &self.interfaces
+    }
+
+    /// What happens to a frame to a VIP that has one 802.1Q tag.
+    #[must_use]
+    pub const fn vlan(&self) -> Vlan {
+        self.vlan
     }
 
     /// The mount point of the BPF file system.
@@ -41,16 +51,28 @@ impl Director {
         self.log_packets
     }
 
-    /// Entries of the table of established flows.
+    /// Entries of the table of established IPv4 flows.
     #[must_use]
     pub const fn flows(&self) -> u32 {
         self.flows
     }
 
-    /// Entries of the table of pending flows.
+    /// Entries of the table of established IPv6 flows.
+    #[must_use]
+    pub const fn flows_ipv6(&self) -> u32 {
+        self.flows_ipv6
+    }
+
+    /// Entries of the table of pending IPv4 flows.
     #[must_use]
     pub const fn pending_flows(&self) -> u32 {
         self.pending_flows
+    }
+
+    /// Entries of the table of pending IPv6 flows.
+    #[must_use]
+    pub const fn pending_flows_ipv6(&self) -> u32 {
+        self.pending_flows_ipv6
     }
 
     /// The other directors.
@@ -60,11 +82,31 @@ impl Director {
     }
 }
 
+/// What happens to a frame to a VIP that has one 802.1Q tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vlan {
+    /// It is passed to the kernel.
+    Pass,
+    /// It is balanced, and keeps its tag.
+    Forward,
+}
+
+impl Vlan {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Forward => "forward",
+        }
+    }
+}
+
 /// Another director of the same VIPs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub(super) name: NodeName,
-    pub(super) address: Ipv4Addr,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 impl Peer {
@@ -74,24 +116,24 @@ impl Peer {
         &self.name
     }
 
-    /// Its own address.
+    /// Its own addresses, at least one: by the first its MAC address is found.
     #[must_use]
-    pub const fn address(&self) -> Ipv4Addr {
-        self.address
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
     }
 }
 
 /// Where the primary may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Primary {
-    pub(super) hosts: Vec<Ipv4Addr>,
+    pub(super) hosts: Vec<IpAddr>,
     pub(super) port: u16,
 }
 
 impl Primary {
     /// Addresses in the order to try them; at least one.
     #[must_use]
-    pub fn hosts(&self) -> &[Ipv4Addr] {
+    pub fn hosts(&self) -> &[IpAddr] {
         &self.hosts
     }
 

@@ -3,6 +3,14 @@
 
 use serde::Deserialize;
 
+/// A value that may stand for itself or in a list of its like.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
@@ -23,11 +31,13 @@ pub(super) struct RawConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDirector {
-    pub(super) interface: Option<String>,
+    pub(super) interface: Option<OneOrMore>,
+    pub(super) vlan: Option<String>,
     pub(super) bpffs: Option<String>,
     pub(super) control: Option<String>,
     pub(super) log_packets: Option<bool>,
     pub(super) flows: Option<i64>,
+    pub(super) flows_ipv6: Option<i64>,
     pub(super) pending_flows: Option<i64>,
     #[serde(default)]
     pub(super) peer: Vec<RawPeer>,
@@ -37,7 +47,7 @@ pub(super) struct RawDirector {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPeer {
     pub(super) name: Option<String>,
-    pub(super) address: Option<String>,
+    pub(super) address: Option<OneOrMore>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,6 +83,9 @@ pub(super) struct RawService {
     pub(super) scheduler: Option<String>,
     pub(super) discovery: Option<String>,
     pub(super) default_weight: Option<i64>,
+    pub(super) allowed_clients: Option<Vec<String>>,
+    pub(super) syn_rate: Option<i64>,
+    pub(super) syn_burst: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

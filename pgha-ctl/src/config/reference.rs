@@ -63,9 +63,10 @@ pub(super) fn render() -> String {
 
 fn row(text: &mut String, key: &Key) {
     let (kind, default) = (type_of(key.kind), default_of(key.absent));
+    let most = most(key.path).map_or_else(String::new, |most| format!(" (at most {most})"));
     let _ = writeln!(
         text,
-        "| `{}` | {kind}, such as `{}` | {default} | {} |",
+        "| `{}` | {kind}{most}, such as `{}` | {default} | {} |",
         split(key.path).1,
         key.example,
         key.doc
@@ -77,8 +78,11 @@ fn type_of(kind: Kind) -> String {
         Kind::Text => "string".to_owned(),
         Kind::Name => format!("name ({NAME_RULE})"),
         Kind::Path => "absolute path".to_owned(),
-        Kind::Address => "IPv4 address of one host".to_owned(),
-        Kind::Hosts => "list of IPv4 addresses or node names".to_owned(),
+        Kind::Address => "IP address of one host".to_owned(),
+        Kind::Addresses => "IP address of one host or list of such".to_owned(),
+        Kind::Interfaces => "string or list of strings".to_owned(),
+        Kind::Hosts => "list of IP addresses or node names".to_owned(),
+        Kind::Networks => "list of networks in CIDR notation".to_owned(),
         Kind::Boolean => "`true` or `false`".to_owned(),
         Kind::Integer { min, max } => format!("whole number, {min} to {max}"),
         Kind::Duration { min, max } => {

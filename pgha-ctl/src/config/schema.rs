@@ -5,6 +5,8 @@
 use pgha_common::maps::{MAX_PEERS, MAX_SERVICES};
 use pgha_machine::balancer::Discovery;
 
+use super::model::Vlan;
+
 /// What a key holds, with its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -12,8 +14,14 @@ pub(super) enum Kind {
     Name,
     Path,
     Address,
-    /// A host: an IPv4 address or the name of a `[[node]]`.
+    /// An address or a list of them.
+    Addresses,
+    /// The name of a network interface or a list of them.
+    Interfaces,
+    /// Hosts: IP addresses or names of `[[node]]` entries.
     Hosts,
+    /// Networks: addresses with a prefix length.
+    Networks,
     Boolean,
     Integer {
         min: i64,
@@ -52,22 +60,35 @@ pub(super) struct Key {
 const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
 const WEIGHT: Kind = Kind::Integer { min: 0, max: 1_000 };
 const TABLE_SIZE: Kind = Kind::Integer { min: 1_024, max: 16_777_216 };
+const SYNS: i64 = 1_000_000;
 const RISE: Kind = Kind::Integer { min: 1, max: 10 };
 /// Not 1: whether others answer, which tells a server's silence from this node's own, is known only
 /// after the first silence.
 const FALL: Kind = Kind::Integer { min: 2, max: 10 };
 
 /// Names a scheduler may have in the file.
-pub(super) const SCHEDULERS: &[&str] = &["maglev", "rr"];
+pub(super) const SCHEDULERS: &[&str] = &["maglev", "rr", "source", "least"];
+/// Names of what is done with tagged frames.
+pub(super) const VLANS: &[&str] = &[Vlan::Pass.name(), Vlan::Forward.name()];
 /// Names a way of discovery may have in the file.
 pub(super) const DISCOVERIES: &[&str] =
     &[Discovery::Walsenders.name(), Discovery::Direct.name(), Discovery::Both.name()];
 
-/// How many entries a list of tables may have, where it is limited.
+/// How many interfaces one director has at most: they have numbers of three bits.
+const MAX_INTERFACES: u32 = 8;
+/// How many addresses another director has at most.
+const MAX_ADDRESSES: u32 = 8;
+/// How many networks one service lets in at most.
+const MAX_NETWORKS: u32 = 1024;
+
+/// How many entries a list may have, where that is limited.
 pub(super) fn most(list: &str) -> Option<usize> {
     let most = match list {
         "service" => MAX_SERVICES,
+        "service[].allowed_clients" => MAX_NETWORKS,
+        "director.interface" => MAX_INTERFACES,
         "director.peer" => MAX_PEERS,
+        "director.peer[].address" => MAX_ADDRESSES,
         _ => return None,
     };
     usize::try_from(most).ok()
@@ -89,8 +110,10 @@ pub(super) const KEYS: &[Key] = &[
     key("cluster", Kind::Name, Absent::Refused, "\"main\"",
         "Name of the PostgreSQL cluster. It names the directory of pinned maps and the control socket, so that one node can balance several clusters. Without `.`, which a BPF file system takes in no name."),
 
-    key("director.interface", Kind::Text, Absent::Refused, "\"eth0\"",
-        "Interface that receives the clients' traffic; at most 15 characters. Each VIP lies in one of its subnets."),
+    key("director.interface", Kind::Interfaces, Absent::Refused, "\"eth0\"",
+        "Interface that receives the clients' traffic, or several; at most 15 characters each. Each VIP lies in a subnet of one of them."),
+    key("director.vlan", Kind::Choice(VLANS), Absent::Text("pass"), "\"forward\"",
+        "What happens to a frame to a VIP that has one 802.1Q tag. `pass`: it is left to the kernel. `forward`: it is balanced as any other and keeps its tag."),
     key("director.bpffs", Kind::Path, Absent::Text("/sys/fs/bpf"), "\"/sys/fs/bpf\"",
         "Mount point of the BPF file system; maps, program and link are pinned in `pgha/<cluster>/` below it."),
     key("director.control", Kind::Path, Absent::Derived("\"/run/pgha/<cluster>.sock\""), "\"/run/pgha/main.sock\"",
@@ -99,22 +122,24 @@ pub(super) const KEYS: &[Key] = &[
         "Log the verdict of each packet. For a test set-up; it costs throughput."),
     key("director.flows", TABLE_SIZE, Absent::Integer(1_048_576), "1048576",
         "Established connections remembered at once; beyond that the least recently used is forgotten. Memory is taken at the start."),
+    key("director.flows_ipv6", TABLE_SIZE, Absent::Derived("`flows` where a VIP is IPv6, else 1024"), "1048576",
+        "The same for connections over IPv6, which have a table of their own."),
     key("director.pending_flows", TABLE_SIZE, Absent::Integer(65_536), "65536",
-        "Connections being opened that are remembered at once. A flood of SYNs stays within this table."),
+        "Connections being opened that are remembered at once. A flood of SYNs stays within this table. Where a VIP is IPv6, there is another of this size for IPv6."),
     key("director.peer[].name", Kind::Name, Absent::Refused, "\"lb2\"",
         "Name of the other director."),
-    key("director.peer[].address", Kind::Address, Absent::Refused, "\"10.0.0.22\"",
-        "Its own address, not a VIP."),
+    key("director.peer[].address", Kind::Addresses, Absent::Refused, "\"10.0.0.22\"",
+        "Its own address, or all it has of both families, none a VIP. By the first its MAC address is found."),
 
     key("postgres.user", Kind::Text, Absent::Text("pgha"), "\"pgha\"",
         "Role to log in as; member of `pg_monitor`. At most 63 bytes."),
     key("postgres.dbname", Kind::Text, Absent::Text("postgres"), "\"postgres\"",
         "Database to connect to. At most 63 bytes."),
     key("postgres.passfile", Kind::Path, Absent::Nothing, "\"/etc/pgha/pgpass\"",
-        "Password file in libpq's format (`host:port:database:user:password`), readable by its owner only. Without a match the environment variable `PGPASSWORD` is used."),
+        "Password file in libpq's format (`host:port:database:user:password`), readable by its owner only; each `:` of an IPv6 address is written `\\:` there. Without a match the environment variable `PGPASSWORD` is used."),
 
     key("primary.hosts", Kind::Hosts, Absent::Refused, "[\"10.0.0.11\", \"10.0.0.12\"]",
-        "Where the primary may be, tried in this order, as libpq does with `target_session_attrs=primary`: IPv4 addresses or names of `[[node]]` entries."),
+        "Where the primary may be, tried in this order, as libpq does with `target_session_attrs=primary`: IP addresses or names of `[[node]]` entries."),
     key("primary.port", PORT, Absent::Integer(5_432), "5432",
         "Port of PostgreSQL on these hosts."),
 
@@ -130,15 +155,21 @@ pub(super) const KEYS: &[Key] = &[
     key("service[].name", Kind::Name, Absent::Refused, "\"reader\"",
         "Name of the service, in output and metrics."),
     key("service[].vip", Kind::Address, Absent::Refused, "\"10.0.0.100\"",
-        "Virtual address that clients connect to. Each real server has it on `lo`. VIP and port together belong to one service."),
+        "Virtual address that clients connect to, IPv4 or IPv6; the real servers may be reached by addresses of either. Each real server has it on `lo`. VIP and port together belong to one service."),
     key("service[].port", PORT, Absent::Integer(5_432), "5432",
         "Port that clients connect to; the real servers listen on the same one."),
     key("service[].scheduler", Kind::Choice(SCHEDULERS), Absent::Text("maglev"), "\"maglev\"",
-        "`maglev`: weighted consistent hash of the connection. `rr`: weighted round robin."),
+        "`maglev`: weighted consistent hash of the connection. `rr`: weighted round robin. `source`: weighted consistent hash of the client's address alone, so that a client always gets the same server. `least`: of two servers drawn by weight, the one with fewer open connections."),
     key("service[].discovery", Kind::Choice(DISCOVERIES), Absent::Text("walsenders"), "\"both\"",
         "Where the real servers come from. `walsenders`: the standbys streaming from the primary. `direct`: the `[[node]]` entries, each asked itself. `both`: the standbys and the nodes together, each asked itself; while the primary answers, only those that stream get new connections."),
     key("service[].default_weight", WEIGHT, Absent::Integer(1), "1",
         "Weight of a real server that has none of its own. 0 makes the `[[node]]` entries with a weight a whitelist."),
+    key("service[].allowed_clients", Kind::Networks, Absent::Nothing, "[\"10.0.0.0/8\"]",
+        "Networks that clients may connect from, of the VIP's address family. Without it they may connect from everywhere."),
+    key("service[].syn_rate", Kind::Integer { min: 0, max: SYNS }, Absent::Integer(0), "100",
+        "New connections a second that one client address (in IPv6: one /64) may open; what exceeds that is dropped. 0 sets no limit."),
+    key("service[].syn_burst", Kind::Integer { min: 1, max: SYNS }, Absent::Derived("`syn_rate`"), "200",
+        "New connections that it may open at once, after a pause."),
 
     key("node[].name", Kind::Name, Absent::Refused, "\"db2\"",
         "Name of the node, as in its `application_name`."),
@@ -202,7 +233,8 @@ impl Kind {
         match self {
             Self::Text | Self::Name | Self::Path | Self::Address | Self::Choice(_) => "a string",
             Self::Duration { .. } => "a string with a unit (such as \"1s\" or \"250ms\")",
-            Self::Hosts => "a list of strings",
+            Self::Interfaces | Self::Addresses => "a string or a list of strings",
+            Self::Hosts | Self::Networks => "a list of strings",
             Self::Boolean => "true or false",
             Self::Integer { .. } => "a whole number",
         }

@@ -1,5 +1,6 @@
 use std::env;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use pgha_machine::balancer::Scheduler;
@@ -9,6 +10,7 @@ use proptest::sample::Index;
 use super::schema::{KEYS, Kind};
 use super::*;
 
+mod families;
 mod properties;
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
@@ -46,7 +48,7 @@ fn absent_keys_have_their_defaults() {
     assert_eq!((config.login().user(), config.login().dbname()), ("pgha", "postgres"));
     assert_eq!((config.health().rise(), config.health().fall()), (2, 3));
     let service = &config.services()[0];
-    assert_eq!((service.vip, service.port), (Ipv4Addr::new(10, 0, 0, 100), 5432));
+    assert_eq!((service.vip, service.port), (Ipv4Addr::new(10, 0, 0, 100).into(), 5432));
     assert_eq!(service.scheduler, Scheduler::Maglev);
     assert_eq!(service.discovery, Discovery::Walsenders);
     assert_eq!(service.default_weight, Weight::ONE);
@@ -66,7 +68,7 @@ pending_flows = 1
 interval = "1 parsec"
 timeout = "2h"
 [[service]]
-vip = "fd00::1"
+vip = "fe80::1"
 scheduler = "mglev"
 "#;
     assert_eq!(
@@ -79,8 +81,8 @@ scheduler = "mglev"
             "line 7: director.pending_flows = 1 is out of bounds; give a whole number from 1024 to 16777216",
             "line 9: health.interval = \"1 parsec\" is not a duration (unknown time unit \"parsec\", supported units: ns, us/µs, ms, sec, min, hours, days, weeks, months, years (and few variations)); write a number and a unit, such as \"1s\" or \"250ms\"",
             "line 10: health.timeout = \"2h\" is out of bounds; give 50ms to 1m",
-            "line 12: service[0].vip = \"fd00::1\": IPv6 is not supported yet; give an IPv4 address",
-            "line 13: service[0].scheduler = \"mglev\" is none of maglev, rr; did you mean \"maglev\"?",
+            "line 12: service[0].vip = \"fe80::1\" is not the address of one host on a network; give a unicast address that is not unspecified, loopback or link-local (IPv4: outside 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3)",
+            "line 13: service[0].scheduler = \"mglev\" is none of maglev, rr, source, least; did you mean \"maglev\"?",
             "service[0].name is missing; add it, such as `name = \"reader\"` (Name of the service, in output and metrics.)",
             "primary.hosts is missing: service service[0] has discovery = \"walsenders\", which asks the primary; add [primary] with hosts, or use discovery = \"direct\"",
         ]
@@ -102,7 +104,7 @@ fn a_table_of_the_wrong_shape_is_one_error_and_hides_no_other() {
         [
             "line 2: primary is the number 1; it must be a table",
             "line 3: service is a table; it must be a list of tables: write it with double brackets",
-            "director.interface is missing; add it, such as `interface = \"eth0\"` (Interface that receives the clients' traffic; at most 15 characters. Each VIP lies in one of its subnets.)",
+            "director.interface is missing; add it, such as `interface = \"eth0\"` (Interface that receives the clients' traffic, or several; at most 15 characters each. Each VIP lies in a subnet of one of them.)",
         ]
     );
 }
@@ -174,12 +176,12 @@ fn primary_hosts_may_be_named_by_node() {
     let text = MINIMAL.replace("\"10.0.0.11\"", "\"db1\", \"127.0.0.1\"")
         + "[[node]]\nname = \"db1\"\naddress = \"10.0.0.11\"\n";
     let config = parse(&text).unwrap();
-    let hosts = [Ipv4Addr::new(10, 0, 0, 11), Ipv4Addr::LOCALHOST];
+    let hosts = [Ipv4Addr::new(10, 0, 0, 11), Ipv4Addr::LOCALHOST].map(IpAddr::V4);
     assert_eq!(config.primary().unwrap().hosts(), hosts);
     assert_eq!(
         messages(&text.replace("\"db1\", \"127", "\"db2\", \"127")),
         [
-            "line 6: primary.hosts[0] = \"db2\" is neither an IPv4 address nor the name of a [[node]]; did you mean \"db1\"?"
+            "line 6: primary.hosts[0] = \"db2\" is neither an IP address nor the name of a [[node]]; did you mean \"db1\"?"
         ]
     );
 }
@@ -233,7 +235,8 @@ fn what_a_running_controller_cannot_change_is_named() {
     assert_eq!(old.changes_needing_restart(&parse(&weights).unwrap()), []);
     let new = MINIMAL.replace("main", "other").replace(
         "\"eth0\"",
-        "\"eth1\"\nbpffs = \"/bpf\"\nflows = 2048\npending_flows = 2048\nlog_packets = true",
+        "\"eth1\"\nbpffs = \"/bpf\"\nflows = 2048\nflows_ipv6 = 4096\npending_flows = 2048\n\
+         log_packets = true\nvlan = \"forward\"",
     );
     let changes: Vec<_> = old
         .changes_needing_restart(&parse(&new).unwrap())
@@ -249,6 +252,7 @@ fn what_a_running_controller_cannot_change_is_named() {
             "director.control changed from /run/pgha/main.sock to /run/pgha/other.sock; restart the controller",
             "director.log_packets changed from false to true; restart the controller",
             "director.flows changed from 1048576 to 2048; restart the controller, after pgha detach if the table is to be resized",
+            "director.flows_ipv6 changed from 1024 to 4096; restart the controller, after pgha detach if the table is to be resized",
             "director.pending_flows changed from 65536 to 2048; restart the controller, after pgha detach if the table is to be resized",
         ]
     );

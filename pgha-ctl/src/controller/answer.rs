@@ -1,18 +1,18 @@
 //! What operators ask of the controller.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 use pgha_common::verdict::Reason;
 use pgha_machine::balancer::{Event, Order};
 
 use super::Controller;
 use super::api::Request;
+use super::named::{self, Endpoint};
 use super::status::{
     DirectorStatus, OrderKind, OrderReply, OrderRequest, Refusal, SCHEMA, ServiceStatus, Status,
     TrafficStatus,
 };
-use crate::bpf::xdp::XdpError;
+use crate::bpf::xdp::{FlowCapacity, Mode, XdpError};
 
 impl Controller {
     /// Answers one request.
@@ -29,7 +29,8 @@ impl Controller {
     }
 
     fn order(&mut self, request: &OrderRequest) -> Result<OrderReply, Refusal> {
-        let address = self.server_named(&request.server)?;
+        let server = self.server_named(&request.server)?;
+        let address = server.address;
         let order = match request.order {
             OrderKind::Weight { weight } => Order::Weight(weight),
             OrderKind::Drain => Order::Drain,
@@ -39,7 +40,10 @@ impl Controller {
             .config
             .services()
             .iter()
-            .filter(|service| request.service.as_ref().is_none_or(|name| *name == service.name))
+            .filter(|service| server.allows(service.port))
+            .filter(|service| {
+                request.service.as_ref().is_none_or(|name| named::is_service(service, name))
+            })
             .map(|service| (service.vip, service.port))
             .filter(|service| self.balancer.has_member(*service, address))
             .collect();
@@ -62,16 +66,16 @@ impl Controller {
         Ok(OrderReply { schema: SCHEMA, services: views })
     }
 
-    fn server_named(&self, name: &str) -> Result<Ipv4Addr, Refusal> {
-        let node = self.config.nodes().iter().find(|node| node.name.as_str() == name);
-        node.map(|node| node.address).or_else(|| name.parse().ok()).ok_or_else(|| {
-            refusal(&format!("{name:?} is neither a name in the node table nor an IPv4 address"))
+    fn server_named(&self, name: &str) -> Result<Endpoint, Refusal> {
+        named::server(self.config.nodes(), name).ok_or_else(|| {
+            refusal(&format!("{name:?} is neither a name in the node table nor an IP address"))
         })
     }
 
     fn status(&self) -> Result<Status, XdpError> {
         let counters = self.plane.counters()?;
-        let (flows, pending_flows) = self.plane.flow_capacity()?;
+        let FlowCapacity { flows, flows_ipv6, pending_flows, pending_flows_ipv6 } =
+            self.plane.flow_capacity()?;
         let mut services = Vec::new();
         for view in self.balancer.view() {
             let mut traffic = BTreeMap::new();
@@ -88,14 +92,16 @@ impl Controller {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.config.cluster().clone(),
             director: DirectorStatus {
-                interface: self.interface.name().to_owned(),
-                mac: self.mac.to_string(),
+                interfaces: self.interfaces.status(),
                 attached: self.attach_by.is_none(),
+                mode: self.attached.map(|attached| mode_name(attached.mode).to_owned()),
                 active: self.attach_by.is_none(),
                 flows,
+                flows_ipv6,
                 pending_flows,
+                pending_flows_ipv6,
                 pid: std::process::id(),
-                taken_over: self.taken_over,
+                taken_over: self.attached.is_some_and(|attached| attached.taken_over),
             },
             primary: self.config.primary().map(|_| self.primary_status()),
             services,
@@ -105,6 +111,13 @@ impl Controller {
                 .map(|reason| (reason.name().to_owned(), counters.reasons[*reason as usize]))
                 .collect(),
         })
+    }
+}
+
+const fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Native => "native",
+        Mode::Generic => "generic",
     }
 }
 

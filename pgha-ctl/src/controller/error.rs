@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::api;
 use crate::bpf::xdp::XdpError;
@@ -26,19 +26,20 @@ pub enum ControllerError {
     /// The network.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// The interfaces.
+    #[error(transparent)]
+    Interfaces(#[from] InterfacesError),
     /// The data plane.
     #[error(transparent)]
     Xdp(#[from] XdpError),
     /// PostgreSQL refuses the login.
     #[error(
-        "PostgreSQL at {host}:{port} refuses user {user}: {source}; correct [postgres] user, dbname \
+        "PostgreSQL at {server} refuses user {user}: {source}; correct [postgres] user, dbname \
          and passfile, or pg_hba.conf there"
     )]
     Login {
         /// Where.
-        host: Ipv4Addr,
-        /// Its port.
-        port: u16,
+        server: SocketAddr,
         /// Who.
         user: String,
         /// What it says.
@@ -65,6 +66,25 @@ impl From<crate::bpf::PinError> for ControllerError {
     }
 }
 
+/// Why the director's interfaces cannot serve the VIPs.
+#[derive(Debug, thiserror::Error)]
+pub enum InterfacesError {
+    /// One of them.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// All of them.
+    #[error(
+        "VIP {vip} lies in no subnet of the interfaces {interfaces}; choose a VIP in one of their \
+         subnets, or name the interface that has its subnet in [director] too"
+    )]
+    VipOutside {
+        /// Which.
+        vip: IpAddr,
+        /// Their names.
+        interfaces: String,
+    },
+}
+
 /// Why a new configuration was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReloadError {
@@ -72,6 +92,8 @@ pub(super) enum ReloadError {
     Config(#[from] ConfigErrors),
     #[error(transparent)]
     Net(#[from] NetError),
+    #[error(transparent)]
+    Interfaces(#[from] InterfacesError),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Restart(Vec<RestartNeeded>),
 }

@@ -10,6 +10,8 @@
 mod answer;
 mod api;
 mod error;
+mod interfaces;
+mod named;
 mod neighbours;
 mod news;
 mod preflight;
@@ -19,7 +21,7 @@ pub mod status;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -30,15 +32,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::bpf::PinDirectory;
-use crate::bpf::xdp::{Attached, DataPlane, DirectorPlan, PacketLog, Port, Settings};
-use crate::config::Config;
-use crate::net::{Interface, NeighbourWatch, Netlink, local_addresses};
+use crate::bpf::xdp::{Attached, DataPlane, DirectorPlan, FlowCapacity, PacketLog, Settings};
+use crate::config::{Config, Director, Vlan};
+use crate::net::{NeighbourWatch, Netlink, local_addresses};
 use api::{ControlSocket, Request};
-use neighbours::Announcements;
+use interfaces::Interfaces;
+use neighbours::{Announcements, peer_address};
 use primary::PrimaryKnown;
 use watch::{Orders, Told, Watchers};
 
-pub use error::ControllerError;
+pub use error::{ControllerError, InterfacesError};
 
 /// How often the log of verdicts is written out.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -56,10 +59,10 @@ pub async fn run(path: &Path) -> Result<(), ControllerError> {
     config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
     preflight::capabilities()?;
     let netlink = Netlink::connect()?;
-    let interface = preflight::interface(netlink.handle(), &config).await?;
+    let interfaces = preflight::interfaces(netlink.handle(), &config).await?;
     preflight::login(&config).await?;
     let local = local_addresses(netlink.handle()).await?;
-    let mut controller = Controller::start(path, config, interface, local, netlink).await?;
+    let mut controller = Controller::start(path, config, interfaces, local, netlink).await?;
     controller.run(signals).await
 }
 
@@ -68,18 +71,18 @@ struct Controller {
     path: PathBuf,
     config: Config,
     netlink: Netlink,
-    interface: Interface,
+    /// As they were last; their MAC addresses are followed.
+    interfaces: Interfaces,
     balancer: Balancer,
     plane: DataPlane,
-    /// The log of verdicts, where it is wanted.
-    packet_log: Option<PacketLog>,
-    taken_over: bool,
-    /// The program is not on the interface yet, and will be by then.
+    /// The logs of verdicts, where they are wanted.
+    packet_logs: Vec<PacketLog>,
+    /// How the program came onto the interfaces; `None` while it is not there.
+    attached: Option<Attached>,
+    /// The program is not on the interfaces yet, and will be by then.
     attach_by: Option<Instant>,
-    /// MAC address of the interface, followed.
-    mac: Mac,
-    /// MAC addresses of the other directors, by address.
-    peers: BTreeMap<Ipv4Addr, Mac>,
+    /// MAC addresses of the other directors, by the first address of each.
+    peers: BTreeMap<IpAddr, Mac>,
     neighbours: NeighbourWatch,
     watchers: Watchers,
     orders: tokio::sync::watch::Sender<Orders>,
@@ -98,46 +101,35 @@ impl Controller {
     async fn start(
         path: &Path,
         config: Config,
-        interface: Interface,
-        local: BTreeSet<Ipv4Addr>,
+        interfaces: Interfaces,
+        local: BTreeSet<IpAddr>,
         netlink: Netlink,
     ) -> Result<Self, ControllerError> {
         let pins = PinDirectory::new(config.director().bpffs(), config.cluster().as_str())?;
-        let taken = preflight::taken_vip(&interface, &config).await;
-        let plane = DataPlane::load(Settings {
-            pins,
-            flows: config.director().flows(),
-            pending_flows: config.director().pending_flows(),
-            log_packets: config.director().log_packets(),
-        })?;
-        let inherited = plane.inherited();
+        let taken = preflight::taken_vip(&interfaces, &config).await;
+        let plane = DataPlane::load(settings(pins, config.director()))?;
         // Since the lock is held nobody else attaches anything of this cluster.
-        let interface = Interface::find(netlink.handle(), interface.name()).await?;
+        let interfaces = Interfaces::find(netlink.handle(), &config).await?;
+        let mut inherited = plane.inherited();
+        interfaces.renumber(&mut inherited);
         match taken {
             // A data plane that serves is not given up because somebody else answers too.
             Err(error) if !inherited.services.is_empty() => tracing::warn!("{error}"),
             taken => taken?,
         }
-        let orders = Orders {
-            login: config.login().clone(),
-            interval: config.health().interval(),
-            timeout: config.health().timeout(),
-        };
-        let (orders, ordered) = tokio::sync::watch::channel(orders);
+        let (orders, ordered) = tokio::sync::watch::channel(Orders::of(&config));
         // Small channels: who tells faster than the loop takes in has to wait, and loses nothing.
         let (tell, told) = mpsc::channel(64);
         let (request, requests) = mpsc::channel(16);
         // Until the kernel has told anew, those that a former controller knew.
-        let mut peers = plane.peers();
-        peers.retain(|address, _| {
-            config.director().peers().iter().any(|peer| peer.address() == *address)
-        });
-        let neighbours = NeighbourWatch::new(interface.index())?;
+        let wanted: BTreeSet<_> = config.director().peers().iter().map(peer_address).collect();
+        let known = plane.peers().into_iter().map(|(mac, address)| (address, mac));
+        let peers = known.filter(|(address, _)| wanted.contains(address)).collect();
+        let neighbours = NeighbourWatch::new(&interfaces.indices())?;
         let (listener, socket) = ControlSocket::open(config.director().control())?;
         let mut controller = Self {
             path: path.to_owned(),
             balancer: Balancer::new(config.balancer(local), &inherited),
-            mac: interface.mac(),
             peers,
             neighbours,
             watchers: Watchers::new(ordered, tell.clone()),
@@ -151,16 +143,16 @@ impl Controller {
             _socket: socket,
             announcements: Announcements::from_now(),
             started: Instant::now(),
-            packet_log: None,
-            taken_over: false,
+            packet_logs: Vec::new(),
+            attached: None,
             attach_by: None,
             plane,
             config,
             netlink,
-            interface,
+            interfaces,
         };
         if inherited.services.is_empty() {
-            controller.plane.judge(&controller.port())?;
+            controller.plane.judge(&controller.interfaces.ports())?;
             controller.attach_by = Some(controller.settled_by());
         } else {
             controller.attach()?;
@@ -177,41 +169,34 @@ impl Controller {
         self.started + health.interval() * (u32::from(health.rise()) + 1) + health.timeout()
     }
 
-    fn port(&self) -> Port {
-        Port {
-            name: self.interface.name().to_owned(),
-            index: self.interface.index().get(),
-            mac: self.mac,
-            program: self.interface.xdp().map(|attachment| attachment.prog_id),
-        }
-    }
-
-    /// Puts the program on the interface, with maps that are right before its first frame.
+    /// Puts the program on the interfaces, with maps that are right before its first frame.
     fn attach(&mut self) -> Result<(), ControllerError> {
-        let port = self.port();
-        self.plane.judge(&port)?;
+        let ports = self.interfaces.ports();
+        self.plane.judge(&ports)?;
         self.tell_sizes()?;
         if self.config.director().log_packets() {
-            self.packet_log = Some(self.plane.packet_log()?);
+            self.packet_logs = self.plane.packet_logs()?;
         }
         self.plane.apply(&self.director_plan(), &self.balancer.plan())?;
-        self.taken_over = self.plane.attach(&port)? == Attached::TakenOver;
+        let attached = self.plane.attach(&ports)?;
+        self.attached = Some(attached);
         self.attach_by = None;
         self.announcements = Announcements::from_now();
-        let what = if self.taken_over { "taken over on" } else { "attached to" };
-        tracing::info!(interface = self.interface.name(), "XDP program {what} the interface");
+        let what = if attached.taken_over { "taken over on" } else { "attached to" };
+        let names = self.interfaces.names().join(", ");
+        tracing::info!(mode = ?attached.mode, "XDP program {what} {names}");
         Ok(())
     }
 
     fn tell_sizes(&self) -> Result<(), ControllerError> {
-        let (flows, pending) = self.plane.flow_capacity()?;
-        let wanted = (self.config.director().flows(), self.config.director().pending_flows());
-        if (flows, pending) != wanted {
+        let found = self.plane.flow_capacity()?;
+        let wanted = wanted_capacity(self.config.director());
+        if found != wanted {
             tracing::warn!(
-                "the flow tables taken over hold {flows} and {pending} flows, not {} and {} as \
-                 configured; to resize them, which empties them: pgha detach, then start again",
-                wanted.0,
-                wanted.1
+                "the flow tables taken over hold {} flows, not {} as configured; to resize them, \
+                 which empties them: pgha detach, then start again",
+                listed(found),
+                listed(wanted)
             );
         }
         Ok(())
@@ -236,7 +221,7 @@ impl Controller {
                 Some(request) = self.requests.recv() => self.answer(request),
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 _ = repair.tick() => self.repair().await,
-                _ = flush.tick(), if self.packet_log.is_some() => self.flush_packet_log(),
+                _ = flush.tick(), if !self.packet_logs.is_empty() => self.flush_packet_log(),
                 () = until(announcement) => self.announce(),
                 () = until(self.attach_by) => {}
             }
@@ -259,7 +244,7 @@ impl Controller {
                 Effect::CheckNow(target) => self.watchers.check_now(target),
                 Effect::Resolve(address) => self.resolve(address).await,
                 Effect::Program => program = true,
-                Effect::Tell(news) => news::tell(&news),
+                Effect::Tell(news) => news::tell(&news, &self.interfaces),
             }
         }
         if program {
@@ -274,16 +259,19 @@ impl Controller {
     }
 
     fn flush_packet_log(&mut self) {
-        if let Some(log) = &mut self.packet_log {
-            log.flush();
-        }
+        self.packet_logs.iter_mut().for_each(PacketLog::flush);
     }
 
     fn director_plan(&self) -> DirectorPlan {
+        let peers = self.config.director().peers().iter().flat_map(|peer| {
+            let mac = self.peers.get(&peer_address(peer));
+            mac.into_iter().flat_map(|mac| peer.addresses().iter().map(|address| (*mac, *address)))
+        });
         DirectorPlan {
-            mac: self.mac,
+            macs: self.interfaces.macs(),
             active: true,
-            peers: self.peers.iter().map(|(address, mac)| (*mac, *address)).collect(),
+            forward_tagged: self.config.director().vlan() == Vlan::Forward,
+            peers: peers.collect(),
         }
     }
 
@@ -304,6 +292,29 @@ impl Drop for Controller {
             task.abort();
         }
     }
+}
+
+fn settings(pins: PinDirectory, director: &Director) -> Settings {
+    Settings {
+        pins,
+        capacity: wanted_capacity(director),
+        log_packets: director.log_packets(),
+        interfaces: u8::try_from(director.interfaces().len()).unwrap_or(u8::MAX),
+    }
+}
+
+fn wanted_capacity(director: &Director) -> FlowCapacity {
+    FlowCapacity {
+        flows: director.flows(),
+        flows_ipv6: director.flows_ipv6(),
+        pending_flows: director.pending_flows(),
+        pending_flows_ipv6: director.pending_flows_ipv6(),
+    }
+}
+
+fn listed(capacity: FlowCapacity) -> String {
+    let FlowCapacity { flows, flows_ipv6, pending_flows, pending_flows_ipv6 } = capacity;
+    format!("{flows} and {pending_flows} (IPv6: {flows_ipv6} and {pending_flows_ipv6})")
 }
 
 /// The signals a controller obeys.

@@ -1,13 +1,14 @@
 //! The neighbours of the director: their MAC addresses, and what they are told of the VIPs.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use pgha_machine::balancer::Event;
 
 use super::{Controller, ControllerError, preflight};
-use crate::net::{Change, Interface, NetError, arp};
+use crate::config::Peer;
+use crate::net::{Change, IfIndex, Interface, NeighbourEvent, NetError, vip};
 
 /// When the VIPs are announced after a start: RFC 5227 asks for two announcements 2 s apart
 /// (ANNOUNCE_NUM, ANNOUNCE_INTERVAL); one more comes for those who were not listening yet.
@@ -34,8 +35,9 @@ impl Announcements {
 
 impl Controller {
     /// Has the kernel find out a MAC address.
-    pub(super) async fn resolve(&self, address: Ipv4Addr) {
-        if let Err(error) = self.neighbours.resolve(address).await {
+    pub(super) async fn resolve(&self, address: IpAddr) {
+        let interface = self.interfaces.of(address).index();
+        if let Err(error) = self.neighbours.resolve(interface, address).await {
             tracing::warn!(%address, "{error}");
         }
     }
@@ -43,52 +45,62 @@ impl Controller {
     /// Has the kernel find out those of the other directors.
     pub(super) async fn resolve_peers(&self) {
         for peer in self.config.director().peers() {
-            self.resolve(peer.address()).await;
+            self.resolve(peer_address(peer)).await;
         }
     }
 
-    /// Takes in what the kernel says of a neighbour or of the interface.
+    /// Takes in what the kernel says of a neighbour or of an interface.
     pub(super) async fn neighbour(
         &mut self,
         change: Result<Change, NetError>,
     ) -> Result<(), ControllerError> {
         match change? {
-            Change::Neighbour(event) => {
-                let peer =
-                    self.config.director().peers().iter().any(|p| p.address() == event.address);
-                if let Some(mac) = event.mac.filter(|_| peer)
-                    && self.peers.insert(event.address, mac) != Some(mac)
+            Change::Neighbour(event) => self.neighbour_is(event),
+            Change::Interface { index, mac, up } => {
+                let known = self.interfaces.at(index);
+                if let Some((known, mac)) =
+                    known.zip(mac).filter(|(known, mac)| *mac != known.mac())
                 {
+                    let name = known.name().to_owned();
+                    tracing::info!(interface = name, %mac, "the interface has another MAC address");
+                    self.interfaces.renew(Interface::find(self.netlink.handle(), &name).await?);
                     self.program();
-                }
-                self.balancer.handle(Event::Neighbour(event.address, event.mac));
-            }
-            Change::Interface { mac, up } => {
-                if let Some(mac) = mac.filter(|mac| *mac != self.mac) {
-                    tracing::info!(%mac, "the interface has another MAC address");
-                    self.mac = mac;
-                    self.program();
-                    self.interface =
-                        Interface::find(self.netlink.handle(), self.interface.name()).await?;
                     self.announcements = Announcements::from_now();
                 }
                 if up {
                     self.confirm_neighbours().await;
                 }
             }
-            Change::InterfaceGone => {
-                let name = self.config.director().interface();
-                // Another interface may have its name by now; a new start is right for that too.
-                Interface::find(self.netlink.handle(), name).await?;
-                return Err(NetError::InterfaceDown { name: name.to_owned() }.into());
-            }
+            Change::InterfaceGone(index) => return self.interface_gone(index).await,
         }
         Ok(())
     }
 
+    fn neighbour_is(&mut self, event: NeighbourEvent) {
+        let NeighbourEvent { interface, address, mac } = event;
+        if self.interfaces.of(address).index() != interface {
+            return;
+        }
+        let neighbour = mac.and_then(|mac| self.interfaces.neighbour(interface, address, mac));
+        let peer = self.config.director().peers().iter().any(|p| peer_address(p) == address);
+        if let Some(mac) = mac.filter(|_| peer)
+            && self.peers.insert(address, mac) != Some(mac)
+        {
+            self.program();
+        }
+        self.balancer.handle(Event::Neighbour(address, neighbour));
+    }
+
+    async fn interface_gone(&self, index: IfIndex) -> Result<(), ControllerError> {
+        let Some(gone) = self.interfaces.at(index) else { return Ok(()) };
+        // Another interface may have its name by now; a new start is right for that too.
+        Interface::find(self.netlink.handle(), gone.name()).await?;
+        Err(NetError::InterfaceDown { name: gone.name().to_owned() }.into())
+    }
+
     /// Has the kernel confirm everybody's MAC address: the data plane's own traffic confirms none.
     pub(super) async fn confirm_neighbours(&self) {
-        let members: BTreeSet<Ipv4Addr> = self
+        let members: BTreeSet<IpAddr> = self
             .balancer
             .view()
             .into_iter()
@@ -106,9 +118,14 @@ impl Controller {
     pub(super) fn announce(&mut self) {
         self.announcements.done += 1;
         for vip in preflight::vips(&self.config) {
-            if let Err(error) = arp::announce(&self.interface, vip) {
+            if let Err(error) = vip::announce(self.interfaces.of(vip), vip) {
                 tracing::warn!(%vip, "{error}");
             }
         }
     }
+}
+
+/// The address by which another director's MAC address is found.
+pub(super) fn peer_address(peer: &Peer) -> IpAddr {
+    peer.addresses()[0]
 }

@@ -1,9 +1,14 @@
 //! What people are told, and how urgently: changes of roles and members, and what needs a person.
 
+use std::net::SocketAddr;
+
+use pgha_machine::Neighbour;
 use pgha_machine::balancer::{Down, News, Target};
 
-pub(super) fn tell(news: &News) {
-    let at = |target: &Target| format!("{}:{}", target.address, target.port);
+use super::interfaces::Interfaces;
+
+pub(super) fn tell(news: &News, interfaces: &Interfaces) {
+    let at = |target: &Target| SocketAddr::new(target.address, target.port);
     match news {
         News::PrimaryAnswers(count) => {
             tracing::info!("the primary answers; {count} standbys stream");
@@ -20,7 +25,10 @@ pub(super) fn tell(news: &News) {
         News::Down(target, down) => {
             tracing::warn!("{} gets no new connections: {down}", at(target));
         }
-        News::Moved(address, mac) => tracing::info!("{address} has MAC address {mac} now"),
+        News::Moved(address, Neighbour { interface, mac }) => {
+            let on = interfaces.name(*interface);
+            tracing::info!("{address} has MAC address {mac} on {on} now");
+        }
         News::Full(target) => {
             tracing::warn!("{} gets no traffic: every id for real servers is in use", at(target));
         }

@@ -4,23 +4,24 @@
 mod tests;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rtnetlink::Handle;
 
-use super::ControllerError;
+use super::error::{ControllerError, InterfacesError};
+use super::interfaces::Interfaces;
 use super::watch::find_primary;
 use crate::config::{Config, Login};
-use crate::net::{Interface, NetError, arp, caps};
+use crate::net::{NetError, caps, vip};
 use crate::postgres::{PgError, Server, Session};
 
 /// How long others have to answer for a VIP.
-const ARP_PATIENCE: Duration = Duration::from_millis(600);
+const PATIENCE: Duration = Duration::from_millis(600);
 /// The same while the controller has servers to watch, and its loop waits.
-const ARP_HASTE: Duration = Duration::from_millis(150);
+const HASTE: Duration = Duration::from_millis(150);
 
 /// The capabilities a controller needs; see capabilities(7).
 const CAPABILITIES: &[caps::Capability] = &[
@@ -36,14 +37,14 @@ pub(super) fn capabilities() -> Result<(), ControllerError> {
     if missing.is_empty() { Ok(()) } else { Err(ControllerError::Capabilities(missing)) }
 }
 
-/// The interface of the configuration, fit for its VIPs.
-pub(super) async fn interface(
+/// The interfaces of the configuration, fit for its VIPs.
+pub(super) async fn interfaces(
     handle: &Handle,
     config: &Config,
-) -> Result<Interface, ControllerError> {
-    let interface = Interface::find(handle, config.director().interface()).await?;
-    interface.usable_for(&vips(config))?;
-    Ok(interface)
+) -> Result<Interfaces, InterfacesError> {
+    let interfaces = Interfaces::find(handle, config).await?;
+    interfaces.usable_for(&vips(config))?;
+    Ok(interfaces)
 }
 
 /// Whether PostgreSQL accepts the login, as far as any host of the primary can be reached: a primary
@@ -67,8 +68,7 @@ pub(super) async fn login(config: &Config) -> Result<(), ControllerError> {
         }
         if error.is_login_refused() {
             return Err(ControllerError::Login {
-                host: server.address,
-                port: server.port,
+                server: SocketAddr::new(server.address, server.port),
                 user: config.login().user().to_owned(),
                 source: Box::new(error),
             });
@@ -107,28 +107,28 @@ fn servers(config: &Config) -> Vec<Server> {
 }
 
 /// Who else answers for one of the VIPs.
-pub(super) async fn taken_vip(interface: &Interface, config: &Config) -> Result<(), NetError> {
-    taken(interface, &vips(config), ARP_PATIENCE).await
+pub(super) async fn taken_vip(interfaces: &Interfaces, config: &Config) -> Result<(), NetError> {
+    taken(interfaces, &vips(config), PATIENCE).await
 }
 
 /// Who answers for one of the VIPs that a running controller is to serve besides its own.
 pub(super) async fn taken_new_vip(
-    interface: &Interface,
+    interfaces: &Interfaces,
     old: &Config,
     new: &Config,
 ) -> Result<(), NetError> {
     let old = vips(old);
     let new: Vec<_> = vips(new).into_iter().filter(|vip| !old.contains(vip)).collect();
-    taken(interface, &new, ARP_HASTE).await
+    taken(interfaces, &new, HASTE).await
 }
 
 async fn taken(
-    interface: &Interface,
-    vips: &[Ipv4Addr],
+    interfaces: &Interfaces,
+    vips: &[IpAddr],
     patience: Duration,
 ) -> Result<(), NetError> {
     let probes = vips.iter().map(|vip| async {
-        match arp::probe(interface, *vip, patience).await? {
+        match vip::probe(interfaces.of(*vip), *vip, patience).await? {
             Some(mac) => Err(NetError::VipTaken { vip: *vip, mac }),
             None => Ok(()),
         }
@@ -137,7 +137,7 @@ async fn taken(
 }
 
 /// The VIPs, each once.
-pub(super) fn vips(config: &Config) -> Vec<Ipv4Addr> {
+pub(super) fn vips(config: &Config) -> Vec<IpAddr> {
     let mut vips: Vec<_> = config.services().iter().map(|service| service.vip).collect();
     vips.sort_unstable();
     vips.dedup();

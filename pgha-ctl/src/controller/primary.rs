@@ -1,6 +1,6 @@
 //! The primary: who it is, what it says, since when it says nothing.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use pgha_machine::balancer::{Event, PrimaryAnswer, Walsender};
@@ -12,7 +12,7 @@ use crate::postgres::PrimaryReport;
 
 /// What is known of the primary beyond the machine's need.
 pub(super) struct PrimaryKnown {
-    host: Option<Ipv4Addr>,
+    host: Option<IpAddr>,
     lsn: Option<String>,
     last_answer: Instant,
     errors: Vec<String>,
@@ -54,12 +54,12 @@ impl Controller {
         }
     }
 
-    fn asks(&self, host: Ipv4Addr) -> bool {
+    fn asks(&self, host: IpAddr) -> bool {
         self.config.primary().is_some_and(|primary| primary.hosts().contains(&host))
     }
 
     /// Whose walsenders they are.
-    fn identify(&self, host: Ipv4Addr, report: PrimaryReport) -> PrimaryAnswer {
+    fn identify(&self, host: IpAddr, report: PrimaryReport) -> PrimaryAnswer {
         let config = self.balancer.config();
         let walsenders = report.walsenders.into_iter().filter_map(|walsender| {
             let address = config.address_of(&walsender.application_name, walsender.client)?;

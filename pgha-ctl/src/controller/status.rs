@@ -1,14 +1,14 @@
 //! What `pgha status` shows, and the control API sends.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use pgha_machine::NodeName;
 use pgha_machine::balancer::ServiceView;
 use serde::{Deserialize, Serialize};
 
 /// Number of the form of everything the API sends; a field is only ever added without a new one.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The whole state of one director.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,22 +34,35 @@ pub struct Status {
 /// This director.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectorStatus {
-    /// The interface.
-    pub interface: String,
-    /// Its MAC address.
-    pub mac: String,
-    /// Whether the program is on the interface.
+    /// Its interfaces, in the order of their numbers.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Whether the program is on the interfaces.
     pub attached: bool,
-    /// Whether ARP for the VIPs is answered.
+    /// `native` or `generic`: where in the kernel it runs there.
+    pub mode: Option<String>,
+    /// Whether ARP and neighbour solicitations for the VIPs are answered.
     pub active: bool,
-    /// Entries of the table of established flows.
+    /// Entries of the table of established IPv4 flows.
     pub flows: u32,
-    /// Entries of the table of pending flows.
+    /// Entries of the table of established IPv6 flows.
+    pub flows_ipv6: u32,
+    /// Entries of the table of pending IPv4 flows.
     pub pending_flows: u32,
+    /// Entries of the table of pending IPv6 flows.
+    pub pending_flows_ipv6: u32,
     /// Id of the controller's process.
     pub pid: u32,
     /// Whether this controller took the data plane over from another.
     pub taken_over: bool,
+}
+
+/// One interface of a director.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its MAC address.
+    pub mac: String,
 }
 
 /// The primary.
@@ -58,7 +71,7 @@ pub struct PrimaryStatus {
     /// Whether it answered when it was last asked.
     pub answers: bool,
     /// Where it answered last.
-    pub host: Option<Ipv4Addr>,
+    pub host: Option<IpAddr>,
     /// End of its WAL then.
     pub lsn: Option<String>,
     /// For how long it has not answered, in milliseconds: so old is what is known of walsenders.
@@ -91,10 +104,11 @@ pub struct TrafficStatus {
 /// An order of an operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRequest {
-    /// Name of a node, or an address.
+    /// Name of a node, or an address, or address and port: `[fd00::1]:5432`.
     pub server: String,
-    /// Name of the service; all services that have the server when missing.
-    pub service: Option<NodeName>,
+    /// Name of the service, or its VIP, or VIP and port; all services that have the server when
+    /// missing.
+    pub service: Option<String>,
     /// What to do.
     #[serde(flatten)]
     pub order: OrderKind,

@@ -8,7 +8,7 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{Login, Primary};
+use crate::config::{Config, Login, Primary};
 use crate::postgres::{self, PgError, PrimaryReport, Server, Session};
 
 /// How soon a server whose session ended is checked again while its checks say nothing certain: a
@@ -34,9 +34,9 @@ pub(super) enum Told {
     /// About a server.
     Event(Event),
     /// The primary answered.
-    Primary(Ipv4Addr, PrimaryReport),
+    Primary(IpAddr, PrimaryReport),
     /// The primary could not be asked; what each of its hosts said.
-    PrimaryLost(Vec<(Ipv4Addr, PgError)>),
+    PrimaryLost(Vec<(IpAddr, PgError)>),
 }
 
 /// What the watchers go by; changed by a reload.
@@ -45,6 +45,17 @@ pub(super) struct Orders {
     pub(super) login: Login,
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
+}
+
+impl Orders {
+    /// Those of a configuration.
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            login: config.login().clone(),
+            interval: config.health().interval(),
+            timeout: config.health().timeout(),
+        }
+    }
 }
 
 /// The tasks of all servers.
@@ -143,7 +154,7 @@ pub(super) async fn watch_primary(
     orders: watch::Receiver<Orders>,
     tell: mpsc::Sender<Told>,
 ) {
-    let mut kept: Option<(Ipv4Addr, Session)> = None;
+    let mut kept: Option<(IpAddr, Session)> = None;
     loop {
         let Orders { login, interval, timeout } = orders.borrow().clone();
         let began = Instant::now();
@@ -177,10 +188,10 @@ pub(super) async fn watch_primary(
     }
 }
 
-type Answered = (Ipv4Addr, Session, PrimaryReport);
+type Answered = (IpAddr, Session, PrimaryReport);
 
 async fn ask_again(
-    kept: Option<(Ipv4Addr, Session)>,
+    kept: Option<(IpAddr, Session)>,
     login: &Login,
     timeout: Duration,
 ) -> Option<Answered> {
@@ -197,7 +208,7 @@ pub(super) async fn find_primary(
     primary: &Primary,
     login: &Login,
     timeout: Duration,
-) -> Result<Answered, Vec<(Ipv4Addr, PgError)>> {
+) -> Result<Answered, Vec<(IpAddr, PgError)>> {
     let mut errors = Vec::new();
     for host in primary.hosts() {
         let server = Server { address: *host, port: primary.port() };

@@ -1,8 +1,8 @@
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use nix::errno::Errno;
 use pgha_machine::Mac;
 
@@ -20,14 +20,14 @@ pub enum NetError {
     NotEthernet { name: String },
     #[error("interface {name} is down or has no carrier; run: ip link set {name} up")]
     InterfaceDown { name: String },
-    #[error("interface {name} has no IPv4 address; give it one in the subnet of the VIPs")]
-    NoIpv4 { name: String },
-    #[error("VIP {vip} lies in no subnet of {interface} ({}); choose a VIP in one of them, or the interface that has its subnet", list(.subnets))]
-    VipOutside { vip: Ipv4Addr, interface: String, subnets: Vec<Ipv4Net> },
+    #[error("interface {name} has no IP address; give it one in the subnet of the VIPs")]
+    NoAddress { name: String },
+    #[error("VIP {vip} lies in no subnet of {interface} ({}); choose a VIP in one of them, or the interface that has its subnet", list(.subnets, .vip))]
+    VipOutside { vip: IpAddr, interface: String, subnets: Vec<IpNet> },
     #[error(
-        "VIP {vip} is in use: {mac} answers ARP for it; choose a free address, or stop that host from answering (on a real server: pgha realserver setup)"
+        "VIP {vip} is in use: {mac} answers for it; choose a free address, or stop that host from answering (on a real server: pgha realserver setup)"
     )]
-    VipTaken { vip: Ipv4Addr, mac: Mac },
+    VipTaken { vip: IpAddr, mac: Mac },
     #[error("no permission to {what}; it needs {needs}")]
     Permission { what: &'static str, needs: Capability },
     #[error("could not {what}: {source}")]
@@ -40,9 +40,13 @@ pub enum NetError {
     Socket { what: &'static str, source: io::Error },
 }
 
-fn list(subnets: &[Ipv4Net]) -> String {
+fn list(subnets: &[IpNet], vip: &IpAddr) -> String {
     let subnets: Vec<_> = subnets.iter().map(|net| net.trunc().to_string()).collect();
-    if subnets.is_empty() { "it has none".to_owned() } else { subnets.join(", ") }
+    if subnets.is_empty() {
+        format!("it has none of {}", if vip.is_ipv4() { "IPv4" } else { "IPv6" })
+    } else {
+        subnets.join(", ")
+    }
 }
 
 impl NetError {

@@ -2,11 +2,11 @@
 mod tests;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use futures_util::TryStreamExt as _;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use pgha_machine::Mac;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp};
@@ -48,6 +48,8 @@ impl fmt::Display for IfIndex {
 pub struct XdpAttachment {
     /// The kernel's id of the program.
     pub prog_id: u32,
+    /// Whether it runs behind the driver, on socket buffers.
+    pub generic: bool,
 }
 
 /// An Ethernet interface as it was when asked.
@@ -57,7 +59,7 @@ pub struct Interface {
     index: IfIndex,
     mac: Mac,
     up: bool,
-    subnets: Vec<Ipv4Net>,
+    subnets: Vec<IpNet>,
     xdp: Option<XdpAttachment>,
 }
 
@@ -111,9 +113,9 @@ impl Interface {
         self.up
     }
 
-    /// Its IPv4 addresses, each with its prefix length (host bits kept).
+    /// Its IPv4 and IPv6 addresses, each with its prefix length (host bits kept).
     #[must_use]
-    pub fn subnets(&self) -> &[Ipv4Net] {
+    pub fn subnets(&self) -> &[IpNet] {
         &self.subnets
     }
 
@@ -123,32 +125,31 @@ impl Interface {
         self.xdp
     }
 
-    /// Whether `vip` lies in one of its subnets.
+    /// Whether `address` lies in one of its subnets, so that a neighbour there has it.
     #[must_use]
-    pub fn contains(&self, vip: Ipv4Addr) -> bool {
-        self.subnets.iter().any(|net| net.contains(&vip))
+    pub fn reaches(&self, address: IpAddr) -> bool {
+        self.subnets.iter().any(|net| net.contains(&address))
     }
 
-    /// Whether a balancer for `vips` can work on it.
+    /// Whether a balancer for `vips`, of either family, can work on it.
     ///
     /// # Errors
-    /// It is down, has no IPv4 address, or lacks the subnet of a VIP.
-    pub fn usable_for(&self, vips: &[Ipv4Addr]) -> Result<(), NetError> {
+    /// It is down, has no address, or lacks the subnet of a VIP.
+    pub fn usable_for(&self, vips: &[IpAddr]) -> Result<(), NetError> {
         let name = || self.name.clone();
         if !self.up {
             return Err(NetError::InterfaceDown { name: name() });
         }
         if self.subnets.is_empty() {
-            return Err(NetError::NoIpv4 { name: name() });
+            return Err(NetError::NoAddress { name: name() });
         }
-        match vips.iter().find(|vip| !self.contains(**vip)) {
-            Some(vip) => Err(NetError::VipOutside {
-                vip: *vip,
-                interface: name(),
-                subnets: self.subnets.clone(),
-            }),
-            None => Ok(()),
-        }
+        let Some(vip) = vips.iter().find(|vip| !self.reaches(**vip)) else { return Ok(()) };
+        let same_family = |net: &&IpNet| net.addr().is_ipv4() == vip.is_ipv4();
+        Err(NetError::VipOutside {
+            vip: *vip,
+            interface: name(),
+            subnets: self.subnets.iter().filter(same_family).copied().collect(),
+        })
     }
 }
 
@@ -176,9 +177,10 @@ fn xdp_of(link: &LinkMessage) -> Option<XdpAttachment> {
     // With several programs, one in each mode, the kernel leaves out IFLA_XDP_PROG_ID; without any it
     // names none (rtnl_xdp_fill).
     let id = |wanted: fn(&LinkXdp) -> Option<u32>| parts.iter().find_map(wanted);
+    let generic = id(|part| if let LinkXdp::SkbProgId(id) = part { Some(*id) } else { None });
     let prog_id = id(|part| if let LinkXdp::ProgId(id) = part { Some(*id) } else { None })
         .or_else(|| id(|part| if let LinkXdp::DrvProgId(id) = part { Some(*id) } else { None }))
-        .or_else(|| id(|part| if let LinkXdp::SkbProgId(id) = part { Some(*id) } else { None }))
+        .or(generic)
         .or_else(|| id(|part| if let LinkXdp::HwProgId(id) = part { Some(*id) } else { None }))?;
-    Some(XdpAttachment { prog_id })
+    Some(XdpAttachment { prog_id, generic: generic == Some(prog_id) })
 }

@@ -1,6 +1,10 @@
 //! A database node as a real server of direct server return: each VIP on `lo`, and ARP kept quiet
 //! about it (`arp_ignore`, `arp_announce`: Documentation/networking/ip-sysctl.rst).
 //!
+//! For an IPv6 VIP nothing has to be kept quiet: Linux answers a neighbour solicitation only for
+//! addresses of the interface it came in on (ndisc_recv_ns in ndisc.c looks there, and nowhere else
+//! unless `proxy_ndp` is set and an entry for the address was made).
+//!
 //! Whatever [`setup`] changes is recorded durably before the change, so that [`undo`] restores
 //! exactly what was there, whenever `setup` may have been killed. Both work in the network
 //! namespace of the calling thread, and take the state directory's lock.
@@ -12,15 +16,14 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::Path;
 
 use futures_util::TryStreamExt as _;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressScope;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressScope, CacheInfo};
 
 use super::addresses::interface_addresses;
 use super::error::{NetError, errno};
@@ -38,15 +41,16 @@ pub const STATE_DIR: &str = "/run/pgha";
 
 /// The loopback interface is the first of every network namespace.
 const LOOPBACK: u32 = 1;
-const HOST_PREFIX: u8 = 32;
+/// A lifetime without end (INFINITY_LIFE_TIME in addrconf.h).
+const FOR_EVER: u32 = u32::MAX;
 
 /// Makes this node a real server for `vips`. Repeating it is harmless and adds new VIPs; the
 /// record keeps the values found the first time.
 ///
 /// # Errors
-/// A VIP is on another interface, an interface overrides `arp_ignore`, the kernel refused, or the
-/// record cannot be kept. Then what this call changed has been taken back.
-pub async fn setup(vips: &[Ipv4Addr], state_dir: &Path) -> Result<Report, RealServerError> {
+/// A VIP is on another interface, an interface overrides `arp_ignore`, IPv6 is off for an IPv6 VIP,
+/// the kernel refused, or the record cannot be kept. Then what this call changed has been taken back.
+pub async fn setup(vips: &[IpAddr], state_dir: &Path) -> Result<Report, RealServerError> {
     let state = StateDir::create(state_dir)?;
     let earlier = state.load()?;
     let mut job = Job {
@@ -99,18 +103,23 @@ struct Job<'s> {
 }
 
 impl Job<'_> {
-    /// Sysctls first: a VIP on `lo` without them would be answered for at once.
-    async fn set_up(&mut self, vips: &[Ipv4Addr]) -> Result<(), RealServerError> {
+    /// Sysctls first: an IPv4 VIP on `lo` without them would be answered for at once.
+    async fn set_up(&mut self, vips: &[IpAddr]) -> Result<(), RealServerError> {
         for vip in vips {
             if let Some(interface) = self.kernel.elsewhere(*vip) {
                 return Err(RealServerError::VipElsewhere { vip: *vip, interface });
             }
         }
-        if let Some((interface, value)) = sysctl::overriding_interface()? {
-            return Err(RealServerError::Overridden { interface, value });
+        if vips.iter().any(IpAddr::is_ipv6) {
+            sysctl::ipv6_on_loopback()?;
         }
-        for wanted in WANTED {
-            self.sysctl(wanted)?;
+        if vips.iter().any(IpAddr::is_ipv4) {
+            if let Some((interface, value)) = sysctl::overriding_interface()? {
+                return Err(RealServerError::Overridden { interface, value });
+            }
+            for wanted in WANTED {
+                self.sysctl(wanted)?;
+            }
         }
         for vip in vips {
             self.address(*vip).await?;
@@ -134,7 +143,7 @@ impl Job<'_> {
         sysctl::write(name, wanted.value)
     }
 
-    async fn address(&mut self, vip: Ipv4Addr) -> Result<(), RealServerError> {
+    async fn address(&mut self, vip: IpAddr) -> Result<(), RealServerError> {
         if self.kernel.on_loopback(vip) {
             self.report.push(Step::AddressKept(vip));
             return Ok(());
@@ -180,7 +189,7 @@ fn restore(setting: &Setting) -> Result<Step, RealServerError> {
 /// The addresses of this network namespace.
 struct Kernel {
     netlink: Netlink,
-    addresses: Vec<(IfIndex, Ipv4Net)>,
+    addresses: Vec<(IfIndex, IpNet)>,
 }
 
 impl Kernel {
@@ -190,39 +199,45 @@ impl Kernel {
         Ok(Self { netlink, addresses })
     }
 
-    fn on_loopback(&self, vip: Ipv4Addr) -> bool {
+    fn on_loopback(&self, vip: IpAddr) -> bool {
         self.addresses.iter().any(|(index, net)| index.get() == LOOPBACK && net.addr() == vip)
     }
 
     /// The name of an interface other than `lo` that has the VIP.
-    fn elsewhere(&self, vip: Ipv4Addr) -> Option<String> {
-        let found =
-            |(index, net): &&(IfIndex, Ipv4Net)| index.get() != LOOPBACK && net.addr() == vip;
+    fn elsewhere(&self, vip: IpAddr) -> Option<String> {
+        let found = |(index, net): &&(IfIndex, IpNet)| index.get() != LOOPBACK && net.addr() == vip;
         let (index, _) = self.addresses.iter().find(found)?;
         let name = if_indextoname(index.get()).ok();
         Some(name.map_or_else(|| index.to_string(), |name| name.to_string_lossy().into_owned()))
     }
 
-    /// Scope host keeps the VIP from being chosen as the source of this node's own connections.
-    async fn add(&self, vip: Ipv4Addr) -> Result<(), RealServerError> {
-        let mut request =
-            self.netlink.handle().address().add(LOOPBACK, IpAddr::V4(vip), HOST_PREFIX);
-        request.message_mut().header.scope = AddressScope::Host;
+    /// The VIP is not to be chosen as the source of this node's own connections: of an IPv4 address
+    /// the scope host says so, of an IPv6 one that it is deprecated (RFC 6724, section 5, rule 3).
+    async fn add(&self, vip: IpAddr) -> Result<(), RealServerError> {
+        let mut request = self.netlink.handle().address().add(LOOPBACK, vip, host_prefix(vip));
+        let message = request.message_mut();
+        match vip {
+            IpAddr::V4(_) => message.header.scope = AddressScope::Host,
+            IpAddr::V6(_) => {
+                let mut lifetimes = CacheInfo::default();
+                (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, FOR_EVER);
+                message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+            }
+        }
         match request.execute().await {
             Err(error) if errno(&error) == Some(Errno::EEXIST) => Ok(()),
             result => result.map_err(NetError::netlink("add a VIP to lo")).map_err(Into::into),
         }
     }
 
-    async fn remove(&self, vip: Ipv4Addr) -> Result<Step, RealServerError> {
+    async fn remove(&self, vip: IpAddr) -> Result<Step, RealServerError> {
         let handle = self.netlink.handle();
-        let mut request = handle
+        let request = handle
             .address()
             .get()
             .set_link_index_filter(LOOPBACK)
-            .set_prefix_length_filter(HOST_PREFIX)
-            .set_address_filter(IpAddr::V4(vip));
-        request.message_mut().header.family = AddressFamily::Inet;
+            .set_prefix_length_filter(host_prefix(vip))
+            .set_address_filter(vip);
         let found: Vec<_> =
             request.execute().try_collect().await.map_err(NetError::netlink("list addresses"))?;
         let Some(message) = found.into_iter().next() else { return Ok(Step::AddressGone(vip)) };
@@ -231,5 +246,13 @@ impl Kernel {
             Err(error) => Err(NetError::netlink("remove a VIP from lo")(error).into()),
             Ok(()) => Ok(Step::AddressRemoved(vip)),
         }
+    }
+}
+
+/// The prefix length of an address that is a network by itself.
+const fn host_prefix(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -44,7 +44,7 @@ pub enum PgError {
     #[error("{host} is in recovery, not a primary")]
     InRecovery {
         /// The host that was asked.
-        host: Ipv4Addr,
+        host: IpAddr,
     },
 }
 
@@ -67,7 +67,7 @@ pub struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its port.
     pub port: u16,
 }
@@ -80,7 +80,7 @@ impl Session {
     pub async fn open(login: &Login, server: Server, timeout: Duration) -> Result<Self, PgError> {
         let mut config = tokio_postgres::Config::new();
         config
-            .hostaddr(server.address.into())
+            .hostaddr(server.address)
             .host(server.address.to_string())
             .port(server.port)
             .user(login.user())
@@ -88,7 +88,7 @@ impl Session {
             .application_name("pgha")
             .tcp_user_timeout(timeout)
             .keepalives_idle(Duration::from_secs(5));
-        if let Some(password) = login.password_for(server.address.into(), server.port)? {
+        if let Some(password) = login.password_for(server.address, server.port)? {
             config.password(password.expose());
         }
         let (client, connection) = within(timeout, config.connect(NoTls)).await??;
@@ -137,8 +137,8 @@ async fn within<T>(timeout: Duration, work: impl Future<Output = T>) -> Result<T
 pub struct NamedWalsender {
     /// What the standby calls itself.
     pub application_name: String,
-    /// Where it connects from; `None` for a Unix socket and for IPv6.
-    pub client: Option<Ipv4Addr>,
+    /// Where it connects from; `None` for a Unix socket.
+    pub client: Option<IpAddr>,
     /// Its part in synchronous commit.
     pub sync_state: SyncState,
 }
@@ -159,7 +159,7 @@ pub struct PrimaryReport {
 pub async fn walsenders(
     session: &Session,
     login: &Login,
-    host: Ipv4Addr,
+    host: IpAddr,
     timeout: Duration,
 ) -> Result<PrimaryReport, PgError> {
     let rows = session.rows(WALSENDERS, timeout).await?;
@@ -260,6 +260,8 @@ const LOCAL: &[Errno] = &[
     Errno::EACCES,
     Errno::EPERM,
     Errno::ENETUNREACH,
+    // IPv6 is switched off here.
+    Errno::EAFNOSUPPORT,
 ];
 
 fn errno(error: &tokio_postgres::Error) -> Option<Errno> {

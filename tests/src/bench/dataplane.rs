@@ -9,7 +9,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde_json::{Map, Value};
 
-use super::{live, single};
+use super::{live, single, tables};
 use crate::lab::artifacts::ebpf_object;
 use crate::lab::require_root;
 
@@ -19,10 +19,10 @@ pub struct Figures(Vec<Row>);
 
 #[derive(Debug)]
 struct Row {
-    /// Its key in JSON, without `_ns`.
+    /// Its key in JSON, without its unit.
     key: &'static str,
     meaning: &'static str,
-    nanoseconds: f64,
+    value: f64,
     /// What of that is the program's own.
     over_floor: Option<f64>,
     unit: &'static str,
@@ -36,31 +36,43 @@ struct Row {
 pub fn measure() -> Result<Figures> {
     require_root()?;
     stay_on_one_cpu()?;
+    let tables = tables::measure()?;
     let live = live::measure()?;
     let mut stubs = stubs()?;
-    let single = single::measure(load(&mut stubs, "xdp_pass")?)?;
-    let over = |floor: f64| {
-        move |key, meaning, nanoseconds: f64| {
-            let over_floor = Some(nanoseconds - floor);
-            Row { key, meaning, nanoseconds, over_floor, unit: "ns" }
-        }
+    load(&mut stubs, "xdp_pass")?;
+    load(&mut stubs, "lru_forwarder")?;
+    let single = single::measure(&stubs)?;
+    let timed = |key, meaning, nanoseconds: f64, floor: Option<f64>| {
+        let over_floor = floor.map(|floor| nanoseconds - floor);
+        Row { key, meaning, value: nanoseconds, over_floor, unit: "ns" }
     };
-    let alone =
-        |key, meaning, nanoseconds| Row { key, meaning, nanoseconds, over_floor: None, unit: "ns" };
-    let (one, many) = (over(single.floor), over(live.floor));
-    Ok(Figures(vec![
-        alone("floor", "one run, empty program", single.floor),
-        one("established", "established flow, 1,000 of them", single.established),
-        one("established_100k", "established flow, 100,000 of them", single.established_many),
-        one("new_flow", "new flow", single.new_flow),
-        one("new_flow_full", "new flow, table of pending ones full", single.new_flow_full),
-        one("pass", "not for a VIP: passed", single.pass),
-        one("drop", "SYN+FIN to a VIP: dropped", single.drop),
-        alone("live_floor", "live frame, dropped at once", live.floor),
-        many("live_tx", "live frame, sent as it is", live.sent),
-        many("live", "live frame, balanced and sent", live.balanced),
-        Row { unit: "bytes", ..alone("bytes_per_flow_v4", "an IPv4 flow", single.bytes_per_flow) },
-    ]))
+    let plain = |key, meaning, value, unit| Row { key, meaning, value, over_floor: None, unit };
+    let mut rows = vec![timed("floor", "one run, empty program", single.floor, None)];
+    rows.extend(
+        single
+            .timed
+            .iter()
+            .map(|row| timed(row.key, row.meaning, row.nanoseconds, Some(single.floor))),
+    );
+    let bytes = [("bytes_per_flow_v4", "an IPv4 flow"), ("bytes_per_flow_v6", "an IPv6 flow")];
+    rows.extend([
+        timed("live_floor", "live frame, dropped at once", live.floor, None),
+        timed("live_tx", "live frame, sent as it is", live.sent, Some(live.floor)),
+        timed("live", "live frame, balanced and sent", live.balanced, Some(live.floor)),
+    ]);
+    rows.extend(
+        bytes
+            .into_iter()
+            .zip(single.bytes_per_flow)
+            .map(|((key, meaning), value)| plain(key, meaning, value, "bytes")),
+    );
+    rows.extend([
+        plain("shares_error_max", "shares, furthest from weights", tables.share_error, "%"),
+        plain("remaps_excess_mean", "a change moves too much, mean", tables.remaps.0, "%"),
+        plain("remaps_excess_max", "a change moves too much, most", tables.remaps.1, "%"),
+        plain("swap_64", "64 servers: a change in force after", tables.swap, "ms"),
+    ]);
+    Ok(Figures(rows))
 }
 
 impl Figures {
@@ -69,10 +81,15 @@ impl Figures {
     pub fn json(&self) -> Value {
         let mut members = Map::new();
         for row in &self.0 {
-            let suffix = if row.unit == "ns" { "_ns" } else { "" };
-            members.insert(format!("{}{suffix}", row.key), tenths(row.nanoseconds).into());
+            let suffix = match row.unit {
+                "ns" => "_ns",
+                "ms" => "_ms",
+                "%" => "_percent",
+                _ => "",
+            };
+            members.insert(format!("{}{suffix}", row.key), rounded(row.value).into());
             if let Some(over) = row.over_floor {
-                members.insert(format!("{}_over_floor_ns", row.key), tenths(over).into());
+                members.insert(format!("{}_over_floor_ns", row.key), rounded(over).into());
             }
         }
         Value::Object(members)
@@ -82,8 +99,9 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:38}{:>12}{:>14}", "median of a frame", "", "over floor")?;
-        for Row { meaning, nanoseconds, over_floor, unit, .. } in &self.0 {
-            write!(f, "{meaning:38}{nanoseconds:>6.1} {unit:5}")?;
+        for Row { meaning, value, over_floor, unit, .. } in &self.0 {
+            let digits = if *unit == "%" { 3 } else { 1 };
+            write!(f, "{meaning:38}{value:>6.digits$} {unit:5}")?;
             match over_floor {
                 Some(over) => writeln!(f, "{over:>8.1} ns")?,
                 None => writeln!(f)?,
@@ -93,8 +111,9 @@ impl fmt::Display for Figures {
     }
 }
 
-fn tenths(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
+/// To what is worth telling.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }
 
 /// Keeps this thread on the last CPU it may use: moving between CPUs would show in the figures, and

@@ -9,6 +9,7 @@ use nix::net::if_::if_nametoindex;
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::Reason;
 use pgha_ctl::bpf::xdp::DataPlane;
+use pgha_machine::Neighbour;
 use pgha_machine::balancer::Plan;
 use serde_json::Value;
 
@@ -73,8 +74,8 @@ fn on_cable(bpffs: &PrivateBpffs) -> Result<Figures> {
     // The kernel hands the same pages in again as the program left them: the real server's address is
     // the director's here, so that a balanced frame can be balanced once more.
     let mut real = real(1);
-    real.mac = Some(mac(DIRECTOR_MAC));
-    let plan = Plan { services: vec![service(Scheduler::Maglev, [real])] };
+    real.neighbour = Some(Neighbour { interface: 0, mac: mac(DIRECTOR_MAC) });
+    let plan = Plan { services: vec![service(VIP, Scheduler::Maglev, [real])] };
     data_plane.apply(&director(), &plan)?;
     let from = || Segment::new(client(1), VIP);
     for segment in [from().syn(), from().ack(1), from().ack(2)] {
@@ -87,7 +88,7 @@ fn on_cable(bpffs: &PrivateBpffs) -> Result<Figures> {
     for _ in 0..ROUNDS {
         samples[0].push(time(stub(&stubs, "xdp_drop")?, &frame, &context)?);
         samples[1].push(time(stub(&stubs, "xdp_tx")?, &frame, &context)?);
-        samples[2].push(time(data_plane.program()?, &frame, &context)?);
+        samples[2].push(time(data_plane.program(0)?, &frame, &context)?);
     }
     let reason = Reason::EstablishedFlow as usize;
     let counted = data_plane.counters()?.reasons[reason] - before.reasons[reason];

@@ -4,3 +4,4 @@ pub mod dataplane;
 mod live;
 mod samples;
 mod single;
+mod tables;

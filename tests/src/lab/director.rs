@@ -1,7 +1,7 @@
 //! A director: `pgha controller` on a host.
 use std::ffi::OsStr;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,8 +59,8 @@ impl Director {
     ///
     /// # Errors
     /// When nothing is pinned.
-    pub fn maps(&self, vip: Ipv4Addr) -> Result<ServiceMaps> {
-        ServiceMaps::open(&self.pins(), vip, PORT)
+    pub fn maps(&self, vip: impl Into<IpAddr>) -> Result<ServiceMaps> {
+        ServiceMaps::open(&self.pins(), vip.into(), PORT)
     }
 
     /// The path of its control socket.

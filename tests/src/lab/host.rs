@@ -1,7 +1,7 @@
 //! A host: a namespace with one address on a cable to the switch.
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,9 +9,10 @@ use anyhow::Result;
 
 use super::frames::FrameSocket;
 use super::netns::{Namespace, ip_batch};
-use super::plan::{INTERFACE, mac};
+use super::plan::{BRIDGE_INTERFACE, INTERFACE, Network, ipv6, mac, mac_text};
 use super::process::{Cmd, Daemon};
 use super::state::Places;
+use super::switch;
 use super::wait::SOON;
 use super::xdp::{self, Stub};
 
@@ -68,6 +69,16 @@ impl Host {
     /// Its address.
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Its IPv6 address.
+    pub fn address6(&self) -> Ipv6Addr {
+        ipv6(self.address)
+    }
+
+    /// The MAC address of the interface in the network behind, if it has one there too.
+    pub fn back_mac(&self) -> [u8; 6] {
+        mac(Network::Back.at(self.address))
     }
 
     /// The MAC address of its interface.
@@ -138,6 +149,26 @@ impl Host {
         ip_batch(Some(switch), [format!("link set dev {port} {state}")])
     }
 
+    /// Puts a bridge between its cable and its addresses, as virtualization does: from here on its
+    /// interface is [`BRIDGE_INTERFACE`], with the same MAC address, and has no native XDP.
+    ///
+    /// # Errors
+    /// When `ip` fails, as when it has a bridge already.
+    pub fn bridge(&self) -> Result<()> {
+        let routes = switch::routes(Network::of(self.address), BRIDGE_INTERFACE);
+        let lines = [
+            format!(
+                "link add {BRIDGE_INTERFACE} address {} type bridge stp_state 0 forward_delay 0 \
+                 mcast_snooping 0",
+                mac_text(self.mac())
+            ),
+            format!("address flush dev {INTERFACE}"),
+            format!("link set {INTERFACE} master {BRIDGE_INTERFACE}"),
+        ];
+        let addresses = switch::addresses(self.address, BRIDGE_INTERFACE);
+        ip_batch(Some(&self.namespace), lines.into_iter().chain(addresses).chain(routes))
+    }
+
     /// Attaches an XDP program of one verdict to its interface, until the lab ends.
     ///
     /// # Errors
@@ -147,18 +178,21 @@ impl Host {
         xdp::attach(&self.namespace, INTERFACE, stub, &pin)
     }
 
-    /// Makes the switch receive what an XDP program of this host sends back by `XDP_TX`: a veth
-    /// takes such frames only if it has an XDP program too. Done once, however often it is called.
+    /// Makes the switch receive what an XDP program of this host sends back by `XDP_TX`, or sends on
+    /// by `XDP_REDIRECT`: a veth takes such frames only if its peer has an XDP program too. Done once
+    /// for each of its cables, however often it is called.
     ///
     /// # Errors
     /// When the program cannot be attached.
     pub fn receive_xdp_tx(&self) -> Result<()> {
-        let pin = self.shared.places.bpf.join(format!("{}-port", self.name));
-        if pin.exists() {
-            return Ok(());
-        }
         let (switch, port) = self.port();
-        xdp::attach(switch, port, Stub::Pass, &pin)
+        for port in [port, &format!("{port}-back")] {
+            let pin = self.shared.places.bpf.join(format!("{port}-port"));
+            if !pin.exists() && switch::has(switch, port)? {
+                xdp::attach(switch, port, Stub::Pass, &pin)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where a process of this host logs.

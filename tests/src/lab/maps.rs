@@ -1,5 +1,5 @@
 //! What the pinned maps of a director say, read as the data plane reads them.
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::thread;
 
@@ -26,9 +26,14 @@ impl ServiceMaps {
     ///
     /// # Errors
     /// When they are not there.
-    pub fn open(pins: &Path, vip: Ipv4Addr, port: u16) -> Result<Self> {
+    pub fn open(pins: &Path, vip: IpAddr, port: u16) -> Result<Self> {
         let mut key = [0; size_of::<ServiceKey>()];
-        key.copy_from_slice(ServiceKey::new(vip.octets(), port.to_be_bytes()).as_bytes());
+        let port = port.to_be_bytes();
+        let service = match vip {
+            IpAddr::V4(vip) => ServiceKey::new(vip.octets(), port),
+            IpAddr::V6(vip) => ServiceKey::new(vip.octets(), port),
+        };
+        key.copy_from_slice(service.as_bytes());
         Ok(Self {
             key,
             services: open(pins, name::SERVICES, Map::HashMap)?,
@@ -71,11 +76,23 @@ impl ServiceMaps {
     }
 }
 
+/// The name that a map is pinned by: from the second layout of its values on, with its number.
+///
+/// # Panics
+/// When no map has that name.
+pub fn pin(map: &str) -> String {
+    match name::PINNED.iter().find(|(pinned, _)| *pinned == map) {
+        Some((_, 1)) => map.to_owned(),
+        Some((_, layout)) => format!("{map}-{layout}"),
+        None => panic!("no map {map}"),
+    }
+}
+
 fn open<T>(pins: &Path, name: &str, kind: fn(MapData) -> Map) -> Result<T>
 where
     T: TryFrom<Map, Error = MapError>,
 {
-    let path = pins.join(name);
+    let path = pins.join(pin(name));
     let map = MapData::from_pin(&path).with_context(|| path.display().to_string())?;
     Ok(T::try_from(kind(map))?)
 }

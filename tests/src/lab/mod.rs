@@ -37,6 +37,7 @@ pub mod xdp;
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -47,7 +48,7 @@ use nix::unistd::geteuid;
 pub use capture::Capture;
 pub use director::Director;
 pub use host::Host;
-pub use plan::READER_VIP;
+pub use plan::{Network, READER_VIP, READER_VIP6};
 pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Cmd, Running};
 pub use session::Session;
@@ -127,10 +128,36 @@ impl Lab {
     /// # Errors
     /// As [`Lab::host`].
     pub fn hosts(&self, names: &[&str]) -> Result<Vec<Host>> {
+        self.hosts_in(Network::Front, names)
+    }
+
+    /// Several hosts, those of them that are not there yet made in the network behind. The switch
+    /// routes between the two networks from here on.
+    ///
+    /// # Errors
+    /// As [`Lab::host`].
+    pub fn back_hosts(&self, names: &[&str]) -> Result<Vec<Host>> {
+        switch::build_back(&self.shared.switch)?;
+        self.hosts_in(Network::Back, names)
+    }
+
+    /// Gives a host of the network in front an interface in the network behind as well,
+    /// [`plan::BACK_INTERFACE`].
+    ///
+    /// # Errors
+    /// When it has one already.
+    pub fn second_interface(&self, name: &str) -> Result<()> {
+        let host = self.host(name)?;
+        switch::build_back(&self.shared.switch)?;
+        switch::connect_back(&self.shared.switch, name, host.namespace(), host.address())
+            .with_context(|| format!("second interface of {name}"))
+    }
+
+    fn hosts_in(&self, network: Network, names: &[&str]) -> Result<Vec<Host>> {
         let mut members = self.locked();
         let mut missing = Vec::new();
         for &name in names {
-            let address = plan::address(name)?;
+            let address = network.at(plan::address(name)?);
             if !members.hosts.contains_key(name) && !missing.contains(&(name, address)) {
                 missing.push((name, address));
             }
@@ -245,7 +272,18 @@ impl Lab {
     /// # Errors
     /// When the command fails.
     pub fn realserver_setup(&self, host: &str) -> Result<()> {
-        self.realserver(host, &["setup", "--vip", &READER_VIP.to_string()])?.run().map(drop)
+        self.realserver_setup_for(host, &[READER_VIP.into()])
+    }
+
+    /// Has `pgha realserver setup` put these VIPs on that host's loopback.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn realserver_setup_for(&self, host: &str, vips: &[IpAddr]) -> Result<()> {
+        let vips: Vec<_> = vips.iter().map(IpAddr::to_string).collect();
+        let options = vips.iter().flat_map(|vip| ["--vip", vip.as_str()]);
+        let arguments: Vec<_> = ["setup"].into_iter().chain(options).collect();
+        self.realserver(host, &arguments)?.run().map(drop)
     }
 
     /// `pgha realserver` with these arguments on that host, which keeps its record in the lab.

@@ -1,6 +1,6 @@
 //! Sessions with PostgreSQL that a test holds open while the world around them changes.
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -30,12 +30,13 @@ impl Session {
     ///
     /// # Errors
     /// When the server cannot be reached or refuses.
-    pub fn open(from: &Host, server: Ipv4Addr) -> Result<Self> {
+    pub fn open(from: &Host, server: impl Into<IpAddr>) -> Result<Self> {
+        let server = server.into();
         // One thread, so that the socket belongs to the namespace that this thread is in.
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut config = Config::new();
         config
-            .hostaddr(server.into())
+            .hostaddr(server)
             .port(PORT)
             .user(POSTGRES_USER)
             .dbname(POSTGRES_USER)

@@ -32,9 +32,15 @@ fn debian_brings_core_compiled() {
 #[test]
 fn the_flags_name_the_architecture_of_the_host() {
     assert_eq!(
-        rustc_flags("x86_64").unwrap(),
+        rustc_flags("x86_64", false).unwrap(),
         "--cfg=bpf_target_arch=\"x86_64\"\u{1f}-Cdebuginfo=2\u{1f}-Clink-arg=--btf"
     );
-    assert!(rustc_flags("aarch64").unwrap().contains("aarch64"));
-    assert!(rustc_flags("s390x").is_err());
+    assert!(rustc_flags("aarch64", false).unwrap().contains("aarch64"));
+    assert!(rustc_flags("s390x", true).is_err());
+}
+
+#[test]
+fn a_linker_that_can_is_told_that_words_may_lie_anywhere() {
+    let flags = rustc_flags("x86_64", true).unwrap();
+    assert!(flags.ends_with("\u{1f}-Clink-arg=--cpu-features=+allows-misaligned-mem-access"));
 }

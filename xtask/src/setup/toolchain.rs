@@ -42,6 +42,13 @@ impl fmt::Display for Toolchain {
 }
 
 impl Toolchain {
+    /// Whether its linker can be told that words may lie at any address: not every LLVM can.
+    pub(crate) fn accesses_misaligned(&self) -> bool {
+        let (Self::Rustup { linker } | Self::Debian { linker }) = self;
+        answer(Command::new(linker).arg("--help").env_remove("LD_LIBRARY_PATH"))
+            .is_some_and(|help| help.contains("allows-misaligned-mem-access"))
+    }
+
     /// Whether bpf-linker is still to be installed, or does not run.
     pub(crate) fn lacks_linker(&self) -> bool {
         match self {

@@ -1,8 +1,10 @@
 //! What an operator wants of the balancer.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 
+use ipnet::IpNet;
 pub use pgha_common::maps::Scheduler;
 
 use crate::{NodeName, Weight};
@@ -20,7 +22,7 @@ pub struct Config {
     /// others answered meanwhile, and those that did may have done so before this node lost its link.
     pub fall: u8,
     /// The addresses of this very node.
-    pub local: BTreeSet<Ipv4Addr>,
+    pub local: BTreeSet<IpAddr>,
 }
 
 /// A virtual service.
@@ -29,7 +31,7 @@ pub struct Service {
     /// What operators call it.
     pub name: NodeName,
     /// Where clients connect.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// TCP port of the VIP, and so of every real server: direct server return changes no port.
     pub port: u16,
     /// How real servers are picked.
@@ -38,6 +40,19 @@ pub struct Service {
     pub discovery: Discovery,
     /// The weight of a server to which nobody gave another.
     pub default_weight: Weight,
+    /// From where clients may connect; empty says from everywhere.
+    pub allowed_clients: Vec<IpNet>,
+    /// How many new connections one source may open; `None` says any number.
+    pub syn_limit: Option<SynLimit>,
+}
+
+/// A token bucket for the SYNs of one source: an IPv4 address or an IPv6 /64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynLimit {
+    /// SYNs a second that each source may send for long.
+    pub rate: NonZeroU32,
+    /// SYNs that it may send at once.
+    pub burst: NonZeroU32,
 }
 
 /// How the real servers of a service are found.
@@ -58,7 +73,7 @@ pub struct Node {
     /// Its name, also in `application_name`.
     pub name: NodeName,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its weight in every service, where it has one of its own.
     pub weight: Option<Weight>,
 }
@@ -66,23 +81,32 @@ pub struct Node {
 impl Config {
     /// The node with this address, if it has a name.
     #[must_use]
-    pub fn node_at(&self, address: Ipv4Addr) -> Option<&Node> {
+    pub fn node_at(&self, address: IpAddr) -> Option<&Node> {
         self.nodes.iter().find(|node| node.address == address)
     }
 
     /// The weight of a server by configuration.
     #[must_use]
-    pub fn weight(&self, service: &Service, address: Ipv4Addr) -> Weight {
+    pub fn weight(&self, service: &Service, address: IpAddr) -> Weight {
         self.node_at(address).and_then(|node| node.weight).unwrap_or(service.default_weight)
     }
 
     /// Who a walsender belongs to: the node its `application_name` names, else the address it is,
-    /// else where it connects from. `None` for a nameless one on the primary's Unix socket.
+    /// else where it connects from. `None` for a nameless one on the primary's Unix socket, or one
+    /// that is known by a link-local address only: that leads nowhere without a link.
     #[must_use]
-    pub fn address_of(&self, application_name: &str, client: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    pub fn address_of(&self, application_name: &str, client: Option<IpAddr>) -> Option<IpAddr> {
         let named = self.nodes.iter().find(|node| node.name.as_str() == application_name);
-        named.map(|node| node.address).or_else(|| application_name.parse().ok()).or(client)
+        let address = named
+            .map(|node| node.address)
+            .or_else(|| application_name.parse().ok().filter(leads_somewhere))
+            .or(client.filter(leads_somewhere));
+        address.map(|address| address.to_canonical())
     }
+}
+
+fn leads_somewhere(address: &IpAddr) -> bool {
+    !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 impl Service {
@@ -92,6 +116,8 @@ impl Service {
         match self.scheduler {
             Scheduler::Maglev => "maglev",
             Scheduler::RoundRobin => "rr",
+            Scheduler::Source => "source",
+            Scheduler::Least => "least",
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What comes in and what comes out: plain data.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::member::{Down, Finding};
-use crate::{Lsn, Mac, Weight};
+use crate::{Lsn, Neighbour, Weight};
 
 /// `sync_state` of `pg_stat_replication` (PostgreSQL documentation, "Monitoring statistics").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub enum SyncState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walsender {
     /// The standby's address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its part in synchronous commit.
     pub sync_state: SyncState,
 }
@@ -35,7 +35,7 @@ pub struct Walsender {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrimaryAnswer {
     /// Where it is.
-    pub host: Ipv4Addr,
+    pub host: IpAddr,
     /// End of its WAL.
     pub lsn: Option<Lsn>,
     /// Its streaming walsenders; several may belong to one address.
@@ -46,7 +46,7 @@ pub struct PrimaryAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
     /// The server.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The service's port.
     pub port: u16,
 }
@@ -62,16 +62,16 @@ pub enum Event {
     Checked(Target, Finding),
     /// The session kept open to a server ended.
     SessionEnded(Target),
-    /// The kernel's neighbour table says this of an address on the interface.
-    Neighbour(Ipv4Addr, Option<Mac>),
+    /// The kernel's neighbour table says this of an address on one of the director's links.
+    Neighbour(IpAddr, Option<Neighbour>),
     /// The operator wrote a new configuration.
     Configured(Config),
     /// The operator steers one server of one service.
     Steered {
         /// VIP and port of the service.
-        service: (Ipv4Addr, u16),
+        service: (IpAddr, u16),
         /// The server.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What to do.
         order: Order,
     },
@@ -98,7 +98,7 @@ pub enum Effect {
     /// Check it now.
     CheckNow(Target),
     /// Learn the MAC address of this neighbour, and follow it.
-    Resolve(Ipv4Addr),
+    Resolve(IpAddr),
     /// Make the data plane equal to [`super::Balancer::plan`].
     Program,
     /// Tell people.
@@ -120,8 +120,8 @@ pub enum News {
     Up(Target),
     /// A server gets no new connections, for this reason.
     Down(Target, Down),
-    /// A server's MAC address changed.
-    Moved(Ipv4Addr, Mac),
+    /// A server is reached elsewhere now.
+    Moved(IpAddr, Neighbour),
     /// No id is left for a server: it gets no traffic.
     Full(Target),
 }

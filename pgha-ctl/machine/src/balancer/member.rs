@@ -1,13 +1,13 @@
 //! One real server of one service: what is known of it, and what follows from that.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use pgha_common::flow::RealRef;
 use serde::{Deserialize, Serialize};
 
 use super::SyncState;
 use super::config::Discovery;
-use crate::{Lsn, Mac, Weight};
+use crate::{Lsn, Neighbour, Weight};
 
 /// What a check of a server found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +190,7 @@ pub enum Withheld {
     NotListed,
     /// It does not stream from the primary, says the primary.
     NotStreaming,
-    /// Nobody answers ARP for its address.
+    /// Nobody answers ARP or neighbour discovery for its address.
     NoMac,
 }
 
@@ -224,7 +224,7 @@ impl Withheld {
 /// One real server of one service.
 #[derive(Clone, Debug)]
 pub struct Member {
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     pub(super) real: RealRef,
     pub(super) listed: bool,
     pub(super) local: bool,
@@ -238,7 +238,7 @@ pub struct Member {
     pub(super) heard: u64,
     /// How many checks in a row were silent while others answered.
     pub(super) silences: u8,
-    pub(super) mac: Option<Mac>,
+    pub(super) neighbour: Option<Neighbour>,
     pub(super) configured_weight: Weight,
     pub(super) steering: Steering,
 }
@@ -283,7 +283,7 @@ impl Member {
             health,
             unlisted.then_some(Withheld::NotListed),
             vanished.then_some(Withheld::NotStreaming),
-            (self.mac.is_none() && !self.local).then_some(Withheld::NoMac),
+            (self.neighbour.is_none() && !self.local).then_some(Withheld::NoMac),
         ]
         .into_iter()
         .flatten()

@@ -1,7 +1,7 @@
 //! Who is a member of a service: who joins, stays, is taken over from a former controller, leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use pgha_common::flow::RealRef;
 
@@ -62,7 +62,7 @@ impl Balancer {
     }
 
     /// Makes a server a member, unless it is one.
-    pub(super) fn join(&mut self, index: usize, address: Ipv4Addr, listed: bool) {
+    pub(super) fn join(&mut self, index: usize, address: IpAddr, listed: bool) {
         if self.pools[index].members.contains_key(&address) {
             return;
         }
@@ -82,7 +82,7 @@ impl Balancer {
             finding: None,
             heard: self.answers,
             silences: 0,
-            mac: self.macs.get(&address).copied(),
+            neighbour: self.neighbours.get(&address).copied(),
             configured_weight: self.config.weight(&self.pools[index].service, address),
             steering: Steering::default(),
         };
@@ -103,8 +103,8 @@ impl Balancer {
             // Its sessions may be alive, whatever keeps new ones from it.
             Health::Down(Down::Unproven, 0)
         };
-        if let Some(mac) = left.mac {
-            self.macs.insert(left.address, mac);
+        if let Some(neighbour) = left.neighbour {
+            self.neighbours.insert(left.address, neighbour);
         }
         let member = Member {
             address: left.address,
@@ -117,7 +117,7 @@ impl Balancer {
             finding: None,
             heard: self.answers,
             silences: 0,
-            mac: left.mac,
+            neighbour: left.neighbour,
             configured_weight: self.config.weight(&self.pools[index].service, left.address),
             steering: left.steering,
         };

@@ -20,9 +20,9 @@ mod plan;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-pub use config::{Config, Discovery, Node, Scheduler, Service};
+pub use config::{Config, Discovery, Node, Scheduler, Service, SynLimit};
 pub use event::{Effect, Event, News, Order, PrimaryAnswer, SyncState, Target, Walsender};
 pub use member::{Down, Finding, Health, Member, Replay, Steering, Streaming, Withheld};
 pub use plan::{Inherited, InheritedReal, Plan, RealPlan, ServicePlan};
@@ -30,14 +30,14 @@ pub use view::{ServerView, ServiceView, Standing};
 
 use ids::Ids;
 
-use crate::{Mac, Weight};
+use crate::{Neighbour, Weight};
 
 /// One service and its members.
 #[derive(Debug)]
 struct Pool {
     index: u16,
     service: Service,
-    members: BTreeMap<Ipv4Addr, Member>,
+    members: BTreeMap<IpAddr, Member>,
 }
 
 impl Pool {
@@ -62,7 +62,7 @@ impl Pool {
         reasons
     }
 
-    const fn target(&self, address: Ipv4Addr) -> Target {
+    const fn target(&self, address: IpAddr) -> Target {
         Target { address, port: self.service.port }
     }
 }
@@ -81,7 +81,7 @@ pub struct Balancer {
     /// How many answers came in, from whomever.
     answers: u64,
     /// The kernel's neighbour table, as far as it has an address for somebody.
-    macs: BTreeMap<Ipv4Addr, Mac>,
+    neighbours: BTreeMap<IpAddr, Neighbour>,
     effects: VecDeque<Effect>,
 }
 
@@ -106,7 +106,7 @@ impl Balancer {
             primary_lost: true,
             asked: false,
             answers: 0,
-            macs: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
             effects: VecDeque::new(),
         };
         for (index, vip, port) in &inherited.services {
@@ -140,7 +140,7 @@ impl Balancer {
             }
             Event::Checked(target, finding) => self.checked(target, &finding),
             Event::SessionEnded(target) => self.effects.push_back(Effect::CheckNow(target)),
-            Event::Neighbour(address, mac) => self.neighbour(address, mac),
+            Event::Neighbour(address, neighbour) => self.neighbour(address, neighbour),
             Event::Configured(config) => self.configure(config),
             Event::Steered { service, address, order } => self.steer(service, address, order),
         }
@@ -163,14 +163,16 @@ impl Balancer {
             vip: pool.service.vip,
             port: pool.service.port,
             scheduler: pool.service.scheduler,
+            allowed_clients: pool.service.allowed_clients.clone(),
+            syn_limit: pool.service.syn_limit,
             reals: pool
                 .members
                 .values()
-                .filter(|member| member.mac.is_some() || member.local)
+                .filter(|member| member.neighbour.is_some() || member.local)
                 .map(|member| RealPlan {
                     real: member.real,
                     address: member.address,
-                    mac: member.mac,
+                    neighbour: member.neighbour,
                     local: member.local,
                     dead: member.health.is_dead(),
                     weight: pool.weight(member, self.primary_answers()),
@@ -187,10 +189,10 @@ impl Balancer {
         &self.config
     }
 
-    /// The MAC address that the kernel's neighbour table has for an address, whoever that is.
+    /// What the kernel's neighbour table has for an address, whoever that is.
     #[must_use]
-    pub fn mac_of(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.macs.get(&address).copied()
+    pub fn neighbour_at(&self, address: IpAddr) -> Option<Neighbour> {
+        self.neighbours.get(&address).copied()
     }
 
     /// Whether there is nothing more to wait for before the first client: whoever can be asked was
@@ -210,7 +212,7 @@ impl Balancer {
 
     /// Whether a service has this server as a member.
     #[must_use]
-    pub fn has_member(&self, service: (Ipv4Addr, u16), address: Ipv4Addr) -> bool {
+    pub fn has_member(&self, service: (IpAddr, u16), address: IpAddr) -> bool {
         self.pools
             .iter()
             .any(|pool| key(&pool.service) == service && pool.members.contains_key(&address))
@@ -267,7 +269,7 @@ impl Balancer {
 
     /// Notes that somebody answered, as evidence that this node reaches others: what answers on this
     /// very node is none.
-    fn count_answer(&mut self, from: Ipv4Addr) {
+    fn count_answer(&mut self, from: IpAddr) {
         self.answers += u64::from(!self.config.local.contains(&from));
     }
 
@@ -300,26 +302,27 @@ impl Balancer {
         news.into_iter().for_each(|news| self.tell(news));
     }
 
-    fn neighbour(&mut self, address: Ipv4Addr, mac: Option<Mac>) {
+    fn neighbour(&mut self, address: IpAddr, neighbour: Option<Neighbour>) {
         // An entry that the kernel gave up keeps its last address in a member: a server that is
         // alive comes back with the same, and one that is not is found out by its checks.
-        let Some(mac) = mac else {
-            self.macs.remove(&address);
+        let Some(neighbour) = neighbour else {
+            self.neighbours.remove(&address);
             return;
         };
-        self.macs.insert(address, mac);
+        self.neighbours.insert(address, neighbour);
         let mut moved = false;
         for pool in &mut self.pools {
             if let Some(member) = pool.members.get_mut(&address) {
-                moved |= member.mac.replace(mac).is_some_and(|before| before != mac);
+                moved |=
+                    member.neighbour.replace(neighbour).is_some_and(|before| before != neighbour);
             }
         }
         if moved {
-            self.tell(News::Moved(address, mac));
+            self.tell(News::Moved(address, neighbour));
         }
     }
 
-    fn steer(&mut self, service: (Ipv4Addr, u16), address: Ipv4Addr, order: Order) {
+    fn steer(&mut self, service: (IpAddr, u16), address: IpAddr, order: Order) {
         let pool = self.pools.iter_mut().find(|pool| key(&pool.service) == service);
         if let Some(member) = pool.and_then(|pool| pool.members.get_mut(&address)) {
             match order {
@@ -336,7 +339,7 @@ impl Balancer {
 }
 
 /// What tells services apart.
-const fn key(service: &Service) -> (Ipv4Addr, u16) {
+const fn key(service: &Service) -> (IpAddr, u16) {
     (service.vip, service.port)
 }
 

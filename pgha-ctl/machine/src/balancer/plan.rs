@@ -1,12 +1,13 @@
 //! What the data plane is to look like: plain data, compared by value with what is there.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use pgha_common::flow::RealRef;
 
-use super::config::Scheduler;
+use super::config::{Scheduler, SynLimit};
 use super::member::Steering;
-use crate::{Mac, Weight};
+use crate::{Neighbour, Weight};
 
 /// The whole data plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,11 +22,15 @@ pub struct ServicePlan {
     /// Its number on this director.
     pub index: u16,
     /// Its address.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// Its TCP port.
     pub port: u16,
     /// How it picks.
     pub scheduler: Scheduler,
+    /// From where clients may connect; empty says from everywhere.
+    pub allowed_clients: Vec<IpNet>,
+    /// How many new connections one source may open; `None` says any number.
+    pub syn_limit: Option<SynLimit>,
     /// Its real servers, also those that get no new connections.
     pub reals: Vec<RealPlan>,
 }
@@ -36,9 +41,9 @@ pub struct RealPlan {
     /// Its id and generation.
     pub real: RealRef,
     /// Its address.
-    pub address: Ipv4Addr,
-    /// Its MAC address; `None` only where `local` makes it needless.
-    pub mac: Option<Mac>,
+    pub address: IpAddr,
+    /// Where it is reached; `None` only where `local` makes it needless.
+    pub neighbour: Option<Neighbour>,
     /// It is this very node.
     pub local: bool,
     /// Its flows are answered by RST.
@@ -53,7 +58,7 @@ pub struct RealPlan {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inherited {
     /// Its services: number, VIP, port.
-    pub services: Vec<(u16, Ipv4Addr, u16)>,
+    pub services: Vec<(u16, IpAddr, u16)>,
     /// Its real servers.
     pub reals: Vec<InheritedReal>,
     /// Every id that was ever used, with the generation of its last user.
@@ -68,9 +73,9 @@ pub struct InheritedReal {
     /// Its id and generation.
     pub real: RealRef,
     /// Its address.
-    pub address: Ipv4Addr,
-    /// Its MAC address as last known.
-    pub mac: Option<Mac>,
+    pub address: IpAddr,
+    /// Where it was reached last.
+    pub neighbour: Option<Neighbour>,
     /// Its flows are answered by RST.
     pub dead: bool,
     /// Whether the tables name it.

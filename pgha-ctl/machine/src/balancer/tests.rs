@@ -1,29 +1,35 @@
+mod families;
 mod histories;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
     Balancer, Config, Discovery, Down, Effect, Event, Finding, Inherited, InheritedReal, News,
     Node, Order, PrimaryAnswer, Replay, Scheduler, Service, ServicePlan, Steering, SyncState,
     Target, Walsender, Withheld,
 };
-use crate::{Mac, Weight};
+use crate::{Mac, Neighbour, Weight};
 
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
-const READER: (Ipv4Addr, u16) = (VIP, 5432);
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
+const READER: (IpAddr, u16) = (VIP, 5432);
 const GOOD: Finding = Finding::Standby(Replay { received: None, replayed: None });
 
-fn host(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, number)
+/// The first four have IPv4 addresses, the others IPv6 ones.
+fn host(number: u8) -> IpAddr {
+    if number <= 4 {
+        Ipv4Addr::new(10, 0, 0, number).into()
+    } else {
+        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()).into()
+    }
 }
 
 fn target(number: u8) -> Target {
     Target { address: host(number), port: 5432 }
 }
 
-fn mac(number: u8) -> Mac {
-    Mac::new([2, 0, 0, 0, 0, number]).unwrap()
+fn at(interface: u8, number: u8) -> Neighbour {
+    Neighbour { interface, mac: Mac::new([2, 0, 0, 0, 0, number]).unwrap() }
 }
 
 fn config(discovery: Discovery, nodes: &[u8]) -> Config {
@@ -35,6 +41,8 @@ fn config(discovery: Discovery, nodes: &[u8]) -> Config {
             scheduler: Scheduler::RoundRobin,
             discovery,
             default_weight: Weight::ONE,
+            allowed_clients: Vec::new(),
+            syn_limit: None,
         }],
         nodes: nodes
             .iter()
@@ -73,7 +81,7 @@ fn service(balancer: &Balancer) -> ServicePlan {
 }
 
 /// Who gets new connections.
-fn readers(balancer: &Balancer) -> Vec<Ipv4Addr> {
+fn readers(balancer: &Balancer) -> Vec<IpAddr> {
     service(balancer).reals.iter().filter(|r| r.weight > Weight::ZERO).map(|r| r.address).collect()
 }
 
@@ -84,7 +92,7 @@ fn withheld(balancer: &Balancer, number: u8) -> Vec<Withheld> {
 
 fn bring_up(balancer: &mut Balancer, numbers: &[u8]) {
     for number in numbers {
-        balancer.handle(Event::Neighbour(host(*number), Some(mac(*number))));
+        balancer.handle(Event::Neighbour(host(*number), Some(at(0, *number))));
         balancer.handle(Event::Checked(target(*number), GOOD));
         balancer.handle(Event::Checked(target(*number), GOOD));
     }
@@ -113,7 +121,7 @@ fn a_standby_that_streams_joins_and_gets_clients_after_rise_checks() {
             Effect::Tell(News::Joined(target(4))),
         ]
     );
-    balancer.handle(Event::Neighbour(host(4), Some(mac(4))));
+    balancer.handle(Event::Neighbour(host(4), Some(at(0, 4))));
     assert_eq!(effects(&mut balancer), [Effect::Program]);
     balancer.handle(Event::Checked(target(4), GOOD));
     assert_eq!(effects(&mut balancer), []);
@@ -136,7 +144,7 @@ fn all_four_sync_states_count() {
 #[test]
 fn who_streams_but_is_no_standby_never_gets_a_client() {
     let mut balancer = Balancer::new(config(Discovery::Walsenders, &[]), &Inherited::default());
-    balancer.handle(Event::Neighbour(host(9), Some(mac(9))));
+    balancer.handle(Event::Neighbour(host(9), Some(at(0, 9))));
     for finding in [Finding::Refused, Finding::NotInRecovery, Finding::Silent(String::new())] {
         balancer.handle(answer(&[(9, SyncState::Async)]));
         for _ in 0..10 {
@@ -325,12 +333,12 @@ fn without_a_mac_address_nobody_is_sent_to_a_server() {
     balancer.handle(Event::Checked(target(2), GOOD));
     assert_eq!(service(&balancer).reals, []);
     assert_eq!(withheld(&balancer, 2), [Withheld::NoMac]);
-    balancer.handle(Event::Neighbour(host(2), Some(mac(2))));
+    balancer.handle(Event::Neighbour(host(2), Some(at(0, 2))));
     assert_eq!(readers(&balancer), [host(2)]);
     balancer.handle(Event::Neighbour(host(2), None));
-    assert_eq!(service(&balancer).reals[0].mac, Some(mac(2)), "the last known stays");
-    balancer.handle(Event::Neighbour(host(2), Some(mac(22))));
-    assert_eq!(service(&balancer).reals[0].mac, Some(mac(22)));
+    assert_eq!(service(&balancer).reals[0].neighbour, Some(at(0, 2)), "the last known stays");
+    balancer.handle(Event::Neighbour(host(2), Some(at(0, 22))));
+    assert_eq!(service(&balancer).reals[0].neighbour, Some(at(0, 22)));
 }
 
 #[test]
@@ -367,7 +375,7 @@ fn a_successor_goes_on_with_what_it_finds() {
         service: 0,
         real: plan.reals[index].real,
         address: plan.reals[index].address,
-        mac: plan.reals[index].mac,
+        neighbour: plan.reals[index].neighbour,
         dead: false,
         in_service: true,
         steering,
@@ -384,7 +392,7 @@ fn a_successor_goes_on_with_what_it_finds() {
     assert_eq!(reals[0].real, plan.reals[0].real);
     assert_eq!(reals[0].steering, drained);
     after.handle(answer(&[(2, SyncState::Async), (3, SyncState::Async), (4, SyncState::Async)]));
-    after.handle(Event::Neighbour(host(4), Some(mac(4))));
+    after.handle(Event::Neighbour(host(4), Some(at(0, 4))));
     let newcomer = service(&after).reals[2].real;
     assert!(plan.reals.iter().all(|real| real.real.id != newcomer.id));
 }
@@ -397,7 +405,7 @@ fn a_successor_spares_the_sessions_of_a_server_out_of_the_pool() {
         service: 0,
         real: reals[index].real,
         address: reals[index].address,
-        mac: reals[index].mac,
+        neighbour: reals[index].neighbour,
         dead: false,
         in_service,
         steering: Steering::default(),

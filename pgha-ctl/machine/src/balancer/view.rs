@@ -1,6 +1,6 @@
 //! What operators see.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +14,10 @@ pub struct ServiceView {
     /// Its name.
     pub name: NodeName,
     /// Its address.
-    pub vip: Ipv4Addr,
+    pub vip: IpAddr,
     /// Its TCP port.
     pub port: u16,
-    /// `maglev` or `rr`.
+    /// `maglev`, `rr`, `source` or `least`.
     pub scheduler: String,
     /// `walsenders`, `direct` or `both`.
     pub discovery: String,
@@ -31,11 +31,13 @@ pub struct ServerView {
     /// Its name, where it has one.
     pub name: Option<NodeName>,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its id in the data plane.
     pub id: u16,
     /// Its MAC address, where known.
     pub mac: Option<String>,
+    /// Number of the director's interface behind which that is.
+    pub interface: Option<u8>,
     /// It is the director itself.
     pub local: bool,
     /// It is in the configuration's node table.
@@ -104,7 +106,8 @@ impl Balancer {
             name: self.config.node_at(member.address).map(|node| node.name.clone()),
             address: member.address,
             id: member.real.id,
-            mac: member.mac.map(|mac| mac.to_string()),
+            mac: member.neighbour.map(|neighbour| neighbour.mac.to_string()),
+            interface: member.neighbour.map(|neighbour| neighbour.interface),
             local: member.local,
             listed: member.listed,
             sync_state: match member.streaming {

@@ -1,4 +1,5 @@
 use std::iter::Peekable;
+use std::net::IpAddr;
 
 use pgha_common::table::SLOTS;
 
@@ -176,7 +177,7 @@ fn total(servers: &[Entry]) -> u64 {
 /// The order in which one server prefers the slots, as good as independent of the other servers'.
 ///
 /// As in the paper, from an offset on in equal steps, modulo a prime. With the powers of
-/// [`GENERATOR`] as steps, the orders of one /24 spread over the slots more evenly than chance would
+/// [`GENERATOR`] as steps, the orders of one /24 (of one /120 in IPv6) spread over the slots more evenly than chance would
 /// have it (Korobov, "The approximate computation of multiple integrals", 1959). Between two such
 /// networks, steps could be alike: there, cubes and a shift make the orders independent, as the
 /// points of x³ + a = y³ + b spread evenly for all a ≠ b.
@@ -191,13 +192,13 @@ pub(super) const GENERATOR: u64 = 4475;
 
 impl Order {
     fn of(server: &Entry) -> Self {
-        let [a, b, c, host] = server.address.octets();
-        let network = u32::from_be_bytes([0, a, b, c]);
+        let (prefix, low) = halves(server.address);
+        let host = low & 0xff;
         let step = (0..host).fold(1, |step, _| step * GENERATOR % SLOTS as u64);
         Self {
-            place: mix(u64::from(u32::from(server.address))) % SLOTS as u64,
+            place: mix(prefix ^ low) % SLOTS as u64,
             step,
-            shift: mix(!u64::from(network)) % SLOTS as u64,
+            shift: mix(!(prefix ^ low >> 8)) % SLOTS as u64,
         }
     }
 }
@@ -211,6 +212,18 @@ impl Iterator for Order {
         // As 3 does not divide SLOTS - 1, every number has one cube root: no slot comes twice.
         let cube = place * place % SLOTS as u64 * place;
         Some(((cube + self.shift) % SLOTS as u64) as usize)
+    }
+}
+
+/// The first and the last 64 bits of an address. The first are mixed, so that neighbouring networks
+/// of IPv6 differ in all of them; IPv4 has none.
+fn halves(address: IpAddr) -> (u64, u64) {
+    match address {
+        IpAddr::V4(address) => (0, u64::from(u32::from(address))),
+        IpAddr::V6(address) => {
+            let bits = u128::from(address);
+            (mix((bits >> 64) as u64), bits as u64)
+        }
     }
 }
 

@@ -1,13 +1,18 @@
 //! Making the maps equal to a plan: only what differs is written, and in an order in which no frame
 //! meets a table that names a server not yet, or no longer, there.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use aya::maps::lpm_trie::Key;
 use aya::maps::{MapError, PerCpuValues};
 use aya::util::nr_cpus;
+use ipnet::IpNet;
+use pgha_common::flow::RealRef;
+use pgha_common::limit::Limit;
 use pgha_common::maps::{
-    Director, RealServer, SCHEMA, Service, ServiceKey, Tables, Traffic, name, real_flag, state,
+    ACTIVE_FOR_GOOD, AllowedKey, Director, PeerKey, RealServer, SCHEMA, Service, ServiceKey,
+    Tables, Traffic, director_flag, name, real_flag, service_flag, state,
 };
 use pgha_common::table::RING_SLOTS;
 use pgha_machine::balancer::{Plan, RealPlan, ServicePlan};
@@ -15,18 +20,26 @@ use pgha_machine::table::{self, Entry};
 use pgha_machine::{Mac, Weight};
 use zerocopy::FromZeros;
 
+use super::inherit::mapped;
 use super::maps::Raw;
 use super::{DataPlane, XdpError};
+
+/// Bits of an IPv4-mapped address before the IPv4 address (RFC 4291, section 2.5.5.2).
+const MAPPED_BITS: u32 = 96;
+/// Bits of an [`AllowedKey`] before the address.
+const SERVICE_BITS: u32 = 32;
 
 /// What the data plane is to know of its node and the other directors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectorPlan {
-    /// MAC address of the interface.
-    pub mac: Mac,
-    /// Whether ARP for the VIPs is answered.
+    /// MAC addresses of the interfaces, by number.
+    pub macs: Vec<Mac>,
+    /// Whether ARP requests and neighbour solicitations for the VIPs are answered.
     pub active: bool,
-    /// The other directors whose MAC address is known, by that.
-    pub peers: BTreeMap<Mac, Ipv4Addr>,
+    /// Whether frames with one VLAN tag are balanced.
+    pub forward_tagged: bool,
+    /// The other directors: each of their MAC addresses with each of their addresses.
+    pub peers: BTreeSet<(Mac, IpAddr)>,
 }
 
 impl DataPlane {
@@ -39,10 +52,11 @@ impl DataPlane {
     /// # Errors
     /// What the kernel says; what was written until then is consistent, and the next call goes on.
     pub fn apply(&mut self, director: &DirectorPlan, plan: &Plan) -> Result<(), XdpError> {
-        let vips: BTreeSet<[u8; 4]> = plan.services.iter().map(|s| s.vip.octets()).collect();
-        let known = vips.iter().copied().filter(|vip| self.seen.vips.contains(vip)).collect();
+        let vips: BTreeSet<[u8; 16]> = plan.services.iter().map(|s| mapped(s.vip)).collect();
+        let known = vips.intersection(&self.seen.vips).copied().collect();
         self.apply_director(director, &known)?;
         self.remove_services(plan)?;
+        let allowed = self.allow(plan)?;
         for service in &plan.services {
             for real in service.reals.iter().filter(|real| !real.dead) {
                 self.write_real(service.index, real)?;
@@ -52,58 +66,72 @@ impl DataPlane {
                 self.write_real(service.index, real)?;
             }
         }
+        self.allow_no_others(&allowed)?;
         // A new VIP is answered for only when its service is there.
         self.apply_director(director, &vips)?;
         self.remove_reals(plan)
     }
 
+    /// The real servers that ended since this was asked last, dead or replaced: whoever only waits for
+    /// one of them does not know yet.
+    pub fn take_ended(&mut self) -> BTreeSet<(u16, u16)> {
+        std::mem::take(&mut self.ended)
+    }
+
     fn apply_director(
         &mut self,
         wanted: &DirectorPlan,
-        vips: &BTreeSet<[u8; 4]>,
+        vips: &BTreeSet<[u8; 16]>,
     ) -> Result<(), XdpError> {
-        let peers: BTreeMap<[u8; 6], [u8; 4]> =
-            wanted.peers.iter().map(|(mac, address)| (mac.bytes(), address.octets())).collect();
-        for vip in vips.iter().filter(|vip| !self.seen.vips.contains(vip)) {
+        let peers: BTreeSet<PeerKey> = wanted
+            .peers
+            .iter()
+            .flat_map(|(mac, address)| {
+                let mac = mac.bytes();
+                [PeerKey::director(mac), PeerKey::address(mac, mapped(*address))]
+            })
+            .collect();
+        for vip in vips.difference(&self.seen.vips) {
             self.maps.vips.insert(vip, 1, 0).map_err(XdpError::map(name::VIPS))?;
         }
-        for (mac, address) in &peers {
-            if self.seen.peers.get(mac) != Some(address) {
-                self.maps.peers.insert(mac, address, 0).map_err(XdpError::map(name::PEERS))?;
-            }
+        // An address first: a MAC address alone would have its own frames taken for balanced ones.
+        let new: Vec<_> = peers.difference(&self.seen.peers).collect();
+        for peer in new.into_iter().rev() {
+            self.maps.peers.insert(Raw(*peer), 1, 0).map_err(XdpError::map(name::PEERS))?;
         }
-        let mut director = Director {
-            schema: SCHEMA,
-            mac: wanted.mac.bytes(),
-            active: u8::from(wanted.active),
-            has_peers: u8::from(!peers.is_empty()),
-            ..Director::default()
-        };
-        vips.iter().for_each(|vip| director.admit_vip(*vip));
-        if director != self.seen.director {
-            self.maps.director.set(0, Raw(director), 0).map_err(XdpError::map(name::DIRECTOR))?;
-            self.seen.director = director;
+        for (number, mac) in (0..).zip(&wanted.macs) {
+            self.write_director(number, director(wanted, *mac, vips, !peers.is_empty()))?;
         }
-        for vip in self.seen.vips.iter().filter(|vip| !vips.contains(*vip)) {
+        for vip in self.seen.vips.difference(vips) {
             gone(self.maps.vips.remove(vip)).map_err(XdpError::map(name::VIPS))?;
         }
-        for mac in self.seen.peers.keys().filter(|mac| !peers.contains_key(*mac)) {
-            gone(self.maps.peers.remove(mac)).map_err(XdpError::map(name::PEERS))?;
+        for peer in self.seen.peers.difference(&peers) {
+            gone(self.maps.peers.remove(&Raw(*peer))).map_err(XdpError::map(name::PEERS))?;
         }
-        self.seen.vips = vips.iter().copied().collect();
+        self.seen.vips.clone_from(vips);
         self.seen.peers = peers;
+        Ok(())
+    }
+
+    fn write_director(&mut self, interface: u32, director: Director) -> Result<(), XdpError> {
+        let Some(seen) = self.seen.directors.get_mut(interface as usize) else { return Ok(()) };
+        if *seen != director {
+            let written = self.maps.director.set(interface, Raw(director), 0);
+            written.map_err(XdpError::map(name::DIRECTOR))?;
+            *seen = director;
+        }
         Ok(())
     }
 
     /// Writes the bank that is not in use, then switches the service to it in one map update.
     fn apply_service(&mut self, plan: &ServicePlan) -> Result<(), XdpError> {
-        let id = (plan.vip.octets(), plan.port.to_be_bytes());
+        let key = service_key(plan);
         let entries = entries(plan);
         let tables = match self.built.remove(&plan.index) {
             Some((built_for, tables)) if built_for == entries => tables,
             _ => tables(&entries).into(),
         };
-        let current = self.seen.services.get(&id).copied();
+        let current = self.seen.services.get(&key).copied();
         let unchanged = self.seen.tables.get(&plan.index).is_some_and(|seen| same(seen, &tables));
         let bank = match current {
             Some(service) if unchanged => service.bank,
@@ -113,17 +141,41 @@ impl DataPlane {
         if current.is_none() || !unchanged {
             self.maps.tables.set(bank, tables.as_ref(), 0).map_err(XdpError::map(name::TABLES))?;
         }
-        let service = Service { index: plan.index, scheduler: plan.scheduler as u16, bank };
+        let service = service(plan, bank);
         if current != Some(service) {
-            let key = Raw(ServiceKey::new(id.0, id.1));
             self.maps
                 .services
-                .insert(key, Raw(service), 0)
+                .insert(Raw(key), Raw(service), 0)
                 .map_err(XdpError::map(name::SERVICES))?;
-            self.seen.services.insert(id, service);
+            self.seen.services.insert(key, service);
         }
         self.seen.tables.insert(plan.index, tables.clone());
         self.built.insert(plan.index, (entries, tables));
+        Ok(())
+    }
+
+    /// Admits the networks of all services, and returns them.
+    fn allow(&mut self, plan: &Plan) -> Result<BTreeSet<(u32, AllowedKey)>, XdpError> {
+        let wanted: BTreeSet<_> = plan
+            .services
+            .iter()
+            .flat_map(|service| {
+                service.allowed_clients.iter().map(|network| allowed(service.index, network))
+            })
+            .collect();
+        for (bits, key) in wanted.difference(&self.seen.allowed) {
+            let key = Key::new(*bits, Raw(*key));
+            self.maps.allowed.insert(&key, 1, 0).map_err(XdpError::map(name::ALLOWED))?;
+        }
+        Ok(wanted)
+    }
+
+    fn allow_no_others(&mut self, wanted: &BTreeSet<(u32, AllowedKey)>) -> Result<(), XdpError> {
+        for (bits, key) in self.seen.allowed.difference(wanted) {
+            let key = Key::new(*bits, Raw(*key));
+            gone(self.maps.allowed.remove(&key)).map_err(XdpError::map(name::ALLOWED))?;
+        }
+        self.seen.allowed.clone_from(wanted);
         Ok(())
     }
 
@@ -135,38 +187,38 @@ impl DataPlane {
             return Ok(());
         }
         if seen.is_some_and(|seen| seen.generation != wanted.generation) {
-            self.clear_traffic(id)?;
+            self.clear_counts(id)?;
         }
         self.set_real(id, wanted)
     }
 
     fn set_real(&mut self, id: u16, real: RealServer) -> Result<(), XdpError> {
         self.maps.reals.set(u32::from(id), Raw(real), 0).map_err(XdpError::map(name::REALS))?;
-        self.seen.reals.insert(id, real);
-        Ok(())
-    }
-
-    /// A new user of an id begins with traffic of its own.
-    fn clear_traffic(&mut self, id: u16) -> Result<(), XdpError> {
-        let cpus = nr_cpus().map(|cpus| vec![Raw(Traffic::default()); cpus]).unwrap_or_default();
-        if let Ok(zero) = PerCpuValues::try_from(cpus) {
-            self.maps.traffic.set(u32::from(id), zero, 0).map_err(XdpError::map(name::TRAFFIC))?;
+        let before = self.seen.reals.insert(id, real);
+        if let Some(before) = before.filter(|before| before.state == state::ALIVE)
+            && (real.state, real.generation) != (before.state, before.generation)
+        {
+            self.ended.insert((id, before.generation));
         }
         Ok(())
     }
 
+    /// A new user of an id begins with counts of its own.
+    fn clear_counts(&mut self, id: u16) -> Result<(), XdpError> {
+        let cpus = nr_cpus().map(|cpus| vec![Raw(Traffic::default()); cpus]).unwrap_or_default();
+        if let Ok(zero) = PerCpuValues::try_from(cpus) {
+            self.maps.traffic.set(u32::from(id), zero, 0).map_err(XdpError::map(name::TRAFFIC))?;
+        }
+        self.maps.open.set(u32::from(id), 0, 0).map_err(XdpError::map(name::OPEN))
+    }
+
     fn remove_services(&mut self, plan: &Plan) -> Result<(), XdpError> {
-        let wanted: BTreeSet<_> = plan
-            .services
-            .iter()
-            .map(|service| (service.vip.octets(), service.port.to_be_bytes()))
-            .collect();
+        let wanted: BTreeSet<_> = plan.services.iter().map(service_key).collect();
         let surplus: Vec<_> =
-            self.seen.services.keys().filter(|id| !wanted.contains(*id)).copied().collect();
-        for id in surplus {
-            let key = Raw(ServiceKey::new(id.0, id.1));
-            gone(self.maps.services.remove(&key)).map_err(XdpError::map(name::SERVICES))?;
-            self.seen.services.remove(&id);
+            self.seen.services.keys().filter(|key| !wanted.contains(key)).copied().collect();
+        for key in surplus {
+            gone(self.maps.services.remove(&Raw(key))).map_err(XdpError::map(name::SERVICES))?;
+            self.seen.services.remove(&key);
         }
         let indices: BTreeSet<_> = plan.services.iter().map(|service| service.index).collect();
         self.seen.tables.retain(|index, _| indices.contains(index));
@@ -185,25 +237,75 @@ impl DataPlane {
             .reals
             .iter()
             .filter(|(id, real)| !wanted.contains(id) && real.state != state::ABSENT)
-            .map(|(id, real)| (*id, RealServer { state: state::ABSENT, flags: 0, ..*real }))
+            .map(|(id, real)| {
+                (*id, RealServer { state: state::ABSENT, flags: 0, share: 0, ..*real })
+            })
             .collect();
         surplus.into_iter().try_for_each(|(id, real)| self.set_real(id, real))
     }
 }
 
+/// A bit where it is wanted.
+const fn flag(set: bool, bit: u8) -> u8 {
+    if set { bit } else { 0 }
+}
+
+fn director(
+    wanted: &DirectorPlan,
+    mac: Mac,
+    vips: &BTreeSet<[u8; 16]>,
+    has_peers: bool,
+) -> Director {
+    let mut director = Director {
+        schema: SCHEMA,
+        mac: mac.bytes(),
+        active_until: if wanted.active { ACTIVE_FOR_GOOD } else { 0 },
+        flags: flag(has_peers, director_flag::HAS_PEERS)
+            | flag(wanted.forward_tagged, director_flag::FORWARDS_TAGGED),
+        ..Director::default()
+    };
+    vips.iter().for_each(|vip| director.admit_vip(*vip));
+    director
+}
+
+fn service_key(plan: &ServicePlan) -> ServiceKey {
+    ServiceKey::new(mapped(plan.vip), plan.port.to_be_bytes())
+}
+
+fn service(plan: &ServicePlan, bank: u32) -> Service {
+    let limit = plan.syn_limit.map(|limit| Limit::new(limit.rate.get(), limit.burst.get()));
+    Service {
+        index: plan.index,
+        scheduler: plan.scheduler as u8,
+        flags: flag(!plan.allowed_clients.is_empty(), service_flag::RESTRICTED)
+            | flag(limit.is_some(), service_flag::SYN_LIMITED),
+        bank,
+        syn_interval: limit.map_or(0, |limit| limit.interval),
+        syn_tolerance: limit.map_or(0, |limit| limit.tolerance),
+    }
+}
+
+fn allowed(service: u16, network: &IpNet) -> (u32, AllowedKey) {
+    let bits = SERVICE_BITS
+        + u32::from(network.prefix_len())
+        + if network.addr().is_ipv4() { MAPPED_BITS } else { 0 };
+    (bits, AllowedKey::new(service, mapped(network.network())))
+}
+
 fn real_server(service: u16, plan: &RealPlan) -> RealServer {
-    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    let RealRef { generation, .. } = plan.real;
     RealServer {
-        address: plan.address.to_ipv6_mapped().octets(),
-        mac: plan.mac.map(Mac::bytes).unwrap_or_default(),
-        generation: plan.real.generation,
+        address: mapped(plan.address),
+        mac: plan.neighbour.map(|neighbour| neighbour.mac.bytes()).unwrap_or_default(),
+        generation,
         state: if plan.dead { state::DEAD } else { state::ALIVE },
         flags: flag(plan.local, real_flag::LOCAL)
             | flag(plan.steering.drained, real_flag::DRAINED)
             | flag(plan.steering.weight.is_some(), real_flag::WEIGHT_SET),
-        service,
+        service: u8::try_from(service).unwrap_or(u8::MAX),
+        interface: plan.neighbour.map(|neighbour| neighbour.interface).unwrap_or_default(),
         weight: plan.steering.weight.map(Weight::get).unwrap_or_default(),
-        reserved: [0; 2],
+        share: plan.weight.get(),
     }
 }
 
@@ -237,6 +339,6 @@ fn gone(removed: Result<(), MapError>) -> Result<(), MapError> {
         {
             Ok(())
         }
-        other => other,
+        removed => removed,
     }
 }

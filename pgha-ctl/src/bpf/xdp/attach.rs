@@ -1,4 +1,4 @@
-//! Putting the program on its interface, and finding out beforehand whether that can be.
+//! Putting the program on its interfaces, and finding out beforehand whether that can be.
 
 use std::fs;
 use std::num::NonZeroU32;
@@ -10,9 +10,9 @@ use nix::net::if_::if_indextoname;
 use pgha_machine::Mac;
 
 use super::super::unpin;
-use super::{DataPlane, LINK, PROGRAM, XdpError};
+use super::{DataPlane, XdpError};
 
-/// The interface it is attached to.
+/// An interface that it is attached to.
 #[derive(Clone, Debug)]
 pub struct Port {
     /// Its name.
@@ -21,58 +21,117 @@ pub struct Port {
     pub index: u32,
     /// Its MAC address.
     pub mac: Mac,
-    /// The id of the XDP program it has, if any.
-    pub program: Option<u32>,
+    /// The XDP program it has, if any.
+    pub program: Option<Running>,
+}
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Running {
+    /// The kernel's id of it.
+    pub id: u32,
+    /// Where in the kernel it runs.
+    pub mode: Mode,
+}
+
+/// Where in the kernel an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// In the driver, before a socket buffer is made.
+    Native,
+    /// Behind the driver, on socket buffers: on any device, and several times slower.
+    Generic,
+}
+
+impl Mode {
+    const fn kernel(self) -> XdpMode {
+        match self {
+            Self::Native => XdpMode::Driver,
+            Self::Generic => XdpMode::Skb,
+        }
+    }
+
+    /// The name in output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
 }
 
 /// How [`DataPlane::attach`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attached {
-    /// The interface had no program.
-    New,
-    /// The program of a former controller was exchanged for this one.
-    TakenOver,
+pub struct Attached {
+    /// A former controller's program was exchanged for this one; otherwise the interfaces had none.
+    pub taken_over: bool,
+    /// Where the program runs, the same on all interfaces: a frame goes from one to another only
+    /// between programs of one mode.
+    pub mode: Mode,
 }
 
 /// What is there to be attached to.
 enum Place {
     /// An interface without a program.
     Bare,
-    /// A former controller's link on it.
-    Former(FdLink),
+    /// A former controller's link on it, and how that runs.
+    Former(FdLink, Mode),
 }
 
 impl DataPlane {
-    /// Whether [`Self::attach`] has a place to go to. Changes nothing, so that it can be asked before
+    /// Whether [`Self::attach`] has places to go to. Changes nothing, so that it can be asked before
     /// the maps of a running data plane are written for another interface.
     ///
     /// # Errors
-    /// A foreign program on the interface, or this cluster's program on another.
-    pub fn judge(&self, port: &Port) -> Result<(), XdpError> {
-        self.place(port).map(drop)
+    /// A foreign program on an interface, or this cluster's program on another.
+    pub fn judge(&self, ports: &[Port]) -> Result<(), XdpError> {
+        self.places(ports).map(drop)
     }
 
-    /// Puts the program on the interface. Where a former controller's program is, it is exchanged in
-    /// one step of the kernel: every frame meets the one or the other.
+    /// Puts the program on the interfaces. Where a former controller's program is, it is exchanged in
+    /// one step of the kernel: every frame meets the one or the other. Where a driver has no native XDP,
+    /// all of them get the program in generic mode.
     ///
     /// # Errors
-    /// As [`Self::judge`], a driver without XDP, and what the kernel refuses. A former controller's
-    /// program goes on then; on a bare interface nothing stays.
-    pub fn attach(&mut self, port: &Port) -> Result<Attached, XdpError> {
-        match self.place(port)? {
-            Place::Former(link) => self.exchange(link),
-            Place::Bare => self.attach_new(port),
+    /// As [`Self::judge`], and what the kernel refuses. A former controller's programs go on then; on
+    /// a bare interface nothing stays.
+    pub fn attach(&mut self, ports: &[Port]) -> Result<Attached, XdpError> {
+        let places = self.places(ports)?;
+        for (number, port) in (0..).zip(ports) {
+            self.maps
+                .interfaces
+                .set(number, port.index, None, 0)
+                .map_err(|error| XdpError::Interfaces(error.to_string()))?;
         }
+        let former = places.iter().find_map(|place| match place {
+            Place::Former(_, mode) => Some(*mode),
+            Place::Bare => None,
+        });
+        let mode = self.attach_bare(ports, &places, former)?;
+        for (number, place) in places.into_iter().enumerate() {
+            if let Place::Former(link, _) = place {
+                self.exchange(number, link)?;
+            }
+        }
+        self.settings_pins().remove_links_from(ports.len())?;
+        self.settings_pins().remove_older()?;
+        self.leftover = None;
+        Ok(Attached { taken_over: former.is_some(), mode })
     }
 
-    fn place(&self, port: &Port) -> Result<Place, XdpError> {
-        let pin = self.settings.pins.join(LINK);
+    fn places(&self, ports: &[Port]) -> Result<Vec<Place>, XdpError> {
+        ports.iter().enumerate().map(|(number, port)| self.place(number, port)).collect()
+    }
+
+    fn place(&self, number: usize, port: &Port) -> Result<Place, XdpError> {
+        let pin = self.settings_pins().link(number);
         let former =
-            if self.provisional { None } else { PinnedLink::from_pin(&pin).ok().map(FdLink::from) };
+            if self.is_fresh() { None } else { PinnedLink::from_pin(&pin).ok().map(FdLink::from) };
         let Some(former) = former else { return bare(port) };
         let info = former.info()?;
-        if port.program == Some(info.program_id()) {
-            return Ok(Place::Former(former));
+        if let Some(running) = port.program.filter(|running| running.id == info.program_id()) {
+            return Ok(Place::Former(former, running.mode));
         }
         // A link whose interface is gone says 0, and ends with its pin.
         match interface_of(info.id()) {
@@ -85,12 +144,49 @@ impl DataPlane {
         }
     }
 
-    fn attach_new(&mut self, port: &Port) -> Result<Attached, XdpError> {
-        unpin(&self.settings.pins.join(LINK))?;
-        // Until the last step has succeeded, whatever is pinned goes with this value.
-        self.provisional = true;
-        let program = self.program()?;
-        let id = program.attach_to_if_index(port.index, XdpMode::Driver).map_err(|error| {
+    /// Attaches to the interfaces without a program: in the mode that the others have, else natively,
+    /// else generically.
+    fn attach_bare(
+        &mut self,
+        ports: &[Port],
+        places: &[Place],
+        former: Option<Mode>,
+    ) -> Result<Mode, XdpError> {
+        let bare: Vec<_> = ports
+            .iter()
+            .enumerate()
+            .zip(places)
+            .filter(|(_, place)| matches!(place, Place::Bare))
+            .map(|((number, port), _)| (number, port))
+            .collect();
+        let mode = former.unwrap_or(Mode::Native);
+        match self.attach_all(&bare, mode) {
+            Err(XdpError::NoNativeXdp { .. }) if former.is_none() => {
+                self.attach_all(&bare, Mode::Generic).map(|()| Mode::Generic)
+            }
+            attached => attached.map(|()| mode),
+        }
+    }
+
+    /// Attaches to each, or to none.
+    fn attach_all(&mut self, ports: &[(usize, &Port)], mode: Mode) -> Result<(), XdpError> {
+        for (done, (number, port)) in ports.iter().enumerate() {
+            if let Err(error) = self.attach_new(*number, port, mode) {
+                for (number, _) in &ports[..done] {
+                    unpin(&self.settings_pins().link(*number))?;
+                    unpin(&self.settings_pins().program(*number))?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_new(&mut self, number: usize, port: &Port, mode: Mode) -> Result<(), XdpError> {
+        let pin = self.settings_pins().link(number);
+        unpin(&pin)?;
+        let program = self.program(number)?;
+        let id = program.attach_to_if_index(port.index, mode.kernel()).map_err(|error| {
             if is_unsupported(&error) {
                 XdpError::NoNativeXdp { interface: port.name.clone() }
             } else {
@@ -98,31 +194,29 @@ impl DataPlane {
             }
         })?;
         let link: FdLink = program.take_link(id)?.try_into()?;
-        link.pin(self.settings.pins.join(LINK)).map_err(XdpError::pin(LINK))?;
-        self.pin_program()?;
-        self.provisional = false;
-        Ok(Attached::New)
+        link.pin(pin).map_err(XdpError::pin("link"))?;
+        self.pin_program(number)
     }
 
-    fn exchange(&mut self, former: FdLink) -> Result<Attached, XdpError> {
+    /// Exchanges the program of a link for this one's.
+    pub(super) fn exchange(&mut self, number: usize, former: FdLink) -> Result<(), XdpError> {
         let link = XdpLink::try_from(former)?;
-        self.program()?.attach_to_link(link)?;
-        self.pin_program()?;
-        Ok(Attached::TakenOver)
+        self.program(number)?.attach_to_link(link)?;
+        self.pin_program(number)
     }
 
     /// Pins the program too, for people with `bpftool`.
-    fn pin_program(&mut self) -> Result<(), XdpError> {
-        let pin = self.settings.pins.join(PROGRAM);
+    fn pin_program(&mut self, number: usize) -> Result<(), XdpError> {
+        let pin = self.settings_pins().program(number);
         unpin(&pin)?;
-        self.program()?.pin(pin).map_err(XdpError::pin(PROGRAM))
+        self.program(number)?.pin(pin).map_err(XdpError::pin("program"))
     }
 }
 
 fn bare(port: &Port) -> Result<Place, XdpError> {
     match port.program {
         None => Ok(Place::Bare),
-        Some(id) => {
+        Some(Running { id, .. }) => {
             Err(XdpError::Foreign { interface: port.name.clone(), id, name: program_name(id) })
         }
     }

@@ -1,40 +1,42 @@
 //! Reading the maps: what is there now, which is also what a former controller left.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use aya::maps::MapError;
 use pgha_common::flow::RealRef;
-use pgha_common::maps::{Director, MAX_REALS, RealServer, Service, Tables, name, real_flag, state};
+use pgha_common::maps::{
+    AllowedKey, Director, MAX_INTERFACES, MAX_REALS, PeerKey, RealServer, Service, ServiceKey,
+    Tables, name, real_flag, state,
+};
 use pgha_machine::balancer::{Inherited, InheritedReal, Steering};
-use pgha_machine::{Mac, Weight};
+use pgha_machine::{Mac, Neighbour, Weight};
 
 use super::maps::{Maps, Raw};
-use super::{DataPlane, XdpError, unmapped};
+use super::{DataPlane, XdpError};
 
 /// What the maps hold, as far as the controller writes them.
 pub(super) struct Seen {
-    pub(super) director: Director,
-    pub(super) vips: Vec<[u8; 4]>,
-    pub(super) peers: BTreeMap<[u8; 6], [u8; 4]>,
-    pub(super) services: BTreeMap<ServiceId, Service>,
+    /// By number of the interface.
+    pub(super) directors: Vec<Director>,
+    pub(super) vips: BTreeSet<[u8; 16]>,
+    pub(super) peers: BTreeSet<PeerKey>,
+    pub(super) services: BTreeMap<ServiceKey, Service>,
+    /// Networks that may connect: the number of bits that count, and the bits.
+    pub(super) allowed: BTreeSet<(u32, AllowedKey)>,
     /// The bank in use of each service, by its number.
     pub(super) tables: BTreeMap<u16, Arc<Raw<Tables>>>,
     /// Every id that was ever used.
     pub(super) reals: BTreeMap<u16, RealServer>,
 }
 
-/// VIP and port, as they lie in the map.
-pub(super) type ServiceId = ([u8; 4], [u8; 2]);
-
 impl Seen {
     pub(super) fn read(maps: &Maps) -> Result<Self, XdpError> {
-        let Raw(director) = maps.director.get(&0, 0).map_err(XdpError::map(name::DIRECTOR))?;
-        let services: BTreeMap<ServiceId, Service> = maps
+        let services: BTreeMap<ServiceKey, Service> = maps
             .services
             .iter()
-            .map(|entry| entry.map(|(Raw(key), Raw(service))| ((key.vip, key.port), service)))
+            .map(|entry| entry.map(|(Raw(key), Raw(service))| (key, service)))
             .collect::<Result<_, MapError>>()
             .map_err(XdpError::map(name::SERVICES))?;
         let mut tables = BTreeMap::new();
@@ -49,7 +51,10 @@ impl Seen {
             }
         }
         Ok(Self {
-            director,
+            directors: (0..MAX_INTERFACES)
+                .map(|interface| maps.director.get(&interface, 0).map(|Raw(director)| director))
+                .collect::<Result<_, MapError>>()
+                .map_err(XdpError::map(name::DIRECTOR))?,
             vips: maps
                 .vips
                 .keys()
@@ -57,9 +62,16 @@ impl Seen {
                 .map_err(XdpError::map(name::VIPS))?,
             peers: maps
                 .peers
-                .iter()
+                .keys()
+                .map(|key| key.map(|Raw(key)| key))
                 .collect::<Result<_, MapError>>()
                 .map_err(XdpError::map(name::PEERS))?,
+            allowed: maps
+                .allowed
+                .keys()
+                .map(|key| key.map(|key| (key.prefix_len(), key.data().0)))
+                .collect::<Result<_, MapError>>()
+                .map_err(XdpError::map(name::ALLOWED))?,
             services,
             tables,
             reals,
@@ -71,9 +83,10 @@ impl DataPlane {
     /// What a former controller left, for the machine to go on with.
     #[must_use]
     pub fn inherited(&self) -> Inherited {
-        let services = self.seen.services.iter().map(|((vip, port), service)| {
-            (service.index, Ipv4Addr::from(*vip), u16::from_be_bytes(*port))
-        });
+        let services =
+            self.seen.services.iter().map(|(key, service)| {
+                (service.index, address(key.vip), u16::from_be_bytes(key.port))
+            });
         let ids = self
             .seen
             .reals
@@ -86,11 +99,11 @@ impl DataPlane {
         }
     }
 
-    /// The other directors that are known, by address.
+    /// The other directors that are known: their MAC addresses, each with an address it has.
     #[must_use]
-    pub fn peers(&self) -> BTreeMap<Ipv4Addr, Mac> {
-        let known = self.seen.peers.iter();
-        known.filter_map(|(mac, address)| Some(((*address).into(), Mac::new(*mac)?))).collect()
+    pub fn peers(&self) -> BTreeSet<(Mac, IpAddr)> {
+        let addressed = self.seen.peers.iter().filter(|peer| peer.address != [0; 16]);
+        addressed.filter_map(|peer| Some((Mac::new(peer.mac)?, address(peer.address)))).collect()
     }
 
     fn left(&self, id: u16, real: &RealServer) -> Option<InheritedReal> {
@@ -98,16 +111,17 @@ impl DataPlane {
             return None;
         }
         let weight = Weight::new(real.weight).filter(|_| real.flags & real_flag::WEIGHT_SET != 0);
+        let service = u16::from(real.service);
         Some(InheritedReal {
-            service: real.service,
+            service,
             real: RealRef { id, generation: real.generation },
-            address: unmapped(real.address)?,
-            mac: Mac::new(real.mac),
+            address: address(real.address),
+            neighbour: Mac::new(real.mac).map(|mac| Neighbour { interface: real.interface, mac }),
             dead: real.state == state::DEAD,
             in_service: self
                 .seen
                 .tables
-                .get(&real.service)
+                .get(&service)
                 .is_some_and(|tables| tables.0.maglev.contains(&id)),
             steering: Steering { drained: real.flags & real_flag::DRAINED != 0, weight },
         })
@@ -122,4 +136,17 @@ impl DataPlane {
         self.seen = Seen::read(&self.maps)?;
         Ok(())
     }
+}
+
+/// An address as it lies in a map.
+pub(super) fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// The address that lies in a map.
+pub(super) fn address(mapped: [u8; 16]) -> IpAddr {
+    Ipv6Addr::from(mapped).to_canonical()
 }

@@ -3,17 +3,20 @@
 use std::panic::resume_unwind;
 use std::thread;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::xdp::DevMap;
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::{Ebpf, Pod};
+use pgha_common::flow::Flow;
 use pgha_common::maps::{
-    Counters, Director, RealServer, SCHEMA, Service, ServiceKey, Tables, Traffic, name,
+    AllowedKey, Counters, Director, FlowKey, MAX_INTERFACES, PeerKey, RealServer, SCHEMA, Service,
+    ServiceKey, SourceKey, Tables, Traffic, name,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::XdpError;
 
 /// A value of a map, as aya wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(transparent)]
 pub(super) struct Raw<T>(pub(super) T);
 
@@ -21,36 +24,67 @@ pub(super) struct Raw<T>(pub(super) T);
 // and `IntoBytes` are proofs of just that, and the wrapper adds nothing.
 unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Pod for Raw<T> {}
 
+/// A flow table of one family.
+pub(super) type FlowTable<A> = HashMap<MapData, Raw<FlowKey<A>>, Raw<Flow>>;
+
+/// The flow tables of one family.
+pub(super) struct FlowTables<A> {
+    pub(super) pending: FlowTable<A>,
+    pub(super) established: FlowTable<A>,
+}
+
 /// The maps that the controller reads and writes.
 pub(super) struct Maps {
     pub(super) director: Array<MapData, Raw<Director>>,
-    pub(super) peers: HashMap<MapData, [u8; 6], [u8; 4]>,
-    pub(super) vips: HashMap<MapData, [u8; 4], u32>,
+    pub(super) interfaces: DevMap<MapData>,
+    pub(super) peers: HashMap<MapData, Raw<PeerKey>, u32>,
+    pub(super) vips: HashMap<MapData, [u8; 16], u32>,
     pub(super) services: HashMap<MapData, Raw<ServiceKey>, Raw<Service>>,
+    pub(super) allowed: LpmTrie<MapData, Raw<AllowedKey>, u32>,
+    pub(super) sources: HashMap<MapData, Raw<SourceKey>, u64>,
     pub(super) tables: Array<MapData, Raw<Tables>>,
+    pub(super) cursors: Array<MapData, u64>,
     pub(super) reals: Array<MapData, Raw<RealServer>>,
+    pub(super) open: Array<MapData, u64>,
     pub(super) traffic: PerCpuArray<MapData, Raw<Traffic>>,
     counters: PerCpuArray<MapData, Raw<Counters>>,
+    pub(super) flows: FlowTables<[u8; 4]>,
+    pub(super) flows6: FlowTables<[u8; 16]>,
 }
 
 impl Maps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, XdpError> {
         Ok(Self {
             director: take(ebpf, name::DIRECTOR)?,
+            interfaces: take(ebpf, name::INTERFACES)?,
             peers: take(ebpf, name::PEERS)?,
             vips: take(ebpf, name::VIPS)?,
             services: take(ebpf, name::SERVICES)?,
+            allowed: take(ebpf, name::ALLOWED)?,
+            sources: take(ebpf, name::SOURCES)?,
             tables: take(ebpf, name::TABLES)?,
+            cursors: take(ebpf, name::CURSORS)?,
             reals: take(ebpf, name::REALS)?,
+            open: take(ebpf, name::OPEN)?,
             traffic: take(ebpf, name::TRAFFIC)?,
             counters: take(ebpf, name::COUNTERS)?,
+            flows: FlowTables {
+                pending: take(ebpf, name::PENDING)?,
+                established: take(ebpf, name::ESTABLISHED)?,
+            },
+            flows6: FlowTables {
+                pending: take(ebpf, name::PENDING6)?,
+                established: take(ebpf, name::ESTABLISHED6)?,
+            },
         })
     }
 
     /// Says in empty maps whose they are.
     pub(super) fn write_schema(&mut self) -> Result<(), XdpError> {
         let director = Director { schema: SCHEMA, ..Director::default() };
-        self.director.set(0, Raw(director), 0).map_err(XdpError::map(name::DIRECTOR))
+        (0..MAX_INTERFACES)
+            .try_for_each(|interface| self.director.set(interface, Raw(director), 0))
+            .map_err(XdpError::map(name::DIRECTOR))
     }
 
     /// One bank of look-up tables.

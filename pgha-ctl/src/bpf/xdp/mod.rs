@@ -1,39 +1,46 @@
-//! The XDP balancer in the kernel: loaded with its maps, attached by a pinned link, taken over by the
+//! The XDP balancer in the kernel: loaded with its maps, attached by pinned links, taken over by the
 //! next controller without losing a frame.
 //!
-//! The order is that of a controller's start: [`DataPlane::load`] opens the pinned maps or makes them,
-//! [`DataPlane::inherited`] tells what a former controller left, [`DataPlane::attach`] puts the
-//! program on the interface or exchanges the one that is there, [`DataPlane::apply`] makes the maps
-//! equal to a plan.
+//! The order is that of a controller's start: [`DataPlane::load`] opens the pinned maps or makes them
+//! ([`pins`]), [`DataPlane::inherited`] tells what a former controller left, [`DataPlane::attach`] puts
+//! the program on the interfaces or exchanges the ones that are there, [`DataPlane::apply`] makes the
+//! maps equal to a plan. Beside that, [`flows`] lists connections, [`explain`] says what would become of
+//! one, and [`trace`] shows frames.
 
 mod apply;
 mod attach;
+mod explain;
+mod flows;
 mod inherit;
 mod maps;
 mod packet_log;
+mod pins;
+mod trace;
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use aya::maps::{MapData, MapError, MapInfo};
+use aya::maps::{MapError, MapInfo};
 use aya::programs::links::LinkError;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use pgha_common::maps::{Counters, SCHEMA, Tables, Traffic, name};
+use pgha_common::maps::{Counters, SCHEMA, Tables, Traffic, constant, name, state};
 use pgha_machine::table::Entry;
 
 pub use apply::DirectorPlan;
-pub use attach::{Attached, Port};
+pub use attach::{Attached, Mode, Port, Running};
+pub use explain::{Choice, Explanation, KnownFlow, Reading};
+pub use flows::{AnyFlow, FlowReader, FlowState};
 pub use packet_log::PacketLog;
+pub use trace::{Frames, TracedFrame};
 
 use super::{PinDirectory, PinError, PinLock};
 use maps::{Maps, Raw};
+use pins::{Found, Pins};
 
-/// Name of the pinned link.
-pub const LINK: &str = "link";
-/// Name of the pinned program.
-const PROGRAM: &str = "program";
+pub(super) use pins::is_link;
+
 /// Name of the program in the object.
 const ENTRY: &str = "pgha_balancer";
 
@@ -44,12 +51,25 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ba
 pub struct Settings {
     /// Where it is pinned.
     pub pins: PinDirectory,
-    /// Entries of the table of established flows.
-    pub flows: u32,
-    /// Entries of the table of pending flows.
-    pub pending_flows: u32,
+    /// How many interfaces it is for, at least 1.
+    pub interfaces: u8,
+    /// Sizes of the flow tables.
+    pub capacity: FlowCapacity,
     /// Whether every verdict is logged.
     pub log_packets: bool,
+}
+
+/// Entries of the flow tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowCapacity {
+    /// Established, IPv4.
+    pub flows: u32,
+    /// Established, IPv6.
+    pub flows_ipv6: u32,
+    /// Pending, IPv4.
+    pub pending_flows: u32,
+    /// Pending, IPv6.
+    pub pending_flows_ipv6: u32,
 }
 
 /// The data plane could not be loaded, attached, read or written.
@@ -94,8 +114,9 @@ pub enum XdpError {
     Incomplete(&'static str),
     /// Another pgha left maps that this one cannot read.
     #[error(
-        "{path} holds maps of schema {found}, this pgha has schema {SCHEMA}; to go on with empty \
-         flow tables (established connections continue by the Maglev table): pgha detach"
+        "{path} holds maps of schema {found}, and this pgha reads schemas 1 to {SCHEMA}; start the pgha \
+         that made them, or, to go on with empty flow tables (established connections continue by the \
+         Maglev table): pgha detach"
     )]
     Schema {
         /// Where.
@@ -103,13 +124,27 @@ pub enum XdpError {
         /// The schema of the maps; 0 when not even that can be read.
         found: u32,
     },
+    /// The map of interfaces.
+    #[error("BPF map INTERFACES: {0}")]
+    Interfaces(String),
+    /// Frames cannot be handed over.
+    #[error("frames cannot be traced: {0}")]
+    Trace(String),
+    /// A table could not be read as a whole.
+    #[error("BPF map {map} cannot be read: {source}")]
+    Walk {
+        /// Its name.
+        map: &'static str,
+        /// What.
+        source: std::io::Error,
+    },
     /// The log of verdicts.
     #[error("the XDP program has no log: {0}")]
     Log(aya_log::Error),
-    /// The driver has no XDP.
+    /// The driver has no XDP of its own, and the other interfaces' programs run in drivers.
     #[error(
-        "interface {interface} has no native XDP (its driver does not offer it); choose another \
-         interface in [director]"
+        "interface {interface} has no native XDP (its driver does not offer it), and the programs on the \
+         other interfaces run natively; pgha detach, then start again: all of them run in generic mode then"
     )]
     NoNativeXdp {
         /// Which.
@@ -151,16 +186,26 @@ impl XdpError {
     }
 }
 
+/// What is to be removed again when this data plane is dropped before it is attached.
+enum Leftover {
+    /// Everything pinned: there was nothing before.
+    Everything,
+    /// The maps that this process pinned, beside those that were there.
+    AllBut(Vec<PathBuf>),
+}
+
 /// The program and its maps. While it is not attached, dropping it leaves nothing behind.
 pub struct DataPlane {
-    ebpf: Ebpf,
+    /// The program, once for each interface, by number.
+    programs: Vec<Ebpf>,
     maps: Maps,
     seen: inherit::Seen,
     /// What the tables of each service were built for, because building them takes milliseconds.
     built: BTreeMap<u16, (Vec<Entry>, Arc<Raw<Tables>>)>,
+    /// Id and generation of real servers that ended since somebody asked.
+    ended: BTreeSet<(u16, u16)>,
     settings: Settings,
-    /// The pins were made by this process and no interface uses them yet.
-    provisional: bool,
+    leftover: Option<Leftover>,
     _lock: PinLock,
 }
 
@@ -171,66 +216,88 @@ impl DataPlane {
     /// Pins of another schema or held by another controller, and what the kernel refuses.
     pub fn load(settings: Settings) -> Result<Self, XdpError> {
         let lock = settings.pins.lock()?;
-        let inherited = settings.pins.join(LINK).exists();
-        if inherited {
-            check_schema(&settings.pins)?;
-        } else {
+        let pins = Pins(settings.pins.clone());
+        let found = pins.found()?;
+        if found == Found::Nothing {
             // Maps without a link are what is left of a start that was cut short.
             settings.pins.remove()?;
             drop(lock);
-            return Self::load_locked(settings.pins.lock()?, settings, true);
+            return Self::load_locked(settings.pins.lock()?, settings, found, Leftover::Everything);
         }
-        Self::load_locked(lock, settings, false)
+        let before = pins.present();
+        Self::load_locked(lock, settings, found, Leftover::AllBut(before))
     }
 
-    fn load_locked(lock: PinLock, settings: Settings, fresh: bool) -> Result<Self, XdpError> {
-        let loaded = load_object(&settings).and_then(|mut ebpf| {
-            let program: &mut Xdp =
-                ebpf.program_mut(ENTRY).ok_or(XdpError::Incomplete("program"))?.try_into()?;
-            program.load()?;
-            let mut maps = Maps::take(&mut ebpf)?;
-            if fresh {
+    fn load_locked(
+        lock: PinLock,
+        settings: Settings,
+        found: Found,
+        leftover: Leftover,
+    ) -> Result<Self, XdpError> {
+        let pins = Pins(settings.pins.clone());
+        let loaded = load_programs(&settings, 0).and_then(|mut programs| {
+            let first = programs.first_mut().ok_or(XdpError::Incomplete("program"))?;
+            let mut maps = Maps::take(first)?;
+            if found != Found::Ours {
                 // Before a link can exist: a start cut short after that one is then gone on with.
                 maps.write_schema()?;
             }
+            if found == Found::Older {
+                pins.migrate(&mut maps)?;
+            }
             let seen = inherit::Seen::read(&maps)?;
-            Ok((ebpf, maps, seen))
+            Ok((programs, maps, seen))
         });
         match loaded {
-            Ok((ebpf, maps, seen)) => {
+            Ok((programs, maps, seen)) => {
+                // Whoever was found dead by a controller that ended at that moment may not know.
+                let dead = seen.reals.iter().filter(|(_, real)| real.state == state::DEAD);
+                let ended = dead.map(|(id, real)| (*id, real.generation)).collect();
                 let built = BTreeMap::new();
-                Ok(Self { ebpf, maps, seen, built, settings, provisional: fresh, _lock: lock })
+                let leftover = Some(leftover);
+                Ok(Self { programs, maps, seen, built, ended, settings, leftover, _lock: lock })
             }
             Err(error) => {
-                if fresh {
-                    settings.pins.remove()?;
-                }
+                leftover.remove(&pins)?;
                 Err(error)
             }
         }
     }
 
-    /// How many flows the two tables hold (established, pending): what they were made with, which an
-    /// inherited table keeps.
+    /// How many flows the tables hold: what they were made with, which an inherited table keeps.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn flow_capacity(&self) -> Result<(u32, u32), XdpError> {
+    pub fn flow_capacity(&self) -> Result<FlowCapacity, XdpError> {
         let entries = |map| {
-            MapInfo::from_pin(self.settings.pins.join(map))
+            MapInfo::from_pin(self.settings_pins().map(map))
                 .map(|info| info.max_entries())
                 .map_err(XdpError::map(map))
         };
-        Ok((entries(name::ESTABLISHED)?, entries(name::PENDING)?))
+        Ok(FlowCapacity {
+            flows: entries(name::ESTABLISHED)?,
+            flows_ipv6: entries(name::ESTABLISHED6)?,
+            pending_flows: entries(name::PENDING)?,
+            pending_flows_ipv6: entries(name::PENDING6)?,
+        })
     }
 
-    /// The program, for test runs.
+    /// The program of an interface, for test runs.
     ///
     /// # Errors
     /// An object without it.
-    pub fn program(&mut self) -> Result<&mut Xdp, XdpError> {
-        let program = self.ebpf.program_mut(ENTRY).ok_or(XdpError::Incomplete("program"))?;
-        Ok(program.try_into()?)
+    pub fn program(&mut self, interface: usize) -> Result<&mut Xdp, XdpError> {
+        let ebpf = self.programs.get_mut(interface).ok_or(XdpError::Incomplete("program"))?;
+        Ok(ebpf.program_mut(ENTRY).ok_or(XdpError::Incomplete("program"))?.try_into()?)
+    }
+
+    fn settings_pins(&self) -> Pins {
+        Pins(self.settings.pins.clone())
+    }
+
+    /// Whether nothing was pinned before this data plane, and nothing is attached yet.
+    const fn is_fresh(&self) -> bool {
+        matches!(self.leftover, Some(Leftover::Everything))
     }
 
     /// Frames received and their reasons, since the maps were made.
@@ -250,22 +317,31 @@ impl DataPlane {
     }
 }
 
-impl Drop for DataPlane {
-    fn drop(&mut self) {
-        if self.provisional {
-            // Nothing is left to tell about a failure here: the next start removes these pins.
-            let _ = self.settings.pins.remove();
+impl Leftover {
+    fn remove(&self, pins: &Pins) -> Result<(), PinError> {
+        match self {
+            Self::Everything => pins.0.remove(),
+            Self::AllBut(kept) => pins.remove_but(kept),
         }
     }
 }
 
-/// Takes the program of a cluster off its interface and removes its maps: new connections to the VIPs
-/// go nowhere from then on.
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        if let Some(leftover) = &self.leftover {
+            // Nothing is left to tell about a failure here: the next start removes these pins.
+            let _ = leftover.remove(&self.settings_pins());
+        }
+    }
+}
+
+/// Takes the programs of a cluster off their interfaces and removes its maps: new connections to the
+/// VIPs go nowhere from then on.
 ///
 /// # Errors
 /// A running controller, and what the file system says.
 pub fn detach(pins: &PinDirectory) -> Result<bool, XdpError> {
-    let attached = pins.join(LINK).exists();
+    let attached = Pins(pins.clone()).attached();
     if !pins.path().exists() {
         return Ok(false);
     }
@@ -275,30 +351,35 @@ pub fn detach(pins: &PinDirectory) -> Result<bool, XdpError> {
     Ok(attached)
 }
 
-fn load_object(settings: &Settings) -> Result<Ebpf, XdpError> {
+/// Loads the program for each interface, on the maps that are pinned; those that are not are made. One
+/// frame in `sample` is traced, none with 0.
+fn load_programs(settings: &Settings, sample: u32) -> Result<Vec<Ebpf>, XdpError> {
+    (0..settings.interfaces)
+        .map(|interface| {
+            let mut ebpf = load_object(settings, u32::from(interface), sample)?;
+            let program: &mut Xdp =
+                ebpf.program_mut(ENTRY).ok_or(XdpError::Incomplete("program"))?.try_into()?;
+            program.load()?;
+            Ok(ebpf)
+        })
+        .collect()
+}
+
+fn load_object(settings: &Settings, interface: u32, sample: u32) -> Result<Ebpf, XdpError> {
     let log_packets = u32::from(settings.log_packets);
+    let pins = Pins(settings.pins.clone());
     let mut loader = EbpfLoader::new();
-    for map in name::ALL {
-        loader.map_pin_path(map, settings.pins.join(map));
+    for (map, _) in name::PINNED {
+        loader.map_pin_path(map, pins.map(map));
     }
+    let FlowCapacity { flows, flows_ipv6, pending_flows, pending_flows_ipv6 } = settings.capacity;
     loader
-        .override_global("LOG_PACKETS", &log_packets, true)
-        .map_max_entries(name::ESTABLISHED, settings.flows)
-        .map_max_entries(name::PENDING, settings.pending_flows);
+        .override_global(constant::INTERFACE, &interface, true)
+        .override_global(constant::LOG_PACKETS, &log_packets, true)
+        .override_global(constant::TRACE_SAMPLE, &sample, true)
+        .map_max_entries(name::ESTABLISHED, flows)
+        .map_max_entries(name::PENDING, pending_flows)
+        .map_max_entries(name::ESTABLISHED6, flows_ipv6)
+        .map_max_entries(name::PENDING6, pending_flows_ipv6);
     Ok(loader.load(OBJECT)?)
-}
-
-fn check_schema(pins: &PinDirectory) -> Result<(), XdpError> {
-    let wrong = |found| XdpError::Schema { path: pins.path().display().to_string(), found };
-    let pinned = MapData::from_pin(pins.join(name::DIRECTOR)).map_err(|_| wrong(0))?;
-    let map = aya::maps::Map::Array(pinned);
-    let director: aya::maps::Array<MapData, Raw<pgha_common::maps::Director>> =
-        map.try_into().map_err(|_| wrong(0))?;
-    let Raw(director) = director.get(&0, 0).map_err(|_| wrong(0))?;
-    if director.schema == SCHEMA { Ok(()) } else { Err(wrong(director.schema)) }
-}
-
-/// The four bytes of an address inside an IPv4-mapped one.
-fn unmapped(address: [u8; 16]) -> Option<Ipv4Addr> {
-    std::net::Ipv6Addr::from(address).to_ipv4_mapped()
 }

@@ -35,11 +35,13 @@ impl Log for Verdicts {
 }
 
 impl DataPlane {
-    /// The log of verdicts of a program that was loaded with [`super::Settings::log_packets`].
+    /// The logs of verdicts, one for each interface, of programs that were loaded with
+    /// [`super::Settings::log_packets`].
     ///
     /// # Errors
     /// An object without a log, or one whose log was taken already.
-    pub fn packet_log(&mut self) -> Result<PacketLog, XdpError> {
-        EbpfLogger::init_with_logger(&mut self.ebpf, Verdicts).map_err(XdpError::Log)
+    pub fn packet_logs(&mut self) -> Result<Vec<PacketLog>, XdpError> {
+        let log = |ebpf| EbpfLogger::init_with_logger(ebpf, Verdicts).map_err(XdpError::Log);
+        self.programs.iter_mut().map(log).collect()
     }
 }

@@ -1,24 +1,25 @@
 use serde_json::json;
 
 use super::status;
-use crate::controller::status::Status;
+use crate::controller::status::{InterfaceStatus, Status};
 
 /// A status as the API sends it.
 fn sent() -> Status {
     let server = |name: &str, id: u16, health: &str, withheld: &[&str], weight: u16| {
         json!({
             "name": name, "address": format!("10.0.0.{id}"), "id": id, "mac": "02:00:00:00:00:01",
-            "local": false, "listed": true, "sync_state": "quorum", "health": health,
+            "interface": 0, "local": false, "listed": true, "sync_state": "quorum", "health": health,
             "dead": health == "down", "weight": 2, "effective_weight": weight, "drained": false,
             "weight_set": false, "withheld": withheld, "replayed": "0/3000060", "lag_bytes": 96,
             "error": null,
         })
     };
     serde_json::from_value(json!({
-        "schema": 1, "version": "0.1.0", "cluster": "main",
+        "schema": 2, "version": "0.1.0", "cluster": "main",
         "director": {
-            "interface": "eth0", "mac": "02:00:00:00:00:15", "attached": true, "active": true, "flows": 1024,
-            "pending_flows": 1024, "pid": 1, "taken_over": false,
+            "interfaces": [{ "name": "eth0", "mac": "02:00:00:00:00:15" }], "attached": true,
+            "mode": "native", "active": true, "flows": 1024, "flows_ipv6": 1024,
+            "pending_flows": 1024, "pending_flows_ipv6": 1024, "pid": 1, "taken_over": false,
         },
         "primary": {
             "answers": false, "host": "10.0.0.1", "lsn": "0/30000C0", "stale_ms": 12_345,
@@ -62,4 +63,23 @@ fn the_table_says_who_serves_and_why_others_do_not() {
     assert!(line("db3").contains("drained by an operator, its port refuses connections"));
     assert!(line("frames 9").contains("established_flow 7, not_vip 2"));
     assert!(!text.contains("from_vip"), "reasons that never were are not shown");
+}
+
+#[test]
+fn the_table_tells_both_families_and_several_interfaces_apart() {
+    let mut sent = sent();
+    let second = InterfaceStatus { name: "eth1".to_owned(), mac: "02:00:00:00:01:15".to_owned() };
+    sent.director.interfaces.push(second);
+    let view = &mut sent.services[0].view;
+    view.vip = "fd00::100".parse().unwrap();
+    view.servers[0].address = "fd00::2".parse().unwrap();
+    view.servers[0].interface = Some(1);
+    let text = status(&sent);
+    assert!(
+        text.contains("director on eth0 (02:00:00:00:00:15), eth1 (02:00:00:00:01:15), active")
+    );
+    assert!(text.contains("service reader [fd00::100]:5432 scheduler rr"));
+    let line = text.lines().find(|line| line.contains("db2")).unwrap();
+    assert!(line.contains(" fd00::2 "), "{line}");
+    assert!(line.contains("02:00:00:00:00:01 on eth1"), "{line}");
 }

@@ -44,6 +44,14 @@ fn escapes_and_line_ends_are_libpqs() {
 }
 
 #[test]
+fn the_colons_of_an_ipv6_address_are_escaped() {
+    let wanted = Wanted { host: "fd00::11", ..WANTED };
+    let found = |line: &str| lookup(line.as_bytes(), &wanted);
+    assert_eq!(found("fd00\\:\\:11:5432:*:pgha:x"), Some(Password::new(b"x".to_vec())));
+    assert_eq!(found("fd00::11:5432:*:pgha:x"), None);
+}
+
+#[test]
 fn a_password_does_not_show_itself() {
     assert_eq!(format!("{:?}", Password::new(b"secret".to_vec())), "Password(_)");
 }

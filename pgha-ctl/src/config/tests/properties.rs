@@ -5,9 +5,18 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
     let quoted = |texts: &[&str]| texts.iter().map(|text| format!("{text:?}")).collect();
     let numbers = |numbers: &[i64]| numbers.iter().map(i64::to_string).collect::<Vec<_>>();
     let (good, mut bad): (Vec<String>, Vec<String>) = match (key, kind) {
-        ("director.interface", _) => (
-            quoted(&["eth0", "a", "enp0s31f6.1234x"]),
-            quoted(&["", "a b", "..", "x/y", "sixteen-bytes-16"]),
+        (_, Kind::Interfaces) => (
+            vec!["\"eth0\"".into(), "[\"a\", \"enp0s31f6.1234x\"]".into()],
+            vec![
+                "\"\"".into(),
+                "\"a b\"".into(),
+                "[\"..\"]".into(),
+                "[\"eth0\", \"x/y\"]".into(),
+                "[\"eth0\", \"eth0\"]".into(),
+                "[\"sixteen-bytes-16\"]".into(),
+                "[]".into(),
+                "[1]".into(),
+            ],
         ),
         (_, Kind::Text) => {
             (quoted(&["pgha", "ä", &"x".repeat(63)]), quoted(&["", &"x".repeat(64)]))
@@ -17,10 +26,14 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
             (quoted(&["a", "b.c", "9-_"]), quoted(&["", "-a", "a b", &"x".repeat(64)]))
         }
         (_, Kind::Path) => (quoted(&["/", "/a/b"]), quoted(&["", "a/b", "./a"])),
-        (_, Kind::Address) => (
-            quoted(&["10.0.0.1", "192.168.7.255", "223.255.255.254"]),
+        (_, Kind::Address | Kind::Addresses) => (
+            quoted(&["10.0.0.1", "192.168.7.255", "223.255.255.254", "fd00::1", "2001:db8::"]),
             quoted(&[
                 "",
+                "::",
+                "fe80::1",
+                "ff02::1",
+                "::ffff:10.0.0.1",
                 "10.0.0",
                 "10.0.0.256",
                 "0.0.0.0",
@@ -32,7 +45,11 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
             ]),
         ),
         (_, Kind::Hosts) => (
-            vec!["[\"10.9.0.1\"]".into(), "[\"10.9.0.1\", \"127.0.0.1\"]".into()],
+            vec![
+                "[\"10.9.0.1\"]".into(),
+                "[\"10.9.0.1\", \"127.0.0.1\"]".into(),
+                "[\"fd00:9::1\", \"::1\"]".into(),
+            ],
             vec![
                 "[]".into(),
                 "[\"nobody\"]".into(),
@@ -40,9 +57,19 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
                 "[1]".into(),
             ],
         ),
+        (_, Kind::Networks) => (
+            vec!["[\"10.0.0.0/8\"]".into(), "[\"0.0.0.0/0\", \"192.0.2.1/32\"]".into()],
+            vec![
+                "[]".into(),
+                "[\"10.0.0.0\"]".into(),
+                "[\"10.0.0.1/8\"]".into(),
+                "[\"fd00::/8\"]".into(),
+                "\"10.0.0.0/8\"".into(),
+            ],
+        ),
         (_, Kind::Boolean) => (vec!["true".into(), "false".into()], vec!["1".into()]),
         (_, Kind::Integer { min, max }) => (
-            numbers(&[min, min.midpoint(max), max]),
+            numbers(&[max, min.midpoint(max), min]),
             numbers(&[min - 1, max + 1, i64::MIN, i64::MAX]),
         ),
         (_, Kind::Duration { min, max }) => (
@@ -89,6 +116,13 @@ fn own_address(key: &str) -> Option<String> {
     Some(format!("\"10.0.0.{}\"", last + 1))
 }
 
+/// A burst without a rate is an error of its own.
+fn is_lone_burst(values: &[(&str, Option<String>)], key: &str) -> bool {
+    let rate = values.iter().find(|(key, _)| *key == "service[].syn_rate");
+    let limited = rate.is_some_and(|(_, rate)| rate.as_ref().is_some_and(|rate| rate != "0"));
+    key == "service[].syn_burst" && !limited
+}
+
 proptest! {
     #[test]
     fn any_valid_values_make_a_valid_file_and_any_one_bad_value_is_named(
@@ -103,9 +137,11 @@ proptest! {
             let good = samples(key, kind).0;
             let optional = schema::find(key).unwrap().absent != schema::Absent::Refused;
             let value = own_address(key).unwrap_or_else(|| index.get(&good).clone());
-            values.push((!(optional && *leave)).then_some(value));
+            let left = (optional && *leave) || is_lone_burst(&values, key);
+            values.push((key, (!left).then_some(value)));
             None
         });
+        let values: Vec<_> = values.into_iter().map(|(_, value)| value).collect();
         let mut value = values.iter();
         let text = file(&mut |_, _| value.next().unwrap().clone());
         prop_assert!(parse(&text).is_ok(), "{}\n{:?}", text, parse(&text));

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use pgha_machine::balancer::Discovery;
 use pgha_machine::{NodeName, Weight};
 
@@ -20,6 +21,7 @@ const IDENTIFIER_MAX: usize = 63;
 /// What no two entries may share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Unique {
+    Interface,
     PeerName,
     PeerAddress,
     ServiceName,
@@ -44,11 +46,11 @@ pub(super) struct Checker {
     places: Places,
     errors: Vec<ConfigError>,
     seen: BTreeMap<(Unique, String), String>,
-    own: Vec<(String, Ipv4Addr)>,
+    own: Vec<(String, IpAddr)>,
     /// VIPs, each with its service.
-    pub(super) vips: BTreeMap<Ipv4Addr, String>,
+    pub(super) vips: BTreeMap<IpAddr, String>,
     /// Listed nodes; `None` for an address that was refused.
-    pub(super) nodes: BTreeMap<NodeName, Option<Ipv4Addr>>,
+    pub(super) nodes: BTreeMap<NodeName, Option<IpAddr>>,
     pub(super) askers: Vec<Asker>,
 }
 
@@ -73,8 +75,12 @@ impl Checker {
         self.errors.push(error);
     }
 
+    /// An entry of a plain list stands on the line of its list.
     pub(super) fn at(&self, key: &str) -> At {
-        self.places.at(key)
+        let At { key, line } = self.places.at(key);
+        let list = key.strip_suffix(']').and_then(|key| key.rsplit_once('['));
+        let line = line.or_else(|| self.places.at(list?.0).line);
+        At { key, line }
     }
 
     pub(super) fn refused(&self, key: &str) -> bool {
@@ -184,21 +190,21 @@ impl Checker {
         None
     }
 
-    /// Whether a list of tables is short enough.
+    /// Whether a list is short enough.
     pub(super) fn fit(&mut self, list: &str, count: usize) -> bool {
-        let Some(most) = schema::most(list).filter(|most| count > *most) else { return true };
+        let most = schema::most(&schema::pattern(list));
+        let Some(most) = most.filter(|most| count > *most) else { return true };
         self.fail(ConfigError::TooMany { at: self.at(list), count, most });
         false
     }
 
     /// The rule is the kernel's (`dev_valid_name`).
-    pub(super) fn interface(&mut self, key: &str, value: Option<String>) -> Option<String> {
-        let value = self.required(key, value)?;
+    pub(super) fn interface(&mut self, key: &str, value: String) -> Option<String> {
         let legal = (1..=INTERFACE_MAX).contains(&value.len())
             && !matches!(value.as_str(), "." | "..")
             && !value.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0');
         if legal {
-            return Some(value);
+            return self.unique(Unique::Interface, key, value.clone()).then_some(value);
         }
         self.fail(ConfigError::Interface { at: self.at(key), value });
         None
@@ -235,15 +241,25 @@ impl Checker {
     }
 
     /// The address of one host on a network.
-    pub(super) fn address(&mut self, key: &str, value: Option<String>) -> Option<Ipv4Addr> {
-        let value = self.required(key, value)?;
-        let at = self.at(key);
-        match value.parse::<Ipv4Addr>() {
-            Ok(address) if is_host(address) && !address.is_loopback() => return Some(address),
-            Ok(address) => self.fail(ConfigError::NotUnicast { at, address }),
-            Err(_) if value.parse::<Ipv6Addr>().is_ok() => {
-                self.fail(ConfigError::Ipv6 { at, value });
+    pub(super) fn address(&mut self, key: &str, value: String) -> Option<IpAddr> {
+        self.host_address(key, value).and_then(|address| {
+            if address.is_loopback() {
+                self.fail(ConfigError::NotUnicast { at: self.at(key), address });
+                return None;
             }
+            Some(address)
+        })
+    }
+
+    /// The address of one host, the loopback one too.
+    fn host_address(&mut self, key: &str, value: String) -> Option<IpAddr> {
+        let at = self.at(key);
+        match value.parse::<IpAddr>() {
+            Ok(value @ IpAddr::V6(written)) if let Some(address) = written.to_ipv4_mapped() => {
+                self.fail(ConfigError::Mapped { at, value, address });
+            }
+            Ok(address) if is_host(address) => return Some(address),
+            Ok(address) => self.fail(ConfigError::NotUnicast { at, address }),
             Err(_) => self.fail(ConfigError::Address { at, value }),
         }
         None
@@ -251,31 +267,32 @@ impl Checker {
 
     /// One of `primary.hosts`: an address (the loopback one too, for a controller on that very
     /// node) or the name of a listed node.
-    pub(super) fn host(&mut self, key: &str, value: String) -> Option<Ipv4Addr> {
+    pub(super) fn host(&mut self, key: &str, value: String) -> Option<IpAddr> {
         let address = if let Some(node) = self.nodes.get(value.as_str()) {
             (*node)?
-        } else if let Ok(address) = value.parse::<Ipv4Addr>() {
-            if !is_host(address) {
-                self.fail(ConfigError::NotUnicast { at: self.host_at(key), address });
-                return None;
-            }
-            address
-        } else if value.parse::<Ipv6Addr>().is_ok() {
-            self.fail(ConfigError::Ipv6 { at: self.host_at(key), value });
-            return None;
+        } else if value.parse::<IpAddr>().is_ok() {
+            self.host_address(key, value)?
         } else {
             let names: Vec<&str> = self.nodes.keys().map(NodeName::as_str).collect();
             let suggestion = nearest(&value, &names);
-            self.fail(ConfigError::UnknownHost { at: self.host_at(key), value, suggestion });
+            self.fail(ConfigError::UnknownHost { at: self.at(key), value, suggestion });
             return None;
         };
         self.own.push((key.to_owned(), address));
         self.unique(Unique::PrimaryHost, key, address.to_string()).then_some(address)
     }
 
-    /// An entry of a plain list stands on the line of its list.
-    fn host_at(&self, key: &str) -> At {
-        At { key: key.to_owned(), line: self.at("primary.hosts").line }
+    /// A network, written as every tool writes it.
+    pub(super) fn network(&mut self, key: &str, value: String) -> Option<IpNet> {
+        let at = self.at(key);
+        match value.parse::<IpNet>() {
+            Ok(value) if value == value.trunc() => return Some(value),
+            Ok(value) => {
+                self.fail(ConfigError::HostBits { at, value, network: value.trunc() });
+            }
+            Err(_) => self.fail(ConfigError::Network { at, value }),
+        }
+        None
     }
 
     pub(super) fn own_name(
@@ -289,12 +306,7 @@ impl Checker {
     }
 
     /// The own address of a server, which may be nobody's VIP.
-    pub(super) fn own_address(
-        &mut self,
-        kind: Unique,
-        key: &str,
-        value: Option<String>,
-    ) -> Option<Ipv4Addr> {
+    pub(super) fn own_address(&mut self, kind: Unique, key: &str, value: String) -> Option<IpAddr> {
         let address = self.address(key, value)?;
         self.own.push((key.to_owned(), address));
         self.unique(kind, key, address.to_string()).then_some(address)
@@ -317,11 +329,19 @@ impl Checker {
     }
 }
 
-/// Whether one host can have the address: not "this network" (RFC 1122, 3.2.1.3), not multicast,
-/// not reserved or broadcast (RFC 1112, section 4).
-const fn is_host(address: Ipv4Addr) -> bool {
-    let first = address.octets()[0];
-    first != 0 && first < 224
+/// Whether one host can have the address, wherever it is. IPv4: not "this network" (RFC 1122,
+/// 3.2.1.3), not multicast, not reserved or broadcast (RFC 1112, section 4). IPv6: not unspecified,
+/// not multicast, not of one link only (RFC 4291, section 2.4).
+const fn is_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let first = address.octets()[0];
+            first != 0 && first < 224
+        }
+        IpAddr::V6(address) => {
+            !(address.is_unspecified() || address.is_multicast() || address.is_unicast_link_local())
+        }
+    }
 }
 
 fn entry(key: &str) -> &'static schema::Key {

@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::*;
@@ -27,7 +28,7 @@ fn nodes_are_asked_at_each_port_of_a_service_once() {
     let services = "[[service]]\nname = \"b\"\nvip = \"10.0.0.101\"\ndiscovery = \"direct\"\n\
                     [[service]]\nname = \"c\"\nvip = \"10.0.0.101\"\nport = 6432\n\
                     discovery = \"direct\"\n";
-    let address = Ipv4Addr::new(10, 0, 0, 1);
+    let address = Ipv4Addr::new(10, 0, 0, 1).into();
     assert_eq!(
         servers(&config(&format!("{DIRECT}{services}"))),
         [Server { address, port: 5432 }, Server { address, port: 6432 }]

@@ -1,3 +1,4 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgha_machine::balancer::Finding;
@@ -6,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::*;
-use crate::config::Config;
+use crate::postgres::NamedWalsender;
 
 /// A message of PostgreSQL's protocol (PostgreSQL documentation, "Message Formats").
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -41,8 +42,8 @@ async fn answer_and_close(mut stream: TcpStream, answer: Vec<u8>) {
 
 /// A server on a port of its own that ends each session after one answer, with the number of its
 /// sessions.
-async fn hasty(answer: Vec<u8>) -> (u16, Arc<AtomicU32>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+async fn hasty(at: impl Into<IpAddr>, answer: Vec<u8>) -> (u16, Arc<AtomicU32>) {
+    let listener = TcpListener::bind((at.into(), 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let sessions = Arc::new(AtomicU32::new(0));
     let count = sessions.clone();
@@ -67,10 +68,10 @@ fn orders() -> Orders {
 #[tokio::test]
 async fn a_server_that_ends_each_session_is_not_checked_without_pause() {
     let standby = [("in_recovery", Some("t")), ("received", None), ("replayed", None)];
-    let (port, sessions) = hasty(row(&standby)).await;
+    let (port, sessions) = hasty(Ipv4Addr::LOCALHOST, row(&standby)).await;
     let (_orders, ordered) = watch::channel(orders());
     let (tell, mut told) = mpsc::channel(64);
-    let target = Target { address: Ipv4Addr::LOCALHOST, port };
+    let target = Target { address: Ipv4Addr::LOCALHOST.into(), port };
     let mut watchers = Watchers::new(ordered, tell);
     watchers.watch(target);
     let ended = async {
@@ -90,7 +91,7 @@ async fn a_server_that_ends_each_session_is_not_checked_without_pause() {
 #[tokio::test]
 async fn a_primary_that_ends_each_session_is_not_asked_without_pause() {
     let primary = [("in_recovery", Some("f")), ("lsn", Some("0/1")), ("pid", None)];
-    let (port, sessions) = hasty(row(&primary)).await;
+    let (port, sessions) = hasty(Ipv4Addr::LOCALHOST, row(&primary)).await;
     let text = format!(
         "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n[primary]\nhosts = [\"127.0.0.1\"]\n\
          port = {port}\n[[service]]\nname = \"reader\"\nvip = \"10.0.0.100\"\n"
@@ -104,4 +105,33 @@ async fn a_primary_that_ends_each_session_is_not_asked_without_pause() {
     assert!(matches!(told.recv().await, Some(Told::Primary(..))));
     let sessions = sessions.load(Ordering::Relaxed);
     assert!((2..=5).contains(&sessions), "{sessions} sessions in 450 ms");
+}
+
+#[tokio::test]
+async fn a_primary_at_an_ipv6_address_names_walsenders_of_both_families() {
+    for (client, wanted) in [("fd00::7", "fd00::7"), ("10.0.0.7", "10.0.0.7")] {
+        let answer = row(&[
+            ("in_recovery", Some("f")),
+            ("lsn", Some("0/1")),
+            ("pid", Some("7")),
+            ("application_name", Some("walreceiver")),
+            ("client", Some(client)),
+            ("state", Some("streaming")),
+            ("sync_state", Some("async")),
+        ]);
+        let (port, _) = hasty(Ipv6Addr::LOCALHOST, answer).await;
+        let text = format!(
+            "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n[primary]\nhosts = [\"::1\"]\n\
+             port = {port}\n[[service]]\nname = \"reader\"\nvip = \"fd00::100\"\n"
+        );
+        let config = Config::parse(&text, std::path::Path::new("pgha.toml")).unwrap();
+        let Orders { login, timeout, .. } = orders();
+        let (host, _, report) =
+            find_primary(config.primary().unwrap(), &login, timeout).await.unwrap();
+        assert_eq!(host, Ipv6Addr::LOCALHOST);
+        let [NamedWalsender { client, .. }] = &report.walsenders[..] else {
+            panic!("{report:?}");
+        };
+        assert_eq!(*client, Some(wanted.parse().unwrap()));
+    }
 }

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use pgha_machine::Mac;
 use rtnetlink::packet_route::AddressFamily;
@@ -15,7 +15,7 @@ use crate::net::link::IfIndex;
 pub(super) enum News {
     /// The kernel uses this MAC (NUD_VALID).
     Known(Mac),
-    /// ARP got no answer (NUD_FAILED).
+    /// Nobody answered (NUD_FAILED).
     Failed,
     /// The entry is gone.
     Removed,
@@ -23,48 +23,67 @@ pub(super) enum News {
     Nothing,
 }
 
+/// One address may be a neighbour on several interfaces, each time another host (link-local ones
+/// always may).
+pub(super) type Key = (IfIndex, IpAddr);
+
 /// What was reported last of each neighbour.
 #[derive(Debug, Default)]
-pub(super) struct Table(BTreeMap<Ipv4Addr, Option<Mac>>);
+pub(super) struct Table(BTreeMap<Key, Option<Mac>>);
 
 impl Table {
     /// The event, if this changes what was reported.
-    pub(super) fn apply(&mut self, address: Ipv4Addr, news: News) -> Option<NeighbourEvent> {
+    pub(super) fn apply(&mut self, key: Key, news: News) -> Option<NeighbourEvent> {
+        let (interface, address) = key;
+        let event = |mac| NeighbourEvent { interface, address, mac };
         let mac = match news {
             News::Known(mac) => Some(mac),
             News::Failed => None,
             News::Removed => {
-                self.0.remove(&address)??;
-                return Some(NeighbourEvent { address, mac: None });
+                self.0.remove(&key)??;
+                return Some(event(None));
             }
             News::Nothing => return None,
         };
-        (self.0.insert(address, mac) != Some(mac)).then_some(NeighbourEvent { address, mac })
+        (self.0.insert(key, mac) != Some(mac)).then(|| event(mac))
     }
 
     /// The events that lead from what was reported to `now`, the whole table.
     pub(super) fn replace(
         &mut self,
-        now: impl IntoIterator<Item = (Ipv4Addr, News)>,
+        now: impl IntoIterator<Item = (Key, News)>,
     ) -> Vec<NeighbourEvent> {
         let now: Vec<_> = now.into_iter().collect();
-        let present: BTreeSet<_> = now.iter().map(|(address, _)| *address).collect();
-        let gone: Vec<_> =
-            self.0.keys().copied().filter(|address| !present.contains(address)).collect();
-        let gone = gone.into_iter().map(|address| (address, News::Removed));
-        gone.chain(now).filter_map(|(address, news)| self.apply(address, news)).collect()
+        let present: BTreeSet<_> = now.iter().map(|(key, _)| *key).collect();
+        let mut events = self.remove(|key| !present.contains(key));
+        events.extend(now.into_iter().filter_map(|(key, news)| self.apply(key, news)));
+        events
+    }
+
+    /// The events for the end of an interface.
+    pub(super) fn forget(&mut self, interface: IfIndex) -> Vec<NeighbourEvent> {
+        self.remove(|(on, _)| *on == interface)
+    }
+
+    fn remove(&mut self, which: impl Fn(&Key) -> bool) -> Vec<NeighbourEvent> {
+        let gone: Vec<_> = self.0.keys().copied().filter(which).collect();
+        gone.into_iter().filter_map(|key| self.apply(key, News::Removed)).collect()
     }
 }
 
-/// The neighbour a message is about, if it is an IPv4 one of this interface. (Entries of bridges
-/// and of IPv6 come over the same group.)
-pub(super) fn entry(message: &NeighbourMessage, index: IfIndex) -> Option<(Ipv4Addr, News)> {
-    if message.header.family != AddressFamily::Inet || message.header.ifindex != index.get() {
+/// The neighbour a message is about, if it is an IPv4 or IPv6 one. (Entries of bridges come over the
+/// same group.)
+pub(super) fn entry(message: &NeighbourMessage) -> Option<(Key, News)> {
+    if !matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6) {
         return None;
     }
+    let interface = IfIndex::new(message.header.ifindex)?;
     let address = message.attributes.iter().find_map(|attribute| {
-        if let NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) = attribute {
-            Some(*address)
+        let NeighbourAttribute::Destination(destination) = attribute else { return None };
+        if let NeighbourAddress::Inet(address) = destination {
+            Some(IpAddr::V4(*address))
+        } else if let NeighbourAddress::Inet6(address) = destination {
+            Some(IpAddr::V6(*address))
         } else {
             None
         }
@@ -85,5 +104,5 @@ pub(super) fn entry(message: &NeighbourMessage, index: IfIndex) -> Option<(Ipv4A
             News::Nothing
         }
     };
-    Some((address, news))
+    Some(((interface, address), news))
 }

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::net::error::NetError;
@@ -9,13 +9,17 @@ use crate::net::error::NetError;
 #[expect(missing_docs, reason = "the message of each variant says what it and its fields mean")]
 pub enum RealServerError {
     #[error(
-        "VIP {vip} is on interface {interface} of this node, which answers ARP for it; remove it there"
+        "VIP {vip} is on interface {interface} of this node, which answers for it; remove it there"
     )]
-    VipElsewhere { vip: Ipv4Addr, interface: String },
+    VipElsewhere { vip: IpAddr, interface: String },
     #[error(
         "net.ipv4.conf.{interface}.arp_ignore = {value} would make this node answer ARP for the VIPs; set it to 1"
     )]
     Overridden { interface: String, value: i32 },
+    #[error(
+        "IPv6 is off on lo (net.ipv6.conf.lo.disable_ipv6 = {value}), so no IPv6 VIP can be there; run: sysctl -w net.ipv6.conf.lo.disable_ipv6=0"
+    )]
+    Ipv6Off { value: i32 },
     #[error("another pgha is at work in {}; wait for it", .path.display())]
     Busy { path: PathBuf },
     #[error("{} cannot be {what}: {source}", .path.display())]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -40,7 +40,7 @@ pub(super) struct Record {
     /// In the order they were set, each with the value found the first time.
     pub(super) sysctls: Vec<Setting>,
     /// Those the set-up added, not those it found.
-    pub(super) addresses: Vec<Ipv4Addr>,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 impl Record {

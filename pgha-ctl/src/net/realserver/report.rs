@@ -1,6 +1,8 @@
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
+
+use ipnet::IpNet;
 
 use super::sysctl::Setting;
 
@@ -26,13 +28,13 @@ pub enum Step {
         found: i32,
     },
     /// Put on `lo`.
-    AddressAdded(Ipv4Addr),
+    AddressAdded(IpAddr),
     /// On `lo` already; untouched.
-    AddressKept(Ipv4Addr),
+    AddressKept(IpAddr),
     /// Taken from `lo`.
-    AddressRemoved(Ipv4Addr),
+    AddressRemoved(IpAddr),
     /// The set-up had added it, somebody removed it since.
-    AddressGone(Ipv4Addr),
+    AddressGone(IpAddr),
     /// The state directory holds no record.
     NothingToUndo {
         /// Where it was looked for.
@@ -54,15 +56,20 @@ impl fmt::Display for Step {
                 f,
                 "left {name} = {found}: it was set to {set} and changed since; before the set-up it was {before}"
             ),
-            Self::AddressAdded(vip) => write!(f, "added {vip}/32 to lo"),
+            Self::AddressAdded(vip) => write!(f, "added {} to lo", host(vip)),
             Self::AddressKept(vip) => write!(f, "kept {vip} on lo"),
-            Self::AddressRemoved(vip) => write!(f, "removed {vip}/32 from lo"),
-            Self::AddressGone(vip) => write!(f, "{vip}/32 was gone from lo already"),
+            Self::AddressRemoved(vip) => write!(f, "removed {} from lo", host(vip)),
+            Self::AddressGone(vip) => write!(f, "{} was gone from lo already", host(vip)),
             Self::NothingToUndo { state_dir } => {
                 write!(f, "nothing to undo: {} has no record of a set-up", state_dir.display())
             }
         }
     }
+}
+
+/// With its prefix length.
+fn host(vip: &IpAddr) -> IpNet {
+    IpNet::from(*vip)
 }
 
 /// What a run did, in order.

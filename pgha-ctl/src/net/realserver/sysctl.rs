@@ -17,7 +17,7 @@ pub(super) struct Wanted {
     pub(super) enough: fn(i32) -> bool,
 }
 
-/// The greater of the values for `all` and for the interface counts, for both settings.
+/// Said of an IPv4 VIP. The greater of the values for `all` and for the interface counts, for both settings.
 pub(super) const WANTED: &[Wanted] = &[
     Wanted { name: "net.ipv4.conf.all.arp_ignore", value: 1, enough: ignores },
     Wanted { name: "net.ipv4.conf.lo.arp_ignore", value: 1, enough: ignores },
@@ -62,6 +62,14 @@ pub(super) fn overriding_interface() -> Result<Option<(String, i32)>, RealServer
     Ok(None)
 }
 
+/// Where IPv6 is off the kernel refuses an address as if a capability were missing.
+pub(super) fn ipv6_on_loopback() -> Result<(), RealServerError> {
+    match read("net.ipv6.conf.lo.disable_ipv6")? {
+        0 => Ok(()),
+        value => Err(RealServerError::Ipv6Off { value }),
+    }
+}
+
 pub(super) fn read(name: &str) -> Result<i32, RealServerError> {
     read_path(&path(name))
 }
@@ -87,7 +95,7 @@ pub(super) fn write(name: &str, value: i32) -> Result<(), RealServerError> {
     })
 }
 
-/// Only the names of [`WANTED`] come here, so that a dot is always a separator.
+/// Only constant names come here, in which a dot is always a separator.
 fn path(name: &str) -> PathBuf {
     Path::new(ROOT).join(name.replace('.', "/"))
 }

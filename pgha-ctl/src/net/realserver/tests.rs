@@ -1,10 +1,12 @@
 use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::record::{Record, StateDir};
 use super::sysctl::Setting;
 use super::*;
 
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
+const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100));
 
 fn setting() -> Setting {
     Setting { name: "net.ipv4.conf.all.arp_ignore".to_owned(), before: 0, set: 1 }
@@ -13,7 +15,7 @@ fn setting() -> Setting {
 fn record(namespace: u64) -> Record {
     let mut record = Record::empty(namespace);
     record.sysctls.push(setting());
-    record.addresses.push(VIP);
+    record.addresses.extend([VIP, VIP6]);
     record
 }
 
@@ -91,11 +93,13 @@ fn a_report_is_one_step_a_line() {
         Step::SysctlSet(setting()),
         Step::SysctlLeft { setting: setting(), found: 2 },
         Step::AddressAdded(VIP),
+        Step::AddressRemoved(VIP6),
     ]);
     assert_eq!(
         report.to_string(),
         "set net.ipv4.conf.all.arp_ignore = 1 (was 0)\n\
          left net.ipv4.conf.all.arp_ignore = 2: it was set to 1 and changed since; before the set-up it was 0\n\
-         added 10.0.0.100/32 to lo"
+         added 10.0.0.100/32 to lo\n\
+         removed 2001:db8::100/128 from lo"
     );
 }

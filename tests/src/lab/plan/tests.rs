@@ -15,7 +15,18 @@ fn unknown_names_and_addresses_have_no_host() {
         assert!(address(name).is_err(), "{name}");
     }
     assert_eq!(name_at(READER_VIP), None);
-    assert_eq!(name_at(Ipv4Addr::new(10, 78, 0, 11)), None);
+    assert_eq!(name_at(Ipv4Addr::new(10, 79, 0, 11)), None);
+}
+
+#[test]
+fn the_number_is_the_same_in_every_network_and_family() {
+    let db1 = address("db1").unwrap();
+    assert_eq!(ipv6(db1), "fd77::11".parse::<Ipv6Addr>().unwrap());
+    assert_eq!(ipv6(READER_VIP), READER_VIP6);
+    let behind = Network::Back.at(db1);
+    assert_eq!(behind, Ipv4Addr::new(10, 78, 0, 11));
+    assert_eq!(ipv6(behind), "fd78::11".parse::<Ipv6Addr>().unwrap());
+    assert_eq!(name_at(behind).as_deref(), Some("db1"));
 }
 
 #[test]

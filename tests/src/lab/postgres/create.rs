@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 
 use super::super::host::Host;
-use super::super::plan::NETWORK;
+use super::super::plan::Network;
 use super::{MONITOR, PORT, Postgres, PostgresOptions, append, conninfo};
 
 /// The lab's usual server: it loses data only with the whole machine, and it is quick to notice.
@@ -41,10 +41,12 @@ pub(in crate::lab) fn primary(host: Host, options: &PostgresOptions) -> Result<P
     let port = [("port", port.as_str())];
     write_settings(&server, SETTINGS.into_iter().chain(port))?;
     write_options(&server, options)?;
-    append(
-        &server.data().join("pg_hba.conf"),
-        &format!("host all all {NETWORK} trust\nhost replication all {NETWORK} trust\n"),
-    )?;
+    let admitted: String = Network::ALL
+        .iter()
+        .flat_map(|network| network.cidrs())
+        .map(|cidr| format!("host all all {cidr} trust\nhost replication all {cidr} trust\n"))
+        .collect();
+    append(&server.data().join("pg_hba.conf"), &admitted)?;
     server.start()?;
     server.psql(&format!("create role {MONITOR} login in role pg_monitor"))?;
     Ok(server)

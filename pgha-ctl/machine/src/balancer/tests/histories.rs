@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::{
     Balancer, Discovery, Effect, Event, Finding, Inherited, Order, SyncState, Target,
 };
-use super::{GOOD, READER, answer, config, effects, host, mac, service, target};
+use super::{GOOD, READER, answer, at, config, effects, host, service, target};
 use crate::Weight;
 
 fn events() -> impl Strategy<Value = Event> {
@@ -25,8 +25,9 @@ fn events() -> impl Strategy<Value = Event> {
         prop::collection::vec((1..8u8, state), 0..6).prop_map(|streaming| answer(&streaming)),
         Just(Event::PrimaryLost),
         (1..8u8, finding).prop_map(|(n, finding)| Event::Checked(target(n), finding)),
-        (1..8u8, any::<bool>())
-            .prop_map(|(n, known)| Event::Neighbour(host(n), known.then(|| mac(n)))),
+        (1..8u8, prop::option::of(0..3u8)).prop_map(|(n, interface)| {
+            Event::Neighbour(host(n), interface.map(|interface| at(interface, n)))
+        }),
         (1..8u8, prop::sample::select(&[Order::Drain, Order::Undrain, Order::Weight(None)]))
             .prop_map(|(n, order)| Event::Steered { service: READER, address: host(n), order }),
         (
@@ -68,7 +69,7 @@ proptest! {
                 let at = Target { address: real.address, port: 5432 };
                 prop_assert!(watched.contains(&at));
                 prop_assert!(!real.dead || real.weight == Weight::ZERO);
-                prop_assert!(real.weight == Weight::ZERO || real.mac.is_some());
+                prop_assert!(real.weight == Weight::ZERO || real.neighbour.is_some());
                 if real.weight > Weight::ZERO {
                     // I4: nobody is sent to a primary, nor to a server known to be gone.
                     prop_assert!(!matches!(

@@ -1,0 +1,230 @@
+//! What is pinned under which name, and going on with what an older pgha pinned.
+//!
+//! A map's pin says the layout of its values: `REALS` is layout 1, `DIRECTOR-2` layout 2. A newer pgha
+//! goes on with the maps whose layout it shares, flows among them, makes the others anew beside the old
+//! ones, and has the link exchange the programs. Until that moment the old program runs on the old maps,
+//! and a start that fails removes what it made.
+
+use std::path::PathBuf;
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use pgha_common::maps::{Director, OLDEST_SCHEMA, SCHEMA, Scheduler, Service, ServiceKey, name};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::super::{PinDirectory, PinError, unpin};
+use super::XdpError;
+use super::maps::{Maps, Raw};
+
+/// Name of the pinned link of the first interface; those of others end in their number.
+const LINK: &str = "link";
+/// Name of its pinned program, likewise.
+const PROGRAM: &str = "program";
+
+/// Whether a pin of that name is a link.
+#[must_use]
+pub(in crate::bpf) fn is_link(pin: &str) -> bool {
+    pin == LINK || pin.strip_prefix(LINK).is_some_and(|rest| rest.starts_with('-'))
+}
+
+/// What a data plane of this cluster has pinned already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing that runs.
+    Nothing,
+    /// A data plane of this schema.
+    Ours,
+    /// A data plane of an older schema, to be gone on with.
+    Older,
+}
+
+/// The pins of the XDP program.
+#[derive(Clone, Debug)]
+pub(super) struct Pins(pub(super) PinDirectory);
+
+impl Pins {
+    /// Where the link of an interface is pinned.
+    pub(super) fn link(&self, interface: usize) -> PathBuf {
+        self.numbered(LINK, interface)
+    }
+
+    /// Where the program of an interface is pinned, for people with `bpftool`.
+    pub(super) fn program(&self, interface: usize) -> PathBuf {
+        self.numbered(PROGRAM, interface)
+    }
+
+    /// Where a map of this schema is pinned.
+    pub(super) fn map(&self, map: &str) -> PathBuf {
+        let layout = name::PINNED.iter().find(|(known, _)| *known == map).map_or(1, |(_, l)| *l);
+        self.0.join(&map_pin(map, layout))
+    }
+
+    fn numbered(&self, what: &str, interface: usize) -> PathBuf {
+        match interface {
+            0 => self.0.join(what),
+            number => self.0.join(&format!("{what}-{number}")),
+        }
+    }
+
+    /// Whether a program of this cluster is attached anywhere.
+    pub(super) fn attached(&self) -> bool {
+        self.link(0).exists()
+    }
+
+    /// What there is to go on with.
+    ///
+    /// # Errors
+    /// Maps of a schema that this pgha cannot read.
+    pub(super) fn found(&self) -> Result<Found, XdpError> {
+        if !self.attached() {
+            return Ok(Found::Nothing);
+        }
+        let refused = |found| XdpError::Schema { path: self.0.path().display().to_string(), found };
+        if let Some(newer) = self.newer() {
+            return Err(refused(newer));
+        }
+        let director = self.map(name::DIRECTOR);
+        if director.exists() {
+            let schema = schema_of::<Director>(director).ok_or_else(|| refused(0))?;
+            return if schema == SCHEMA { Ok(Found::Ours) } else { Err(refused(schema)) };
+        }
+        let schema = schema_of::<former::Director>(self.0.join(name::DIRECTOR));
+        match schema {
+            Some(schema) if schema >= OLDEST_SCHEMA => Ok(Found::Older),
+            schema => Err(refused(schema.unwrap_or(0))),
+        }
+    }
+
+    /// A layout that a pgha after this one has pinned.
+    fn newer(&self) -> Option<u32> {
+        let layout = |(map, ours): &(&str, u32)| {
+            (ours + 1..ours + 8).rev().find(|later| self.0.join(&map_pin(map, *later)).exists())
+        };
+        name::PINNED.iter().filter_map(layout).max()
+    }
+
+    /// The pins of maps that are there now.
+    pub(super) fn present(&self) -> Vec<PathBuf> {
+        let paths = name::PINNED.iter().map(|(map, _)| self.map(map));
+        paths.filter(|path| path.exists()).collect()
+    }
+
+    /// Removes the pins of maps that are not in `kept`.
+    pub(super) fn remove_but(&self, kept: &[PathBuf]) -> Result<(), PinError> {
+        let made = name::PINNED.iter().map(|(map, _)| self.map(map));
+        made.filter(|path| !kept.contains(path)).try_for_each(|path| unpin(&path))
+    }
+
+    /// Removes the maps of older layouts, which no program uses any more.
+    pub(super) fn remove_older(&self) -> Result<(), PinError> {
+        for (map, layout) in name::PINNED {
+            for older in 1..*layout {
+                unpin(&self.0.join(&map_pin(map, older)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the programs off interfaces that the configuration does not name any more.
+    pub(super) fn remove_links_from(&self, interfaces: usize) -> Result<(), PinError> {
+        for number in interfaces..pgha_common::maps::MAX_INTERFACES as usize {
+            unpin(&self.link(number))?;
+            unpin(&self.program(number))?;
+        }
+        Ok(())
+    }
+
+    /// Writes into the new maps what the old ones say and the next controller has to know: the services,
+    /// so that their numbers and tables stay theirs.
+    pub(super) fn migrate(&self, maps: &mut Maps) -> Result<(), XdpError> {
+        let pinned = MapData::from_pin(self.0.join(name::SERVICES))
+            .map_err(XdpError::map(name::SERVICES))?;
+        let old: HashMap<MapData, Raw<former::ServiceKey>, Raw<former::Service>> =
+            Map::HashMap(pinned).try_into().map_err(XdpError::map(name::SERVICES))?;
+        for entry in &old {
+            let (Raw(key), Raw(service)) = entry.map_err(XdpError::map(name::SERVICES))?;
+            let key = ServiceKey::new(key.vip, key.port);
+            maps.services
+                .insert(Raw(key), Raw(service.now()), 0)
+                .map_err(XdpError::map(name::SERVICES))?;
+        }
+        Ok(())
+    }
+}
+
+/// The name under which a map with that layout is pinned. A BPF file system takes no dots.
+fn map_pin(map: &str, layout: u32) -> String {
+    if layout == 1 { map.to_owned() } else { format!("{map}-{layout}") }
+}
+
+/// The schema that the first entry of a pinned `DIRECTOR` names; `None` for what is no such map.
+fn schema_of<D: HasSchema>(path: PathBuf) -> Option<u32> {
+    let pinned = MapData::from_pin(path).ok()?;
+    let director: Array<MapData, Raw<D>> = Map::Array(pinned).try_into().ok()?;
+    let read: Result<Raw<D>, MapError> = director.get(&0, 0);
+    read.ok().map(|Raw(director)| director.schema())
+}
+
+/// A layout of `DIRECTOR`.
+trait HasSchema: FromBytes + IntoBytes + Immutable + Copy + 'static {
+    fn schema(&self) -> u32;
+}
+
+impl HasSchema for Director {
+    fn schema(&self) -> u32 {
+        self.schema
+    }
+}
+
+impl HasSchema for former::Director {
+    fn schema(&self) -> u32 {
+        self.schema
+    }
+}
+
+/// Layouts of schema 1, as far as they are read.
+mod former {
+    use super::{FromBytes, Immutable, IntoBytes, Scheduler};
+
+    #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+    #[repr(C)]
+    pub(super) struct Director {
+        vip_filter: [u64; 4],
+        pub(super) schema: u32,
+        mac: [u8; 6],
+        active: u8,
+        has_peers: u8,
+        reserved: [u8; 4],
+    }
+
+    #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+    #[repr(C)]
+    pub(super) struct ServiceKey {
+        pub(super) vip: [u8; 4],
+        pub(super) port: [u8; 2],
+        reserved: [u8; 2],
+    }
+
+    #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+    #[repr(C)]
+    pub(super) struct Service {
+        index: u16,
+        scheduler: u16,
+        bank: u32,
+    }
+
+    impl Service {
+        /// The same service in the layout of today.
+        pub(super) fn now(self) -> super::Service {
+            let scheduler =
+                if self.scheduler == 1 { Scheduler::RoundRobin } else { Scheduler::Maglev };
+            super::Service {
+                index: self.index,
+                scheduler: scheduler as u8,
+                flags: 0,
+                bank: self.bank,
+                syn_interval: 0,
+                syn_tolerance: 0,
+            }
+        }
+    }
+}

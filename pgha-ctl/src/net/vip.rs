@@ -1,0 +1,72 @@
+//! The VIPs as the network sees them: is one in use, announcing one, and hearing who else claims
+//! one. For IPv4 that is ARP (RFC 826, RFC 5227), for IPv6 neighbour discovery (RFC 4861, RFC 4862).
+
+mod claims;
+mod frame;
+mod groups;
+mod socket;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use pgha_machine::Mac;
+use tokio::time::{Instant, timeout_at};
+
+use super::error::NetError;
+use super::link::Interface;
+pub use claims::{Claim, Claims};
+use groups::Groups;
+use socket::{Hears, Listener};
+
+/// RFC 5227, section 1.1: PROBE_NUM. RFC 4862 asks for one (DupAddrDetectTransmits), and allows more.
+const PROBES: u32 = 3;
+
+/// Whether somebody uses `vip` on the interface's network: the MAC of the first that answers,
+/// claims it, or probes for it too. Three probes go out within `patience`, evenly spaced, and the
+/// time after each is spent listening. RFC 5227 waits 5 to 7 seconds, RFC 4862 at least one; less
+/// finds those who answer fast.
+///
+/// # Errors
+/// No CAP_NET_RAW, the interface is gone or down, or it has no IPv6 for an IPv6 VIP.
+pub async fn probe(
+    interface: &Interface,
+    vip: IpAddr,
+    patience: Duration,
+) -> Result<Option<Mac>, NetError> {
+    let own = interface.mac();
+    let listener = Listener::open(interface, Hears::whoever_uses(vip))?;
+    // Answers come to all nodes, and others' probes to the VIP's own group (RFC 4862, 5.4.2).
+    let _groups = Groups::join(interface, [vip])?;
+    let probe = frame::probe(own, vip);
+    let begin = Instant::now();
+    for round in 1..=PROBES {
+        listener.send(&probe)?;
+        let end = begin + patience * round / PROBES;
+        if let Ok(user) = timeout_at(end, other_user(&listener, vip, own)).await {
+            return user.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Tells the network that `vip` is at this interface, once: a gratuitous ARP request (RFC 5227,
+/// section 3), or an unsolicited neighbour advertisement to all nodes (RFC 4861, section 7.2.6).
+/// Neighbours that know another MAC for the VIP take this one over. Repeating it is the caller's
+/// business.
+///
+/// # Errors
+/// No CAP_NET_RAW, or the interface is gone or down.
+pub fn announce(interface: &Interface, vip: IpAddr) -> Result<(), NetError> {
+    let socket = socket::open(interface, Hears::Nothing)?;
+    socket::send(&socket, &frame::announcement(interface.mac(), vip))
+}
+
+/// The MAC of somebody else who uses `vip` or is about to (RFC 5227, 2.1.1; RFC 4862, 5.4.3).
+async fn other_user(listener: &Listener, vip: IpAddr, own: Mac) -> Result<Mac, NetError> {
+    loop {
+        let word = listener.next().await?;
+        if word.address == vip && word.mac != own {
+            return Ok(word.mac);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The frames by which hosts speak of their addresses, the same for both families.
+
+mod arp;
+mod ndp;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use pgha_common::wire::{ETHERTYPE_ARP, Ethernet};
+use pgha_machine::Mac;
+use zerocopy::FromBytes as _;
+
+pub(super) use ndp::{ALL_NODES, at, icmp6, solicited_node};
+
+/// What a frame says about one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) address: IpAddr,
+    /// The host that said it.
+    pub(super) mac: Mac,
+    pub(super) said: Said,
+}
+
+/// What a host says about an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// "It is here": an announcement or an answer.
+    Claims,
+    /// It asks for another address in this one's name.
+    Uses,
+    /// It wants to know whether anybody has it, and is about to use it.
+    Probes,
+}
+
+/// Asks for the users of `address` without saying that the sender is one.
+pub(super) fn probe(own: Mac, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => arp::probe(own, address),
+        IpAddr::V6(address) => ndp::probe(own, address),
+    }
+}
+
+/// Says to everybody that the sender has `address`.
+pub(super) fn announcement(own: Mac, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => arp::announcement(own, address),
+        IpAddr::V6(address) => ndp::announcement(own, address),
+    }
+}
+
+/// What a frame says, if it speaks of an address. Padding after it is ignored, and so is who it was
+/// sent to.
+pub(super) fn read(frame: &[u8]) -> Option<Word> {
+    let (ethernet, rest) = Ethernet::read_from_prefix(frame).ok()?;
+    match ethernet.ethertype {
+        ETHERTYPE_ARP => arp::read(rest),
+        ndp::ETHERTYPE_IPV6 => ndp::read(rest, Mac::new(ethernet.source)?),
+        _ => None,
+    }
+}
