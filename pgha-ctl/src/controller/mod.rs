@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::bpf::PinDirectory;
-use crate::bpf::xdp::{Attached, DataPlane, DirectorPlan, FlowCapacity, PacketLog, Settings};
+use crate::bpf::xdp::{Attached, DataPlane, DirectorPlan, FlowCapacity, Mode, PacketLog, Settings};
 use crate::config::{Config, Director, Vlan};
 use crate::net::{NeighbourWatch, Netlink, local_addresses};
 use api::{ControlSocket, Request};
@@ -184,7 +184,13 @@ impl Controller {
         self.announcements = Announcements::from_now();
         let what = if attached.taken_over { "taken over on" } else { "attached to" };
         let names = self.interfaces.names().join(", ");
-        tracing::info!(mode = ?attached.mode, "XDP program {what} {names}");
+        tracing::info!(mode = attached.mode.name(), "XDP program {what} {names}");
+        if attached.mode == Mode::Generic {
+            tracing::warn!(
+                "the XDP program runs in generic mode, several times slower than natively: not every \
+                 driver of {names} has native XDP; use devices whose drivers have it"
+            );
+        }
         Ok(())
     }
 
