@@ -104,6 +104,22 @@ impl DataPlane {
                 .set(number, port.index, None, 0)
                 .map_err(|error| XdpError::Interfaces(error.to_string()))?;
         }
+        let bare = numbers_of_bare(&places);
+        let attached = self.attach_to(ports, places);
+        if attached.is_err() {
+            for number in bare {
+                unpin(&self.settings_pins().link(number))?;
+                unpin(&self.settings_pins().program(number))?;
+            }
+        } else {
+            self.leftover = None;
+            self.settings_pins().remove_links_from(ports.len())?;
+            self.settings_pins().remove_older()?;
+        }
+        attached
+    }
+
+    fn attach_to(&mut self, ports: &[Port], places: Vec<Place>) -> Result<Attached, XdpError> {
         let former = places.iter().find_map(|place| match place {
             Place::Former(_, mode) => Some(*mode),
             Place::Bare => None,
@@ -114,9 +130,6 @@ impl DataPlane {
                 self.exchange(number, link)?;
             }
         }
-        self.settings_pins().remove_links_from(ports.len())?;
-        self.settings_pins().remove_older()?;
-        self.leftover = None;
         Ok(Attached { taken_over: former.is_some(), mode })
     }
 
@@ -152,13 +165,8 @@ impl DataPlane {
         places: &[Place],
         former: Option<Mode>,
     ) -> Result<Mode, XdpError> {
-        let bare: Vec<_> = ports
-            .iter()
-            .enumerate()
-            .zip(places)
-            .filter(|(_, place)| matches!(place, Place::Bare))
-            .map(|((number, port), _)| (number, port))
-            .collect();
+        let bare: Vec<_> =
+            numbers_of_bare(places).into_iter().map(|number| (number, &ports[number])).collect();
         let mode = former.unwrap_or(Mode::Native);
         match self.attach_all(&bare, mode) {
             Err(XdpError::NoNativeXdp { .. }) if former.is_none() => {
@@ -170,21 +178,20 @@ impl DataPlane {
 
     /// Attaches to each, or to none.
     fn attach_all(&mut self, ports: &[(usize, &Port)], mode: Mode) -> Result<(), XdpError> {
-        for (done, (number, port)) in ports.iter().enumerate() {
-            if let Err(error) = self.attach_new(*number, port, mode) {
-                for (number, _) in &ports[..done] {
-                    unpin(&self.settings_pins().link(*number))?;
-                    unpin(&self.settings_pins().program(*number))?;
-                }
-                return Err(error);
-            }
+        // Pinned only when all are there: the kernel lets go of a link at once with its last file
+        // descriptor, but some time after its pin, and until then the interface takes no other mode.
+        let mut links = Vec::new();
+        for (number, port) in ports {
+            links.push((*number, self.attach_new(*number, port, mode)?));
         }
-        Ok(())
+        links.into_iter().try_for_each(|(number, link)| {
+            link.pin(self.settings_pins().link(number)).map_err(XdpError::pin("link"))?;
+            self.pin_program(number)
+        })
     }
 
-    fn attach_new(&mut self, number: usize, port: &Port, mode: Mode) -> Result<(), XdpError> {
-        let pin = self.settings_pins().link(number);
-        unpin(&pin)?;
+    fn attach_new(&mut self, number: usize, port: &Port, mode: Mode) -> Result<FdLink, XdpError> {
+        unpin(&self.settings_pins().link(number))?;
         let program = self.program(number)?;
         let id = program.attach_to_if_index(port.index, mode.kernel()).map_err(|error| {
             if is_unsupported(&error) {
@@ -193,9 +200,7 @@ impl DataPlane {
                 error.into()
             }
         })?;
-        let link: FdLink = program.take_link(id)?.try_into()?;
-        link.pin(pin).map_err(XdpError::pin("link"))?;
-        self.pin_program(number)
+        Ok(program.take_link(id)?.try_into()?)
     }
 
     /// Exchanges the program of a link for this one's.
@@ -211,6 +216,11 @@ impl DataPlane {
         unpin(&pin)?;
         self.program(number)?.pin(pin).map_err(XdpError::pin("program"))
     }
+}
+
+fn numbers_of_bare(places: &[Place]) -> Vec<usize> {
+    let numbered = places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Bare));
+    numbered.map(|(number, _)| number).collect()
 }
 
 fn bare(port: &Port) -> Result<Place, XdpError> {
