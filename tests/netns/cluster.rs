@@ -1,7 +1,7 @@
 //! A primary, readers, a director and a client: what most scenarios begin with.
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{IpAddr, SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -36,13 +36,23 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// The primary db1 and readers that own the VIP; the director is not started.
     pub(crate) fn prepared(readers: &[&str]) -> Result<Self> {
-        let lab = Lab::new()?;
+        Self::prepared_for(&[READER_VIP.into()], readers)
+    }
+
+    /// [`Self::prepared`] with readers that own these VIPs.
+    pub(crate) fn prepared_for(vips: &[IpAddr], readers: &[&str]) -> Result<Self> {
+        Self::prepared_in(Lab::new()?, vips, readers)
+    }
+
+    /// [`Self::prepared_for`] in a lab where some of the hosts may be already, wherever they are.
+    pub(crate) fn prepared_in(lab: Lab, vips: &[IpAddr], readers: &[&str]) -> Result<Self> {
         lab.hosts(&[&["db1", "lb1", "client"], readers].concat())?;
         let primary = lab.primary("db1")?;
         let director = lab.director("lb1")?;
         let client = lab.host("client")?;
         let readers = thread::scope(|scope| {
-            let owners = scope.spawn(|| readers.iter().try_for_each(|r| lab.realserver_setup(r)));
+            let owners =
+                scope.spawn(|| readers.iter().try_for_each(|r| lab.realserver_setup_for(r, vips)));
             let standbys = lab.standbys(readers, "db1");
             owners.join().expect("no panic")?;
             standbys
@@ -218,7 +228,11 @@ pub(crate) fn servers(status: &Value, name: &str) -> Result<BTreeMap<String, Val
     let servers = service(status, name)?["servers"].as_array().context("servers")?;
     let named = |server: &Value| {
         let address = server["address"].as_str().context("an address")?;
-        let name = plan::name_at(address.parse()?).unwrap_or_else(|| address.to_owned());
+        let name = match address.parse()? {
+            IpAddr::V4(address) => plan::name_at(address),
+            IpAddr::V6(_) => None,
+        };
+        let name = name.unwrap_or_else(|| address.to_owned());
         Ok((name, server.clone()))
     };
     servers.iter().map(named).collect()
