@@ -59,10 +59,10 @@ pub async fn run(path: &Path) -> Result<(), ControllerError> {
     config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
     preflight::capabilities()?;
     let netlink = Netlink::connect()?;
-    let interfaces = preflight::interfaces(netlink.handle(), &config).await?;
+    preflight::interfaces(netlink.handle(), &config).await?;
     preflight::login(&config).await?;
     let local = local_addresses(netlink.handle()).await?;
-    let mut controller = Controller::start(path, config, interfaces, local, netlink).await?;
+    let mut controller = Controller::start(path, config, local, netlink).await?;
     controller.run(signals).await
 }
 
@@ -101,21 +101,17 @@ impl Controller {
     async fn start(
         path: &Path,
         config: Config,
-        interfaces: Interfaces,
         local: BTreeSet<IpAddr>,
         netlink: Netlink,
     ) -> Result<Self, ControllerError> {
         let pins = PinDirectory::new(config.director().bpffs(), config.cluster().as_str())?;
-        let taken = preflight::taken_vip(&interfaces, &config).await;
         let plane = DataPlane::load(settings(pins, config.director()))?;
         // Since the lock is held nobody else attaches anything of this cluster.
         let interfaces = Interfaces::find(netlink.handle(), &config).await?;
         let mut inherited = plane.inherited();
         interfaces.renumber(&mut inherited);
-        match taken {
-            // A data plane that serves is not given up because somebody else answers too.
-            Err(error) if !inherited.services.is_empty() => tracing::warn!("{error}"),
-            taken => taken?,
+        if inherited.services.is_empty() {
+            preflight::taken_vip(&interfaces, &config).await?;
         }
         let (orders, ordered) = tokio::sync::watch::channel(Orders::of(&config));
         // Small channels: who tells faster than the loop takes in has to wait, and loses nothing.
@@ -156,6 +152,12 @@ impl Controller {
             controller.attach_by = Some(controller.settled_by());
         } else {
             controller.attach()?;
+            // A data plane that serves is not given up because somebody else answers too, and so its new
+            // controller does not wait for that before it takes over.
+            let shared = preflight::shared_vip(&controller.interfaces, &controller.config);
+            if let Err(error) = shared.await {
+                tracing::warn!("{error}");
+            }
         }
         controller.ask_primary();
         Ok(controller)

@@ -111,6 +111,11 @@ pub(super) async fn taken_vip(interfaces: &Interfaces, config: &Config) -> Resul
     taken(interfaces, &vips(config), PATIENCE).await
 }
 
+/// Who else answers for one of the VIPs that a data plane serves already.
+pub(super) async fn shared_vip(interfaces: &Interfaces, config: &Config) -> Result<(), NetError> {
+    taken(interfaces, &vips(config), HASTE).await
+}
+
 /// Who answers for one of the VIPs that a running controller is to serve besides its own.
 pub(super) async fn taken_new_vip(
     interfaces: &Interfaces,
