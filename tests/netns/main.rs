@@ -15,3 +15,4 @@ mod realserver;
 mod refusals;
 mod reload;
 mod restart;
+mod upgrade;

@@ -82,16 +82,24 @@ impl Director {
     /// # Errors
     /// When it ends instead; with the end of its log.
     pub fn start(&self) -> Result<()> {
+        self.start_until(|| Ok(self.status()?["director"]["attached"] == true))
+    }
+
+    /// Starts the controller and waits until `ready`.
+    ///
+    /// # Errors
+    /// As [`Director::start`].
+    pub fn start_until(&self, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
         if self.is_running()? {
             bail!("the controller on {} runs already", self.host.name());
         }
         let daemon = self.controller()?.daemon(&self.log_path())?;
         self.host.shared.adopt(daemon.clone());
         *self.daemon() = Some(daemon.clone());
-        let what = format!("the controller on {} to answer", self.host.name());
+        let what = format!("the controller on {} to be ready", self.host.name());
         let ended = wait_for(what, SOON, || match daemon.ended()? {
             Some(status) => Ok(Some(Some(status))),
-            None => Ok((self.status()?["director"]["attached"] == true).then_some(None)),
+            None => Ok(ready()?.then_some(None)),
         })?;
         ended.map_or(Ok(()), |status: ExitStatus| Err(daemon.obituary(status)))
     }

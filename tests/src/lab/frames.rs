@@ -51,6 +51,15 @@ impl FrameSocket {
         Ok(())
     }
 
+    /// Has the kernel keep that many bytes of frames until they are received, with what it needs for
+    /// each of them itself.
+    ///
+    /// # Errors
+    /// Without the right to.
+    pub fn buffer(&self, bytes: usize) -> Result<()> {
+        setsockopt(&self.0, sockopt::RcvBufForce, &bytes).context("SO_RCVBUFFORCE")
+    }
+
     /// The next frame that `wanted` accepts.
     ///
     /// # Errors
