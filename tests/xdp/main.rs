@@ -18,4 +18,5 @@ mod pass;
 mod protect;
 mod redirect;
 mod schedulers;
+mod schema;
 mod vlan;

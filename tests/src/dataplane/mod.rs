@@ -4,6 +4,7 @@
 mod bpffs;
 mod family;
 mod flows;
+pub mod former;
 pub mod frame;
 mod random;
 

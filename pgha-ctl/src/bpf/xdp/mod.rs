@@ -224,8 +224,10 @@ impl DataPlane {
             drop(lock);
             return Self::load_locked(settings.pins.lock()?, settings, found, Leftover::Everything);
         }
-        let before = pins.present();
-        Self::load_locked(lock, settings, found, Leftover::AllBut(before))
+        let inherited = pins.inherited(found);
+        // What is left of a start over an older data plane that was cut short.
+        pins.remove_but(&inherited)?;
+        Self::load_locked(lock, settings, found, Leftover::AllBut(inherited))
     }
 
     fn load_locked(

@@ -5,9 +5,11 @@
 //! ones, and has the link exchange the programs. Until that moment the old program runs on the old maps,
 //! and a start that fails removes what it made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::loaded_programs;
 use pgha_common::maps::{Director, OLDEST_SCHEMA, SCHEMA, Scheduler, Service, ServiceKey, name};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -83,15 +85,28 @@ impl Pins {
             return Err(refused(newer));
         }
         let director = self.map(name::DIRECTOR);
-        if director.exists() {
+        let former = self.0.join(&map_pin(name::DIRECTOR, 1));
+        // Both are there when a start over the older one was cut short: it counts whose program runs.
+        if director.exists() && (!former.exists() || self.runs_on(&director)) {
             let schema = schema_of::<Director>(director).ok_or_else(|| refused(0))?;
             return if schema == SCHEMA { Ok(Found::Ours) } else { Err(refused(schema)) };
         }
-        let schema = schema_of::<former::Director>(self.0.join(name::DIRECTOR));
-        match schema {
-            Some(schema) if schema >= OLDEST_SCHEMA => Ok(Found::Older),
+        match schema_of::<former::Director>(former) {
+            Some(schema) if (OLDEST_SCHEMA..SCHEMA).contains(&schema) => Ok(Found::Older),
             schema => Err(refused(schema.unwrap_or(0))),
         }
+    }
+
+    /// Whether the program that is attached uses the map pinned there; also when that cannot be known.
+    fn runs_on(&self, map: &Path) -> bool {
+        let used = || {
+            let running = FdLink::from(PinnedLink::from_pin(self.link(0)).ok()?).info().ok()?;
+            let mut programs = loaded_programs().filter_map(Result::ok);
+            let program = programs.find(|program| program.id() == running.program_id())?;
+            let maps = program.map_ids().ok()??;
+            Some(maps.contains(&MapInfo::from_pin(map).ok()?.id()))
+        };
+        used().unwrap_or(true)
     }
 
     /// A layout that a pgha after this one has pinned.
@@ -102,9 +117,14 @@ impl Pins {
         name::PINNED.iter().filter_map(layout).max()
     }
 
-    /// The pins of maps that are there now.
-    pub(super) fn present(&self) -> Vec<PathBuf> {
-        let paths = name::PINNED.iter().map(|(map, _)| self.map(map));
+    /// The pins of maps that are gone on with as they are.
+    pub(super) fn inherited(&self, found: Found) -> Vec<PathBuf> {
+        let kept = |map: &str| match found {
+            Found::Nothing => false,
+            Found::Ours => true,
+            Found::Older => former::KEPT.contains(&map),
+        };
+        let paths = name::PINNED.iter().filter(|(map, _)| kept(map)).map(|(map, _)| self.map(map));
         paths.filter(|path| path.exists()).collect()
     }
 
@@ -183,7 +203,17 @@ impl HasSchema for former::Director {
 
 /// Layouts of schema 1, as far as they are read.
 mod former {
-    use super::{FromBytes, Immutable, IntoBytes, Scheduler};
+    use super::{FromBytes, Immutable, IntoBytes, Scheduler, name};
+
+    /// The maps that are the same today.
+    pub(super) const KEPT: &[&str] = &[
+        name::TABLES,
+        name::CURSORS,
+        name::REALS,
+        name::TRAFFIC,
+        name::PENDING,
+        name::ESTABLISHED,
+    ];
 
     #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
     #[repr(C)]
