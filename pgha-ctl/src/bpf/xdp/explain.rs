@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use nix::time::{ClockId, clock_gettime};
-use pgha_common::balance::{Decision, Known, World, decide, find};
+use pgha_common::balance::{Decision, Known, World, decide};
 use pgha_common::family::Address;
 use pgha_common::flow::{Flow, RealRef, Segment};
 use pgha_common::limit::Limit;
@@ -24,7 +24,9 @@ pub struct Explanation {
     pub service: Option<u16>,
     /// The connection that is known.
     pub flow: Option<KnownFlow>,
-    /// What becomes of the next segment of it, or of one that nobody knows.
+    /// A segment that goes on with it, or one that nobody knows.
+    pub segment: Segment,
+    /// What becomes of that.
     pub next: Choice,
     /// What becomes of a SYN.
     pub connect: Choice,
@@ -61,7 +63,13 @@ impl DataPlane {
     /// What the kernel says.
     pub fn reading(&mut self) -> Result<Reading<'_>, XdpError> {
         self.observe()?;
-        Ok(Reading { plane: self })
+        Ok(self.as_written())
+    }
+
+    /// The maps as this process wrote them, or read them last: what nobody else has changed since.
+    #[must_use]
+    pub const fn as_written(&self) -> Reading<'_> {
+        Reading { plane: self }
     }
 }
 
@@ -84,23 +92,41 @@ impl Reading<'_> {
     }
 
     fn of<A: FamilyTables>(&self, key: &FlowKey<A>) -> Explanation {
-        let known = find(self, key, Segment::acknowledging(0))
-            .or_else(|| World::<A>::established(self, key).map(Known::Established));
-        let flow = known.map(|known| match known {
-            Known::Established(flow) => KnownFlow { state: FlowState::Established, flow },
-            Known::Pending(flow) => KnownFlow { state: FlowState::Pending, flow },
-        });
-        let expected = flow.and_then(|known| known.flow.acknowledgement()).unwrap_or(0);
+        let flow = self.known(key);
+        let segment = flow.map_or(Segment::acknowledging(0), |known| going_on(known.flow));
         Explanation {
             service: World::<A>::service(self, &key.service()).map(|service| service.index),
             flow,
-            next: choose(self, key, Segment::acknowledging(expected)),
+            segment,
+            next: choose(self, key, segment),
             connect: choose(self, key, Segment::opening()),
         }
+    }
+
+    /// The flow that the client goes on with: beside a closing one its successor.
+    fn known<A: FamilyTables>(&self, key: &FlowKey<A>) -> Option<KnownFlow> {
+        let of = |state| move |flow| KnownFlow { state, flow };
+        let established = World::<A>::established(self, key).map(of(FlowState::Established));
+        if established.is_some_and(|known| !known.flow.is_closing()) {
+            return established;
+        }
+        World::<A>::pending(self, key).map(of(FlowState::Pending)).or(established)
+    }
+}
+
+/// A segment that carries the numbers of a flow, as far as they are known.
+fn going_on(flow: Flow) -> Segment {
+    Segment {
+        sequence: flow.first_sequence().unwrap_or(0),
+        ..Segment::acknowledging(flow.acknowledgement().unwrap_or(0))
     }
 }
 
 fn choose<A: FamilyTables>(reading: &Reading<'_>, key: &FlowKey<A>, segment: Segment) -> Choice {
+    // The program looks at this before it decides.
+    if reading.is_vip(key.client) && reading.is_vip(key.vip) {
+        return Choice { reason: Reason::FromVip, real: None };
+    }
     let (reason, real) = match decide(reading, key, segment) {
         Decision::Refuse(reason) => return Choice { reason, real: None },
         Decision::Follow(_, real) if segment.opens => (Reason::SynAgain, real),
@@ -200,7 +226,7 @@ fn same_prefix(bits: u32, one: &AllowedKey, other: &AllowedKey) -> bool {
 }
 
 /// Nanoseconds of `CLOCK_BOOTTIME`, by which the data plane limits.
-pub(super) fn boot_time() -> u64 {
+pub(crate) fn boot_time() -> u64 {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
         let nanoseconds = time.tv_sec() * 1_000_000_000 + time.tv_nsec();
         u64::try_from(nanoseconds).unwrap_or(0)
