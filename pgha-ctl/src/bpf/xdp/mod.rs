@@ -30,10 +30,11 @@ use pgha_machine::table::Entry;
 
 pub use apply::DirectorPlan;
 pub use attach::{Attached, Mode, Port, Running};
+pub(crate) use explain::boot_time;
 pub use explain::{Choice, Explanation, KnownFlow, Reading};
 pub use flows::{AnyFlow, FlowReader, FlowState};
 pub use packet_log::PacketLog;
-pub use trace::{Frames, TracedFrame};
+pub use trace::{Frames, Taken, TracedFrame};
 
 use super::{PinDirectory, PinError, PinLock};
 use maps::{Maps, Raw};

@@ -3,6 +3,7 @@
 //! The program that hands them over is another one, loaded for that and exchanged for the usual one through
 //! the links, and back: while nobody traces, the code is absent.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use aya::maps::perf::{PerfEvent, PerfEventArrayBuffer};
@@ -33,22 +34,33 @@ pub struct TracedFrame {
 
 /// The frames of one trace.
 pub struct Frames {
-    buffers: Vec<PerfEventArrayBuffer<MapData>>,
+    /// One for each CPU and interface, with the interface's number.
+    buffers: Vec<(u32, PerfEventArrayBuffer<MapData>)>,
+}
+
+/// What came in since somebody took it last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The frames, in the order of time.
+    pub frames: Vec<TracedFrame>,
+    /// How many came faster than they were taken, and are lost, by number of the interface.
+    pub lost: BTreeMap<u32, u64>,
 }
 
 impl Frames {
-    /// The frames since the last call, in the order of time, and how many were lost because they came
-    /// faster than they were taken.
-    pub fn take(&mut self) -> (Vec<TracedFrame>, u64) {
-        let (mut frames, mut lost) = (Vec::new(), 0);
-        for buffer in &mut self.buffers {
+    /// The frames since the last call.
+    pub fn take(&mut self) -> Taken {
+        let mut taken = Taken::default();
+        for (interface, buffer) in &mut self.buffers {
             buffer.for_each(|event| match event {
-                PerfEvent::Sample { head, tail } => frames.extend(frame(&[head, tail].concat())),
-                PerfEvent::Lost { count } => lost += count,
+                PerfEvent::Sample { head, tail } => {
+                    taken.frames.extend(frame(&[head, tail].concat()));
+                }
+                PerfEvent::Lost { count } => *taken.lost.entry(*interface).or_default() += count,
             });
         }
-        frames.sort_by_key(|frame| frame.time);
-        (frames, lost)
+        taken.frames.sort_by_key(|frame| frame.time);
+        taken
     }
 }
 
@@ -66,15 +78,23 @@ impl DataPlane {
     /// What the kernel refuses; the programs that run go on then.
     pub fn trace(&mut self, sample: NonZeroU32) -> Result<Frames, XdpError> {
         self.exchange_all(sample.get())?;
+        self.open_buffers().inspect_err(|_| {
+            // What keeps the buffers from being opened is told; the next start exchanges the programs too.
+            let _ = self.end_trace();
+        })
+    }
+
+    fn open_buffers(&mut self) -> Result<Frames, XdpError> {
+        let cpus = online_cpus().map_err(|(_, source)| XdpError::Trace(source.to_string()))?;
         let mut buffers = Vec::new();
-        for ebpf in &mut self.programs {
+        for (interface, ebpf) in (0..).zip(&mut self.programs) {
             let map = ebpf.take_map(name::TRACE).ok_or(XdpError::Incomplete(name::TRACE))?;
             let mut array: PerfEventArray<MapData> =
                 map.try_into().map_err(XdpError::map(name::TRACE))?;
-            let cpus = online_cpus().map_err(|(_, source)| XdpError::Trace(source.to_string()))?;
-            for cpu in cpus {
-                let opened = array.open(cpu, Some(PAGES));
-                buffers.push(opened.map_err(|error| XdpError::Trace(error.to_string()))?);
+            for cpu in &cpus {
+                let opened = array.open(*cpu, Some(PAGES));
+                let buffer = opened.map_err(|error| XdpError::Trace(error.to_string()))?;
+                buffers.push((interface, buffer));
             }
         }
         Ok(Frames { buffers })
@@ -89,14 +109,20 @@ impl DataPlane {
     }
 
     fn exchange_all(&mut self, sample: u32) -> Result<(), XdpError> {
-        let former = std::mem::replace(&mut self.programs, load_programs(&self.settings, sample)?);
-        for number in 0..self.programs.len() {
-            let link = PinnedLink::from_pin(self.settings_pins().link(number))?;
-            if let Err(error) = self.exchange(number, FdLink::from(link)) {
-                self.programs = former;
-                return Err(error);
-            }
+        let programs = load_programs(&self.settings, sample)?;
+        let former = std::mem::replace(&mut self.programs, programs);
+        let count = self.programs.len();
+        if let Err(error) = (0..count).try_for_each(|number| self.exchange_on(number)) {
+            // All or none: those that were exchanged go back. The first error is the one to tell.
+            self.programs = former;
+            let _ = (0..count).try_for_each(|number| self.exchange_on(number));
+            return Err(error);
         }
         Ok(())
+    }
+
+    fn exchange_on(&mut self, number: usize) -> Result<(), XdpError> {
+        let link = PinnedLink::from_pin(self.settings_pins().link(number))?;
+        self.exchange(number, FdLink::from(link))
     }
 }
