@@ -7,6 +7,7 @@ mod arp;
 mod attach;
 mod dead;
 mod drop;
+mod explain;
 mod flows;
 mod forward;
 mod fuzz;
