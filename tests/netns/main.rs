@@ -1,5 +1,6 @@
 //! Tests on real hosts made of network namespaces. They need root.
 mod cluster;
+mod explain;
 mod families;
 mod forwarding;
 mod interfaces;
@@ -15,4 +16,5 @@ mod realserver;
 mod refusals;
 mod reload;
 mod restart;
+mod trace;
 mod upgrade;

@@ -8,17 +8,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use crate::controller::explain::{ExplainQuery, ExplainReply};
+use crate::controller::flows::{FlowsQuery, FlowsReply};
 use crate::controller::status::{OrderReply, OrderRequest, Refusal, Status};
+use crate::controller::trace::TraceQuery;
 
 /// How long one conversation may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the largest flow tables may take to be read on a busy node.
+const PATIENCE_FOR_FLOWS: Duration = Duration::from_secs(60);
 
 /// The controller was not asked, or did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,9 @@ pub(super) enum ClientError {
     /// The request cannot be written.
     #[error(transparent)]
     Http(#[from] hyper::http::Error),
+    /// The question cannot be written.
+    #[error("the question cannot be put into a request: {0}")]
+    Query(#[from] serde_urlencoded::ser::Error),
     /// It says no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -58,6 +66,37 @@ pub(super) async fn status(control: &Path) -> Result<Status, ClientError> {
 /// `POST /v1/order`.
 pub(super) async fn order(control: &Path, order: &OrderRequest) -> Result<OrderReply, ClientError> {
     within(PATIENCE, control, ask(control, Method::POST, "/v1/order", Some(order))).await
+}
+
+/// `GET /v1/explain`.
+pub(super) async fn explain(
+    control: &Path,
+    query: &ExplainQuery,
+) -> Result<ExplainReply, ClientError> {
+    let path = with_query("/v1/explain", query)?;
+    within(PATIENCE, control, ask(control, Method::GET, &path, None::<&()>)).await
+}
+
+/// `GET /v1/flows`.
+pub(super) async fn flows(control: &Path, query: &FlowsQuery) -> Result<FlowsReply, ClientError> {
+    let path = with_query("/v1/flows", query)?;
+    within(PATIENCE_FOR_FLOWS, control, ask(control, Method::GET, &path, None::<&()>)).await
+}
+
+/// `GET /v1/trace`: the file, as it comes.
+pub(super) async fn trace(control: &Path, query: &TraceQuery) -> Result<Incoming, ClientError> {
+    let path = with_query("/v1/trace", query)?;
+    let begun = within(PATIENCE, control, send(control, Method::GET, &path, None::<&()>));
+    let response = begun.await?;
+    if response.status() == StatusCode::OK {
+        return Ok(response.into_body());
+    }
+    let body = response.into_body().collect().await?.to_bytes();
+    Err(serde_json::from_slice::<Refusal>(&body)?.into())
+}
+
+fn with_query(path: &str, query: &impl Serialize) -> Result<String, ClientError> {
+    Ok(format!("{path}?{}", serde_urlencoded::to_string(query)?))
 }
 
 async fn within<T>(
@@ -75,6 +114,23 @@ async fn ask<T: DeserializeOwned>(
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<T, ClientError> {
+    let response = send(control, method, path, body).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    if status == StatusCode::OK {
+        Ok(serde_json::from_slice(&body)?)
+    } else {
+        Err(serde_json::from_slice::<Refusal>(&body)?.into())
+    }
+}
+
+/// Sends a request, and returns as soon as the answer begins.
+async fn send(
+    control: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<Response<Incoming>, ClientError> {
     let stream = UnixStream::connect(control).await.map_err(|source| {
         let path = control.to_owned();
         if source.kind() == io::ErrorKind::PermissionDenied {
@@ -96,12 +152,5 @@ async fn ask<T: DeserializeOwned>(
         .header("host", "localhost")
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    if status == StatusCode::OK {
-        Ok(serde_json::from_slice(&body)?)
-    } else {
-        Err(serde_json::from_slice::<Refusal>(&body)?.into())
-    }
+    Ok(sender.send_request(request).await?)
 }

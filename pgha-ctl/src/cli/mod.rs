@@ -1,9 +1,12 @@
 //! The verbs of `pgha`.
 
 mod client;
+mod explain;
+mod flows;
 mod realserver;
 mod steer;
 mod table;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,6 +51,14 @@ enum Verb {
     Drain(Server),
     /// Send new connections to a drained real server again.
     Undrain(Server),
+    /// Say which real server a client's connection has or would get, and why.
+    ///
+    /// Exit code: 0 when a real server is named, 3 when none is.
+    Explain(explain::Arguments),
+    /// List the connections that the data plane remembers.
+    Flows(flows::Arguments),
+    /// Show frames with their verdicts, as they leave the program.
+    Trace(trace::Arguments),
     /// Say everything that is wrong with the configuration file.
     CheckConfig,
     /// Take the XDP program off the interfaces and forget all flows.
@@ -86,13 +97,16 @@ impl std::str::FromStr for WeightArgument {
     }
 }
 
+/// Exit code of `pgha explain` when no real server is named.
+const NO_SERVER: u8 = 3;
+
 /// Runs the verb of the command line. Exit codes: 0 done, 1 failed (one sentence on standard error
-/// says why), 2 not a command line of pgha.
+/// says why), 2 not a command line of pgha, 3 done, and no real server is named (`pgha explain`).
 #[must_use]
 pub fn main() -> ExitCode {
     let Pgha { config, verb } = Pgha::parse();
     match run(&config, verb) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Every error here tells its cause in its own sentence.
             eprintln!("pgha: {error}");
@@ -101,28 +115,37 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(config: &Path, verb: Verb) -> anyhow::Result<()> {
+fn run(config: &Path, verb: Verb) -> anyhow::Result<ExitCode> {
     use controller::status::OrderKind;
     match verb {
         Verb::Controller => {
             telemetry::init();
-            Ok(runtime()?.block_on(controller::run(config))?)
+            runtime()?.block_on(controller::run(config))?;
         }
         Verb::Status { json } => runtime()?.block_on(async {
             let status = client::status(&Config::control_at(config)?).await?;
             table::print(json, &status, table::status)
-        }),
+        })?,
         Verb::Weight { server, weight: WeightArgument(weight) } => {
-            runtime()?.block_on(steer::order(config, server, OrderKind::Weight { weight }))
+            runtime()?.block_on(steer::order(config, server, OrderKind::Weight { weight }))?;
         }
-        Verb::Drain(server) => runtime()?.block_on(steer::order(config, server, OrderKind::Drain)),
+        Verb::Drain(server) => {
+            runtime()?.block_on(steer::order(config, server, OrderKind::Drain))?;
+        }
         Verb::Undrain(server) => {
-            runtime()?.block_on(steer::order(config, server, OrderKind::Undrain))
+            runtime()?.block_on(steer::order(config, server, OrderKind::Undrain))?;
         }
-        Verb::CheckConfig => check_config(config),
-        Verb::Detach => detach(config),
-        Verb::Realserver(verb) => runtime()?.block_on(realserver::run(config, verb)),
+        Verb::Explain(arguments) => {
+            let named = runtime()?.block_on(explain::run(config, arguments))?;
+            return Ok(if named { ExitCode::SUCCESS } else { NO_SERVER.into() });
+        }
+        Verb::Flows(arguments) => runtime()?.block_on(flows::run(config, arguments))?,
+        Verb::Trace(arguments) => runtime()?.block_on(trace::run(config, arguments))?,
+        Verb::CheckConfig => check_config(config)?,
+        Verb::Detach => detach(config)?,
+        Verb::Realserver(verb) => runtime()?.block_on(realserver::run(config, verb))?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One thread: everything here waits more than it computes, and sockets made on it belong to the

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ContentArrangement, Row, Table};
 use pgha_machine::balancer::{ServerView, ServiceView, Standing, SyncState, Withheld};
 use serde::Serialize;
 
@@ -76,14 +76,12 @@ fn interfaces(all: &[InterfaceStatus]) -> String {
 
 /// One service and its real servers.
 pub(super) fn service(view: &ServiceView, seen: Option<&Seen<'_>>) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     let mut header = vec!["SERVER", "ADDRESS", "WEIGHT", "HEALTH", "SYNC", "LAG", "MAC"];
     if seen.is_some() {
         header.extend(["FLOWS", "PACKETS"]);
     }
     header.push("NO NEW CONNECTIONS BECAUSE");
-    table.set_header(header);
+    let mut table = plain(header);
     for server in &view.servers {
         let mut row = server_row(server, seen.map_or(&[], |seen| seen.interfaces));
         if let Some(seen) = seen {
@@ -93,15 +91,27 @@ pub(super) fn service(view: &ServiceView, seen: Option<&Seen<'_>>) -> String {
         row.push(because(server));
         table.add_row(row);
     }
-    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     format!(
         "service {} {} scheduler {} discovery {}\n{}\n",
         view.name,
         SocketAddr::new(view.vip, view.port),
         view.scheduler,
         view.discovery,
-        if view.servers.is_empty() { " no real server".to_owned() } else { lines.join("\n") }
+        if view.servers.is_empty() { " no real server".to_owned() } else { lines(&table) }
     )
+}
+
+/// A table without lines.
+pub(super) fn plain<T: Into<Row>>(header: T) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    table
+}
+
+/// Its text, without spaces at the ends of lines.
+pub(super) fn lines(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn server_row(server: &ServerView, interfaces: &[InterfaceStatus]) -> Vec<String> {

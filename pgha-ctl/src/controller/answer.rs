@@ -1,6 +1,7 @@
 //! What operators ask of the controller.
 
 use std::collections::BTreeMap;
+use std::time::UNIX_EPOCH;
 
 use pgha_common::verdict::Reason;
 use pgha_machine::balancer::{Event, Order};
@@ -20,10 +21,17 @@ impl Controller {
         // Whoever asked may be gone by now.
         match request {
             Request::Status(reply) => {
-                let _ = reply.send(self.status().map_err(|error| refusal(&error)));
+                let _ = reply.send(self.status().map_err(Refusal::of));
             }
             Request::Order(order, reply) => {
                 let _ = reply.send(self.order(&order));
+            }
+            Request::Explain(query, reply) => {
+                let _ = reply.send(self.explain(&query));
+            }
+            Request::Flows(query, reply) => self.flows(&query, reply),
+            Request::Trace(query, reply) => {
+                let _ = reply.send(self.begin_trace(&query));
             }
         }
     }
@@ -50,7 +58,7 @@ impl Controller {
         if services.is_empty() {
             let of =
                 request.service.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
-            return Err(refusal(&format!(
+            return Err(Refusal::of(format!(
                 "{} is no real server{of}; `pgha status` lists them",
                 request.server
             )));
@@ -66,9 +74,9 @@ impl Controller {
         Ok(OrderReply { schema: SCHEMA, services: views })
     }
 
-    fn server_named(&self, name: &str) -> Result<Endpoint, Refusal> {
+    pub(super) fn server_named(&self, name: &str) -> Result<Endpoint, Refusal> {
         named::server(self.config.nodes(), name).ok_or_else(|| {
-            refusal(&format!("{name:?} is neither a name in the node table nor an IP address"))
+            Refusal::of(format!("{name:?} is neither a name in the node table nor an IP address"))
         })
     }
 
@@ -81,9 +89,9 @@ impl Controller {
             let mut traffic = BTreeMap::new();
             for server in &view.servers {
                 let sum = self.plane.traffic(server.id)?;
-                let sum =
-                    TrafficStatus { packets: sum.packets, bytes: sum.bytes, flows: sum.flows };
-                traffic.insert(server.id, sum);
+                let open = self.plane.open_flows(server.id)?;
+                let pgha_common::maps::Traffic { packets, bytes, flows } = sum;
+                traffic.insert(server.id, TrafficStatus { packets, bytes, flows, open });
             }
             services.push(ServiceStatus { view, traffic });
         }
@@ -105,6 +113,7 @@ impl Controller {
             },
             primary: self.config.primary().map(|_| self.primary_status()),
             services,
+            started: self.began.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             received: counters.received,
             reasons: Reason::ALL
                 .iter()
@@ -119,8 +128,4 @@ const fn mode_name(mode: Mode) -> &'static str {
         Mode::Native => "native",
         Mode::Generic => "generic",
     }
-}
-
-fn refusal(error: &impl ToString) -> Refusal {
-    Refusal { error: error.to_string() }
 }

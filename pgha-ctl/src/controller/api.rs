@@ -3,30 +3,49 @@
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use axum::extract::State;
+use axum::body::Body;
 use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
+use futures_util::stream;
+use hyper::body::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::explain::{ExplainQuery, ExplainReply};
+use super::flows::{FlowsQuery, FlowsReply};
 use super::status::{OrderReply, OrderRequest, Refusal, Status};
+use super::trace::TraceQuery;
+
+/// Where the answer to a request goes.
+type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// A request that waits for the controller.
 #[derive(Debug)]
 pub(super) enum Request {
     /// `GET /v1/status`.
-    Status(oneshot::Sender<Result<Status, Refusal>>),
+    Status(Reply<Status>),
     /// `POST /v1/order`.
-    Order(OrderRequest, oneshot::Sender<Result<OrderReply, Refusal>>),
+    Order(OrderRequest, Reply<OrderReply>),
+    /// `GET /v1/explain`.
+    Explain(ExplainQuery, Reply<ExplainReply>),
+    /// `GET /v1/flows`.
+    Flows(FlowsQuery, Reply<FlowsReply>),
+    /// `GET /v1/trace`: the parts of a file, as they come.
+    Trace(TraceQuery, Reply<mpsc::Receiver<Bytes>>),
 }
 
 /// The socket could not be opened.
@@ -119,6 +138,9 @@ pub(super) async fn serve(listener: UnixListener, requests: mpsc::Sender<Request
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/order", post(order))
+        .route("/v1/explain", get(explain))
+        .route("/v1/flows", get(flows))
+        .route("/v1/trace", get(trace))
         .with_state(requests)
         .layer(axum::middleware::from_fn(only_the_owner));
     let service = router.into_make_service_with_connect_info::<Peer>();
@@ -137,33 +159,71 @@ async fn only_the_owner(
         return next.run(request).await;
     }
     let error = "only root and the controller's own user may use the control socket".to_owned();
-    (StatusCode::FORBIDDEN, Json(Refusal { error })).into_response()
+    refused(StatusCode::FORBIDDEN, Refusal { error })
 }
 
-async fn status(State(requests): State<mpsc::Sender<Request>>) -> Response {
-    ask(&requests, Request::Status).await
+type Requests = State<mpsc::Sender<Request>>;
+
+async fn status(State(requests): Requests) -> Response {
+    json(ask(&requests, Request::Status).await)
 }
 
-async fn order(
-    State(requests): State<mpsc::Sender<Request>>,
-    Json(order): Json<OrderRequest>,
-) -> Response {
-    ask(&requests, |reply| Request::Order(order, reply)).await
+async fn order(State(requests): Requests, Json(order): Json<OrderRequest>) -> Response {
+    json(ask(&requests, |reply| Request::Order(order, reply)).await)
 }
 
-async fn ask<T: serde::Serialize>(
+async fn explain(State(requests): Requests, RawQuery(query): RawQuery) -> Response {
+    json(ask_for(&requests, query.as_deref(), Request::Explain).await)
+}
+
+async fn flows(State(requests): Requests, RawQuery(query): RawQuery) -> Response {
+    json(ask_for(&requests, query.as_deref(), Request::Flows).await)
+}
+
+async fn trace(State(requests): Requests, RawQuery(query): RawQuery) -> Response {
+    match ask_for(&requests, query.as_deref(), Request::Trace).await {
+        Ok(parts) => {
+            let parts = stream::unfold(parts, async |mut parts: mpsc::Receiver<Bytes>| {
+                let part = parts.recv().await?;
+                Some((Ok::<_, Infallible>(part), parts))
+            });
+            ([(CONTENT_TYPE, "application/x-pcapng")], Body::from_stream(parts)).into_response()
+        }
+        Err(response) => response,
+    }
+}
+
+fn json<T: Serialize>(answer: Result<T, Response>) -> Response {
+    answer.map_or_else(|response| response, |body| Json(body).into_response())
+}
+
+/// Asks the controller what the query of the request says.
+async fn ask_for<Q: DeserializeOwned, T>(
     requests: &mpsc::Sender<Request>,
-    request: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Request,
-) -> Response {
+    query: Option<&str>,
+    request: impl FnOnce(Q, Reply<T>) -> Request,
+) -> Result<T, Response> {
+    let query = serde_urlencoded::from_str(query.unwrap_or_default()).map_err(|error| {
+        let error = format!("the query of the request cannot be read: {error}");
+        refused(StatusCode::UNPROCESSABLE_ENTITY, Refusal { error })
+    })?;
+    ask(requests, |reply| request(query, reply)).await
+}
+
+async fn ask<T>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(Reply<T>) -> Request,
+) -> Result<T, Response> {
     let (reply, replied) = oneshot::channel();
     if requests.send(request(reply)).await.is_ok()
         && let Ok(replied) = replied.await
     {
-        return match replied {
-            Ok(body) => Json(body).into_response(),
-            Err(refusal) => (StatusCode::UNPROCESSABLE_ENTITY, Json(refusal)).into_response(),
-        };
+        return replied.map_err(|refusal| refused(StatusCode::UNPROCESSABLE_ENTITY, refusal));
     }
     let error = "the controller is ending".to_owned();
-    (StatusCode::SERVICE_UNAVAILABLE, Json(Refusal { error })).into_response()
+    Err(refused(StatusCode::SERVICE_UNAVAILABLE, Refusal { error }))
+}
+
+fn refused(code: StatusCode, refusal: Refusal) -> Response {
+    (code, Json(refusal)).into_response()
 }

@@ -10,6 +10,8 @@
 mod answer;
 mod api;
 mod error;
+pub(crate) mod explain;
+pub(crate) mod flows;
 mod interfaces;
 mod named;
 mod neighbours;
@@ -18,12 +20,13 @@ mod preflight;
 mod primary;
 mod reload;
 pub mod status;
+pub(crate) mod trace;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pgha_machine::Mac;
 use pgha_machine::balancer::{Balancer, Effect};
@@ -95,6 +98,10 @@ struct Controller {
     _socket: ControlSocket,
     announcements: Announcements,
     started: Instant,
+    /// The same moment by the clock on the wall.
+    began: SystemTime,
+    /// Hands frames to who traces.
+    trace: Option<JoinHandle<()>>,
 }
 
 impl Controller {
@@ -139,6 +146,8 @@ impl Controller {
             _socket: socket,
             announcements: Announcements::from_now(),
             started: Instant::now(),
+            began: SystemTime::now(),
+            trace: None,
             packet_logs: Vec::new(),
             attached: None,
             attach_by: None,
@@ -230,6 +239,7 @@ impl Controller {
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 _ = repair.tick() => self.repair().await,
                 _ = flush.tick(), if !self.packet_logs.is_empty() => self.flush_packet_log(),
+                () = trace::over(&mut self.trace) => self.end_trace(),
                 () = until(announcement) => self.announce(),
                 () = until(self.attach_by) => {}
             }
@@ -295,6 +305,7 @@ impl Controller {
 
 impl Drop for Controller {
     fn drop(&mut self) {
+        self.end_trace();
         self.api_task.abort();
         if let Some(task) = &self.primary_task {
             task.abort();

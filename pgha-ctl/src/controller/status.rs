@@ -25,6 +25,9 @@ pub struct Status {
     pub primary: Option<PrimaryStatus>,
     /// The virtual services.
     pub services: Vec<ServiceStatus>,
+    /// When the controller started: seconds since the Unix epoch.
+    #[serde(default)]
+    pub started: u64,
     /// Frames received since the maps were made.
     pub received: u64,
     /// The same frames by reason of their verdict; together they are `received`.
@@ -99,6 +102,9 @@ pub struct TrafficStatus {
     pub bytes: u64,
     /// New flows.
     pub flows: u64,
+    /// Flows that are open, about.
+    #[serde(default)]
+    pub open: u64,
 }
 
 /// An order of an operator.
@@ -144,4 +150,12 @@ pub struct OrderReply {
 pub struct Refusal {
     /// One sentence.
     pub error: String,
+}
+
+impl Refusal {
+    /// For the reason that an error tells.
+    #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+    pub(crate) fn of(error: impl ToString) -> Self {
+        Self { error: error.to_string() }
+    }
 }

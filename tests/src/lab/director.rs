@@ -15,7 +15,7 @@ use super::config;
 use super::host::Host;
 use super::maps::ServiceMaps;
 use super::postgres::PORT;
-use super::process::{Cmd, Daemon};
+use super::process::{Cmd, Daemon, Running};
 use super::wait::{SOON, wait_for};
 
 /// A director. A handle: dropping it leaves the controller running until the lab ends.
@@ -163,6 +163,19 @@ impl Director {
     /// When it cannot be run or does not end.
     pub fn pgha<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Output> {
         self.verb(arguments)?.output()
+    }
+
+    /// Starts `pgha` with these arguments and `--config` on this host, beside the test; what it writes is in
+    /// the log of that name.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_pgha<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        log: &str,
+    ) -> Result<Running> {
+        self.verb(arguments)?.start(&self.host.log_path(log))
     }
 
     /// What `pgha status --json` says.

@@ -196,7 +196,7 @@ impl Host {
     }
 
     /// Where a process of this host logs.
-    pub(super) fn log_path(&self, process: &str) -> PathBuf {
+    pub fn log_path(&self, process: &str) -> PathBuf {
         self.shared.places.log.join(format!("{}-{process}.log", self.name))
     }
 
