@@ -6,6 +6,7 @@ mod forwarding;
 mod interfaces;
 mod lab;
 mod membership;
+mod metrics;
 mod neighbours;
 mod network;
 mod orders;

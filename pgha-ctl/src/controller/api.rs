@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::explain::{ExplainQuery, ExplainReply};
 use super::flows::{FlowsQuery, FlowsReply};
+use super::metrics;
 use super::status::{OrderReply, OrderRequest, Refusal, Status};
 use super::trace::TraceQuery;
 
@@ -36,7 +37,7 @@ type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 /// A request that waits for the controller.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// `GET /v1/status`.
+    /// `GET /v1/status` and `GET /metrics`.
     Status(Reply<Status>),
     /// `POST /v1/order`.
     Order(OrderRequest, Reply<OrderReply>),
@@ -141,6 +142,7 @@ pub(super) async fn serve(listener: UnixListener, requests: mpsc::Sender<Request
         .route("/v1/explain", get(explain))
         .route("/v1/flows", get(flows))
         .route("/v1/trace", get(trace))
+        .route("/metrics", get(metrics))
         .with_state(requests)
         .layer(axum::middleware::from_fn(only_the_owner));
     let service = router.into_make_service_with_connect_info::<Peer>();
@@ -189,6 +191,14 @@ async fn trace(State(requests): Requests, RawQuery(query): RawQuery) -> Response
             });
             ([(CONTENT_TYPE, "application/x-pcapng")], Body::from_stream(parts)).into_response()
         }
+        Err(response) => response,
+    }
+}
+
+async fn metrics(State(requests): Requests) -> Response {
+    match ask(&requests, Request::Status).await.map(metrics::written) {
+        Ok(Ok(page)) => ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], page).into_response(),
+        Ok(Err(error)) => refused(StatusCode::INTERNAL_SERVER_ERROR, Refusal::of(error)),
         Err(response) => response,
     }
 }

@@ -13,6 +13,7 @@ mod error;
 pub(crate) mod explain;
 pub(crate) mod flows;
 mod interfaces;
+mod metrics;
 mod named;
 mod neighbours;
 mod news;

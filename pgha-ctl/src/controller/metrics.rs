@@ -1,0 +1,303 @@
+//! `GET /metrics`: the status as numbers, in OpenMetrics' text format, which Prometheus reads. Every
+//! metric stands in [`FAMILIES`], and docs/metrics.md is made from that.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use pgha_common::verdict::Reason;
+use pgha_machine::balancer::{ServerView, Standing};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry::Registry;
+
+use super::status::{ServiceStatus, Status, TrafficStatus};
+use super::trace::action_name;
+
+#[cfg(test)]
+mod tests;
+
+/// The media type of what [`written`] writes (OpenMetrics 1.0.0, section "Protocol Negotiation").
+pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It only rises, and begins anew with the maps; its samples end in `_total`.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+    /// Always 1: the labels say it; its samples end in `_info`.
+    Info,
+}
+
+impl Kind {
+    const fn as_metric(self) -> MetricType {
+        match self {
+            Self::Counter => MetricType::Counter,
+            Self::Gauge => MetricType::Gauge,
+            Self::Info => MetricType::Info,
+        }
+    }
+}
+
+/// The values of a metric's labels, in their order, and its own.
+type Sample = (Vec<String>, u64);
+
+/// A metric.
+struct Family {
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&Status) -> Vec<Sample>,
+}
+
+/// Labels of a real server.
+const SERVER: &[&str] = &["service", "vip", "port", "server", "address"];
+
+/// Every metric.
+const FAMILIES: &[Family] = &[
+    Family {
+        name: "pgha_frames_received",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Frames received, since the maps were made",
+        samples: |status| one(status.received),
+    },
+    Family {
+        name: "pgha_frames",
+        kind: Kind::Counter,
+        labels: &["action", "reason"],
+        help: "The same frames by what happened to them, and why: docs/verdicts.md",
+        samples: reasons,
+    },
+    Family {
+        name: "pgha_server_packets",
+        kind: Kind::Counter,
+        labels: SERVER,
+        help: "Frames forwarded to a real server, since it has its id",
+        samples: |status| traffic(status, |traffic| traffic.packets),
+    },
+    Family {
+        name: "pgha_server_bytes",
+        kind: Kind::Counter,
+        labels: SERVER,
+        help: "Bytes of these frames",
+        samples: |status| traffic(status, |traffic| traffic.bytes),
+    },
+    Family {
+        name: "pgha_server_flows",
+        kind: Kind::Counter,
+        labels: SERVER,
+        help: "New flows that the scheduler sent to a real server, since it has its id",
+        samples: |status| traffic(status, |traffic| traffic.flows),
+    },
+    Family {
+        name: "pgha_server_open_flows",
+        kind: Kind::Gauge,
+        labels: SERVER,
+        help: "Flows of a real server that are open, about",
+        samples: |status| traffic(status, |traffic| traffic.open),
+    },
+    Family {
+        name: "pgha_server_weight",
+        kind: Kind::Gauge,
+        labels: SERVER,
+        help: "Weight of a real server in force: 0 while it gets no new connections",
+        samples: |status| servers(status, |view| Some(u64::from(view.effective_weight.get()))),
+    },
+    Family {
+        name: "pgha_server_up",
+        kind: Kind::Gauge,
+        labels: SERVER,
+        help: "1 while a real server passes its checks",
+        samples: |status| servers(status, |view| Some(u64::from(view.health == Standing::Up))),
+    },
+    Family {
+        name: "pgha_server_drained",
+        kind: Kind::Gauge,
+        labels: SERVER,
+        help: "1 while an operator drains a real server",
+        samples: |status| servers(status, |view| Some(u64::from(view.drained))),
+    },
+    Family {
+        name: "pgha_server_replay_lag_bytes",
+        kind: Kind::Gauge,
+        labels: SERVER,
+        help: "WAL that a real server has not replayed yet; absent where that is not known",
+        samples: |status| servers(status, |view| view.lag_bytes),
+    },
+    Family {
+        name: "pgha_service",
+        kind: Kind::Info,
+        labels: &["service", "vip", "port", "scheduler", "discovery"],
+        help: "A virtual service",
+        samples: services,
+    },
+    Family {
+        name: "pgha_director",
+        kind: Kind::Info,
+        labels: &["cluster", "mode"],
+        help: "This director, and where in the kernel its program runs",
+        samples: |status| {
+            let mode = status.director.mode.clone().unwrap_or_default();
+            vec![(vec![status.cluster.to_string(), mode], 1)]
+        },
+    },
+    Family {
+        name: "pgha_director_active",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "1 while this director answers for the VIPs",
+        samples: |status| one(u64::from(status.director.active)),
+    },
+    Family {
+        name: "pgha_director_attached",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "1 while the program is on the interfaces",
+        samples: |status| one(u64::from(status.director.attached)),
+    },
+    Family {
+        name: "pgha_flow_table_capacity",
+        kind: Kind::Gauge,
+        labels: &["table", "family"],
+        help: "Flows that a flow table holds at most",
+        samples: capacity,
+    },
+    Family {
+        name: "pgha_primary_answers",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "1 while the primary answers; absent where no service asks it",
+        samples: |status| {
+            let primary = status.primary.as_ref();
+            primary.map_or_else(Vec::new, |primary| one(u64::from(primary.answers)))
+        },
+    },
+    Family {
+        name: "pgha_controller_start_time_seconds",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "When the controller started, since the Unix epoch",
+        samples: |status| one(status.started),
+    },
+    Family {
+        name: "pgha_build",
+        kind: Kind::Info,
+        labels: &["version"],
+        help: "The controller",
+        samples: |status| vec![(vec![status.version.clone()], 1)],
+    },
+];
+
+/// A status as metrics.
+///
+/// # Errors
+/// Never in practice: memory takes what is written.
+pub(super) fn written(status: Status) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(status)));
+    let mut page = String::new();
+    text::encode(&mut page, &registry)?;
+    Ok(page)
+}
+
+/// One reading of all metrics.
+#[derive(Debug)]
+struct Scrape(Status);
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for family in FAMILIES {
+            let kind = family.kind.as_metric();
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            for (values, number) in (family.samples)(&self.0) {
+                let labels: Vec<_> = family.labels.iter().copied().zip(values).collect();
+                match family.kind {
+                    Kind::Info => metric.encode_info(&labels)?,
+                    Kind::Counter | Kind::Gauge if labels.is_empty() => {
+                        encode(&mut metric, family.kind, number)?;
+                    }
+                    Kind::Counter | Kind::Gauge => {
+                        encode(&mut metric.encode_family(&labels)?, family.kind, number)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode(metric: &mut MetricEncoder<'_>, kind: Kind, number: u64) -> Result<(), fmt::Error> {
+    if kind == Kind::Counter {
+        let none: Option<&Exemplar<NoLabelSet, u64>> = None;
+        return metric.encode_counter(&number, none);
+    }
+    // The library writes gauges as signed numbers.
+    metric.encode_gauge(&i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn one(number: u64) -> Vec<Sample> {
+    vec![(Vec::new(), number)]
+}
+
+fn reasons(status: &Status) -> Vec<Sample> {
+    let sample = |reason: &Reason| {
+        let count = status.reasons.get(reason.name()).copied().unwrap_or(0);
+        (vec![action_name(reason.action()).to_owned(), reason.name().to_owned()], count)
+    };
+    Reason::ALL.iter().map(sample).collect()
+}
+
+fn services(status: &Status) -> Vec<Sample> {
+    let sample = |ServiceStatus { view, .. }: &ServiceStatus| {
+        let labels = [&view.scheduler, &view.discovery].into_iter().cloned();
+        (service(view.name.as_str(), view.vip, view.port).chain(labels).collect(), 1)
+    };
+    status.services.iter().map(sample).collect()
+}
+
+fn capacity(status: &Status) -> Vec<Sample> {
+    let director = &status.director;
+    [
+        ("established", "ipv4", director.flows),
+        ("established", "ipv6", director.flows_ipv6),
+        ("pending", "ipv4", director.pending_flows),
+        ("pending", "ipv6", director.pending_flows_ipv6),
+    ]
+    .into_iter()
+    .map(|(table, family, flows)| (vec![table.to_owned(), family.to_owned()], flows.into()))
+    .collect()
+}
+
+fn traffic(status: &Status, number: fn(&TrafficStatus) -> u64) -> Vec<Sample> {
+    each_server(status, |service, view| service.traffic.get(&view.id).map(number))
+}
+
+fn servers(status: &Status, number: fn(&ServerView) -> Option<u64>) -> Vec<Sample> {
+    each_server(status, |_, view| number(view))
+}
+
+fn each_server(
+    status: &Status,
+    number: impl Fn(&ServiceStatus, &ServerView) -> Option<u64>,
+) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for of in &status.services {
+        for server in &of.view.servers {
+            let name = server.name.as_ref().map(ToString::to_string);
+            let address = server.address.to_string();
+            let labels = service(of.view.name.as_str(), of.view.vip, of.view.port)
+                .chain([name.unwrap_or_else(|| address.clone()), address]);
+            samples.extend(number(of, server).map(|number| (labels.collect(), number)));
+        }
+    }
+    samples
+}
+
+fn service(name: &str, vip: IpAddr, port: u16) -> impl Iterator<Item = String> {
+    [name.to_owned(), vip.to_string(), port.to_string()].into_iter()
+}
