@@ -26,11 +26,11 @@ pub struct Reset<H> {
 #[inline(always)]
 pub fn answer<F: Family>(key: &FlowKey<F::Address>, segment: Segment) -> Reset<F::Header> {
     if segment.acknowledges {
-        return reset::<F>(key, segment.acknowledgement, None);
+        return whole::<F>(key, segment.acknowledgement, flag::RST, 0);
     }
     let control = u32::from(segment.opens) + u32::from(segment.closes && !segment.resets);
     let end = segment.sequence.wrapping_add(segment.data_length).wrapping_add(control);
-    reset::<F>(key, 0, Some(end))
+    whole::<F>(key, 0, flag::RST | flag::ACK, end)
 }
 
 /// The RST for a client that only waits: at the last number it acknowledged, which is the one it expects
@@ -39,25 +39,39 @@ pub fn answer<F: Family>(key: &FlowKey<F::Address>, segment: Segment) -> Reset<F
 #[must_use]
 pub fn unprompted<F: Family>(key: &FlowKey<F::Address>, flow: Flow) -> Reset<F::Header> {
     match (flow.acknowledgement(), flow.first_sequence()) {
-        (Some(expected), _) => reset::<F>(key, expected, None),
-        (None, first) => reset::<F>(key, 0, first.map(|sequence| sequence.wrapping_add(1))),
+        (Some(expected), _) => whole::<F>(key, expected, flag::RST, 0),
+        (None, first) => {
+            let next = first.unwrap_or_default().wrapping_add(1);
+            whole::<F>(key, 0, flag::RST | flag::ACK, next)
+        }
     }
 }
 
+/// What has a client say at which number it expects its server to go on: a keep-alive (RFC 9293, section
+/// 3.8.4), one number before the last that it acknowledged here. Whatever it has acknowledged since, no
+/// window admits that, so it is answered (section 3.10.7.4), where a RST with an old number is not.
+/// `None` for a client that has acknowledged nothing.
+#[must_use]
+pub fn probe<F: Family>(key: &FlowKey<F::Address>, flow: Flow) -> Option<Reset<F::Header>> {
+    let last = flow.acknowledgement()?;
+    Some(whole::<F>(key, last.wrapping_sub(1), flag::ACK, 0))
+}
+
 #[inline(always)]
-fn reset<F: Family>(
+fn whole<F: Family>(
     key: &FlowKey<F::Address>,
     sequence: u32,
-    acknowledges: Option<u32>,
+    flags: u8,
+    acknowledgement: u32,
 ) -> Reset<F::Header> {
     let [a, b, c, d] = key.ports;
     let length = size_of::<Tcp>() as u16;
     let mut tcp = Tcp {
         ports: [c, d, a, b],
         sequence: sequence.to_be_bytes(),
-        acknowledgement: acknowledges.unwrap_or(0).to_be_bytes(),
+        acknowledgement: acknowledgement.to_be_bytes(),
         data_offset: 5 << 4,
-        flags: if acknowledges.is_some() { flag::RST | flag::ACK } else { flag::RST },
+        flags,
         window: [0; 2],
         checksum: [0; 2],
         urgent: [0; 2],

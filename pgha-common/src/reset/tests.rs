@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::{Reset, answer, unprompted};
+use super::{Reset, answer, probe, unprompted};
 use crate::checksum::{finish, word};
 use crate::family::{Address, Family, V4, V6};
 use crate::flow::{Flow, RealRef, Segment};
@@ -53,6 +53,14 @@ fn who_waits_for_its_connection_is_told_by_what_acknowledges_its_syn() {
     let reset = unprompted::<V4>(&KEY, Flow::new(REAL, syn(u32::MAX)));
     assert_eq!(reset.tcp.flags, flag::RST | flag::ACK);
     assert_eq!((reset.tcp.sequence, reset.tcp.acknowledgement), ([0; 4], [0; 4]));
+}
+
+#[test]
+fn who_acknowledged_something_is_asked_one_before_it() {
+    let flow = Flow::new(REAL, syn(99));
+    assert_eq!(probe::<V4>(&KEY, flow), None);
+    let asked = probe::<V4>(&KEY, flow.after(ack(0))).unwrap();
+    assert_eq!((asked.tcp.flags, asked.tcp.sequence), (flag::ACK, u32::MAX.to_be_bytes()));
 }
 
 fn sum(bytes: &[u8]) -> u32 {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::MapData;
-use pgha_common::family::{Address, Family, V4, V6};
+use pgha_common::family::{Address, V4, V6};
 use pgha_common::flow::{Flow, RealRef};
 use pgha_common::maps::{FlowKey, name};
-use pgha_common::reset;
-use zerocopy::IntoBytes as _;
+use pgha_common::reset::{self, Reset};
+use zerocopy::{Immutable, IntoBytes};
 
 use super::inherit::address;
 use super::maps::Raw;
@@ -75,10 +75,21 @@ impl AnyFlow {
     #[must_use]
     pub fn reset(&self) -> (Vec<u8>, IpAddr) {
         let packet = match self.key {
-            AnyKey::V4(key) => packet::<V4>(&key, self.flow),
-            AnyKey::V6(key) => packet::<V6>(&key, self.flow),
+            AnyKey::V4(key) => packet(&reset::unprompted::<V4>(&key, self.flow)),
+            AnyKey::V6(key) => packet(&reset::unprompted::<V6>(&key, self.flow)),
         };
         (packet, self.client().ip())
+    }
+
+    /// The packet that its client answers with the number at which it expects its server to go on, and
+    /// whom it goes to; `None` for a client that has acknowledged nothing.
+    #[must_use]
+    pub fn probe(&self) -> Option<(Vec<u8>, IpAddr)> {
+        let packet = match self.key {
+            AnyKey::V4(key) => packet(&reset::probe::<V4>(&key, self.flow)?),
+            AnyKey::V6(key) => packet(&reset::probe::<V6>(&key, self.flow)?),
+        };
+        Some((packet, self.client().ip()))
     }
 }
 
@@ -88,9 +99,8 @@ fn ends<A: Address>(key: &FlowKey<A>) -> (SocketAddr, SocketAddr) {
     (end(key.client, [a, b]), end(key.vip, [c, d]))
 }
 
-fn packet<F: Family>(key: &FlowKey<F::Address>, flow: Flow) -> Vec<u8> {
-    let reset = reset::unprompted::<F>(key, flow);
-    [reset.ip.as_bytes(), reset.tcp.as_bytes()].concat()
+fn packet<H: IntoBytes + Immutable>(packet: &Reset<H>) -> Vec<u8> {
+    [packet.ip.as_bytes(), packet.tcp.as_bytes()].concat()
 }
 
 /// Reads the flow tables, on whatever thread: a million flows take a good part of a second.

@@ -99,6 +99,13 @@ impl DataPlane {
         }
     }
 
+    /// Whether it answers for the VIPs by what the maps say: a former controller's word, until it is
+    /// applied anew.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.seen.directors.first().is_some_and(|director| director.active_until != 0)
+    }
+
     /// The other directors that are known: their MAC addresses, each with an address it has.
     #[must_use]
     pub fn peers(&self) -> BTreeSet<(Mac, IpAddr)> {
