@@ -4,9 +4,11 @@
 //! simulators drive the same code. Nothing in this package may depend on a runtime.
 //!
 //! [`balancer`] decides which real servers a virtual service has and with which weight; [`table`]
-//! turns that into the tables the data plane looks up.
+//! turns that into the tables the data plane looks up. [`director`] decides whether this director is
+//! the one that answers for the VIPs.
 
 pub mod balancer;
+pub mod director;
 pub mod table;
 mod vocabulary;
 
