@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use pgha_tests::lab::postgres::{PORT, bin_directory};
 use pgha_tests::lab::{
-    Cmd, Director, Host, Lab, Postgres, READER_VIP, SOON, Session, config, plan, wait_for,
+    Cmd, Director, Host, Lab, Postgres, PostgresOptions, READER_VIP, SOON, Session, config, plan,
+    wait_for,
 };
 use serde_json::Value;
 
@@ -46,8 +47,23 @@ impl Cluster {
 
     /// [`Self::prepared_for`] in a lab where some of the hosts may be already, wherever they are.
     pub(crate) fn prepared_in(lab: Lab, vips: &[IpAddr], readers: &[&str]) -> Result<Self> {
+        Self::make(lab, vips, readers, &PostgresOptions::default())
+    }
+
+    /// As [`Self::prepared`], every server with these options.
+    pub(crate) fn prepared_with(readers: &[&str], options: &PostgresOptions) -> Result<Self> {
+        Self::make(Lab::new()?, &[READER_VIP.into()], readers, options)
+    }
+
+    fn make(
+        lab: Lab,
+        vips: &[IpAddr],
+        readers: &[&str],
+        options: &PostgresOptions,
+    ) -> Result<Self> {
         lab.hosts(&[&["db1", "lb1", "client"], readers].concat())?;
-        let primary = lab.primary("db1")?;
+        // The readers copy its settings.
+        let primary = lab.primary_with("db1", options)?;
         let director = lab.director("lb1")?;
         let client = lab.host("client")?;
         let readers = thread::scope(|scope| {

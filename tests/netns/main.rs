@@ -1,5 +1,6 @@
 //! Tests on real hosts made of network namespaces. They need root.
 mod cluster;
+mod dead_sessions;
 mod explain;
 mod families;
 mod forwarding;

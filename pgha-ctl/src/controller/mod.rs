@@ -9,6 +9,7 @@
 
 mod answer;
 mod api;
+mod ended;
 mod error;
 pub(crate) mod explain;
 pub(crate) mod flows;
@@ -36,10 +37,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::bpf::PinDirectory;
-use crate::bpf::xdp::{Attached, DataPlane, DirectorPlan, FlowCapacity, Mode, PacketLog, Settings};
+use crate::bpf::xdp::{
+    Attached, DataPlane, DirectorPlan, FlowCapacity, Mode, PacketLog, Settings, XdpError,
+};
 use crate::config::{Config, Director, Vlan};
+use crate::net::raw::RawSender;
 use crate::net::{NeighbourWatch, Netlink, local_addresses};
 use api::{ControlSocket, Request};
+use ended::Ended;
 use interfaces::Interfaces;
 use neighbours::{Announcements, peer_address};
 use primary::PrimaryKnown;
@@ -87,6 +92,7 @@ struct Controller {
     attach_by: Option<Instant>,
     /// MAC addresses of the other directors, by the first address of each.
     peers: BTreeMap<IpAddr, Mac>,
+    ended: Ended,
     neighbours: NeighbourWatch,
     watchers: Watchers,
     orders: tokio::sync::watch::Sender<Orders>,
@@ -135,6 +141,7 @@ impl Controller {
             path: path.to_owned(),
             balancer: Balancer::new(config.balancer(local), &inherited),
             peers,
+            ended: Ended::new(plane.flow_reader()?, RawSender::open()?),
             neighbours,
             watchers: Watchers::new(ordered, tell.clone()),
             orders,
@@ -189,7 +196,7 @@ impl Controller {
         if self.config.director().log_packets() {
             self.packet_logs = self.plane.packet_logs()?;
         }
-        self.plane.apply(&self.director_plan(), &self.balancer.plan())?;
+        self.write()?;
         let attached = self.plane.attach(&ports)?;
         self.attached = Some(attached);
         self.attach_by = None;
@@ -272,9 +279,21 @@ impl Controller {
     }
 
     fn program(&mut self) {
-        if let Err(error) = self.plane.apply(&self.director_plan(), &self.balancer.plan()) {
+        if let Err(error) = self.write() {
             tracing::warn!("the data plane could not be written, trying again soon: {error}");
         }
+    }
+
+    /// Makes the data plane equal to the plan, and has the clients told whose servers ended by that.
+    fn write(&mut self) -> Result<(), XdpError> {
+        let plan = self.balancer.plan();
+        let reals = plan.services.iter().flat_map(|service| &service.reals);
+        let alive =
+            reals.filter(|real| !real.dead).map(|r| (r.real.id, r.real.generation)).collect();
+        self.ended.spare(&alive);
+        let written = self.plane.apply(&self.director_plan(), &plan);
+        self.ended.begin(self.plane.take_ended().difference(&alive).copied().collect());
+        written
     }
 
     fn flush_packet_log(&mut self) {
