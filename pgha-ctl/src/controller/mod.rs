@@ -18,6 +18,7 @@ mod metrics;
 mod named;
 mod neighbours;
 mod news;
+mod open_flows;
 mod preflight;
 mod primary;
 mod reload;
@@ -47,6 +48,7 @@ use api::{ControlSocket, Request};
 use ended::Ended;
 use interfaces::Interfaces;
 use neighbours::{Announcements, peer_address};
+use open_flows::Count;
 use primary::PrimaryKnown;
 use watch::{Orders, Told, Watchers};
 
@@ -93,6 +95,7 @@ struct Controller {
     /// MAC addresses of the other directors, by the first address of each.
     peers: BTreeMap<IpAddr, Mac>,
     ended: Ended,
+    count: Count,
     neighbours: NeighbourWatch,
     watchers: Watchers,
     orders: tokio::sync::watch::Sender<Orders>,
@@ -142,6 +145,7 @@ impl Controller {
             balancer: Balancer::new(config.balancer(local), &inherited),
             peers,
             ended: Ended::new(plane.flow_reader()?, RawSender::open()?),
+            count: Count::default(),
             neighbours,
             watchers: Watchers::new(ordered, tell.clone()),
             orders,
@@ -245,6 +249,7 @@ impl Controller {
                 Some(told) = self.told.recv() => self.take_in(told),
                 Some(request) = self.requests.recv() => self.answer(request),
                 change = self.neighbours.next() => self.neighbour(change).await?,
+                counted = self.count.result() => self.counted(counted),
                 _ = repair.tick() => self.repair().await,
                 _ = flush.tick(), if !self.packet_logs.is_empty() => self.flush_packet_log(),
                 () = trace::over(&mut self.trace) => self.end_trace(),
@@ -320,6 +325,7 @@ impl Controller {
             Err(error) => tracing::warn!("the data plane could not be read: {error}"),
         }
         self.confirm_neighbours().await;
+        self.count_open();
     }
 }
 
