@@ -18,5 +18,6 @@ mod realserver;
 mod refusals;
 mod reload;
 mod restart;
+mod roles;
 mod trace;
 mod upgrade;

@@ -9,7 +9,7 @@ use nix::libc;
 use nix::net::if_::if_nametoindex;
 use pgha_ctl::net::raw::{RawError, RawSender};
 use pgha_ctl::net::realserver::{self, RealServerError};
-use pgha_ctl::net::vip::{self, Claim, Claims};
+use pgha_ctl::net::vip::{self, Claim, Claims, User};
 use pgha_ctl::net::{Change, IfIndex, Interface, NeighbourWatch, Netlink, local_addresses};
 use pgha_machine::Mac;
 use pgha_tests::lab::{Host, Lab, SOON, wait_for};
@@ -62,7 +62,8 @@ fn netns_vip_is_probed_and_announced_in_both_families() -> Result<()> {
         let eth0 = eth0().await?;
         eth0.usable_for(&[VIP, VIP6])?;
         for vip in [VIP, VIP6] {
-            assert_eq!(vip::probe(&eth0, vip, PATIENCE).await?, Some(mac_of(&user)), "{vip}");
+            let answers = User { mac: mac_of(&user), asks: false };
+            assert_eq!(vip::probe(&eth0, vip, PATIENCE).await?, Some(answers), "{vip}");
         }
         for free in FREE {
             assert_eq!(vip::probe(&eth0, free, PATIENCE).await?, None, "{free}");

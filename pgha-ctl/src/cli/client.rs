@@ -17,7 +17,9 @@ use tokio::net::UnixStream;
 
 use crate::controller::explain::{ExplainQuery, ExplainReply};
 use crate::controller::flows::{FlowsQuery, FlowsReply};
-use crate::controller::status::{OrderReply, OrderRequest, Refusal, Status};
+use crate::controller::status::{
+    OrderReply, OrderRequest, Refusal, RoleReply, RoleRequest, Status,
+};
 use crate::controller::trace::TraceQuery;
 
 /// How long one conversation may take.
@@ -97,6 +99,11 @@ pub(super) async fn trace(control: &Path, query: &TraceQuery) -> Result<Incoming
 
 fn with_query(path: &str, query: &impl Serialize) -> Result<String, ClientError> {
     Ok(format!("{path}?{}", serde_urlencoded::to_string(query)?))
+}
+
+/// `POST /v1/director`.
+pub(super) async fn role(control: &Path, request: RoleRequest) -> Result<RoleReply, ClientError> {
+    within(PATIENCE, control, ask(control, Method::POST, "/v1/director", Some(&request))).await
 }
 
 async fn within<T>(

@@ -1,6 +1,7 @@
 //! The verbs of `pgha`.
 
 mod client;
+mod director;
 mod explain;
 mod flows;
 mod realserver;
@@ -59,6 +60,9 @@ enum Verb {
     Flows(flows::Arguments),
     /// Show frames with their verdicts, as they leave the program.
     Trace(trace::Arguments),
+    /// Say which director answers for the VIPs.
+    #[command(subcommand)]
+    Director(director::Verb),
     /// Say everything that is wrong with the configuration file.
     CheckConfig,
     /// Take the XDP program off the interfaces and forget all flows.
@@ -141,6 +145,7 @@ fn run(config: &Path, verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Flows(arguments) => runtime()?.block_on(flows::run(config, arguments))?,
         Verb::Trace(arguments) => runtime()?.block_on(trace::run(config, arguments))?,
+        Verb::Director(verb) => runtime()?.block_on(director::run(config, verb))?,
         Verb::CheckConfig => check_config(config)?,
         Verb::Detach => detach(config)?,
         Verb::Realserver(verb) => runtime()?.block_on(realserver::run(config, verb))?,

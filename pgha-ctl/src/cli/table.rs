@@ -31,10 +31,11 @@ pub(super) fn status(status: &Status) -> String {
         "cluster {}: director on {}, {}\n",
         status.cluster,
         interfaces(&director.interfaces),
-        match (director.attached, director.active) {
+        match (director.attached, director.role.as_str()) {
             (false, _) => "starting: checking the servers before the first client",
-            (true, true) => "active",
-            (true, false) => "standing by",
+            (true, "standby") => "standing by",
+            (true, "taking_over") => "taking over",
+            (true, role) => role,
         }
     );
     if let Some(known) = &status.primary {

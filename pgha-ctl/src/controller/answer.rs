@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use pgha_common::verdict::Reason;
 use pgha_machine::balancer::{Event, Order};
+use pgha_machine::director::Role;
 
 use super::Controller;
 use super::api::Request;
@@ -33,6 +34,7 @@ impl Controller {
             Request::Trace(query, reply) => {
                 let _ = reply.send(self.begin_trace(&query));
             }
+            Request::Role(request, reply) => self.steer_role(request, reply),
         }
     }
 
@@ -103,7 +105,8 @@ impl Controller {
                 interfaces: self.interfaces.status(),
                 attached: self.attach_by.is_none(),
                 mode: self.attached.map(|attached| mode_name(attached.mode).to_owned()),
-                active: self.attach_by.is_none(),
+                active: self.attach_by.is_none() && self.role.role() == Role::Active,
+                role: self.role.role().name().to_owned(),
                 flows,
                 flows_ipv6,
                 pending_flows,

@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::explain::{ExplainQuery, ExplainReply};
 use super::flows::{FlowsQuery, FlowsReply};
 use super::metrics;
-use super::status::{OrderReply, OrderRequest, Refusal, Status};
+use super::status::{OrderReply, OrderRequest, Refusal, RoleReply, RoleRequest, Status};
 use super::trace::TraceQuery;
 
 /// Where the answer to a request goes.
@@ -41,6 +41,8 @@ pub(super) enum Request {
     Status(Reply<Status>),
     /// `POST /v1/order`.
     Order(OrderRequest, Reply<OrderReply>),
+    /// `POST /v1/director`.
+    Role(RoleRequest, Reply<RoleReply>),
     /// `GET /v1/explain`.
     Explain(ExplainQuery, Reply<ExplainReply>),
     /// `GET /v1/flows`.
@@ -139,6 +141,7 @@ pub(super) async fn serve(listener: UnixListener, requests: mpsc::Sender<Request
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/order", post(order))
+        .route("/v1/director", post(role))
         .route("/v1/explain", get(explain))
         .route("/v1/flows", get(flows))
         .route("/v1/trace", get(trace))
@@ -172,6 +175,10 @@ async fn status(State(requests): Requests) -> Response {
 
 async fn order(State(requests): Requests, Json(order): Json<OrderRequest>) -> Response {
     json(ask(&requests, |reply| Request::Order(order, reply)).await)
+}
+
+async fn role(State(requests): Requests, Json(request): Json<RoleRequest>) -> Response {
+    json(ask(&requests, |reply| Request::Role(request, reply)).await)
 }
 
 async fn explain(State(requests): Requests, RawQuery(query): RawQuery) -> Response {

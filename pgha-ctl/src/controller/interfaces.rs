@@ -47,6 +47,15 @@ impl Interfaces {
         &self.0[self.position_of(address)]
     }
 
+    /// Each interface that has VIPs on its link, with these.
+    pub(super) fn with_vips(&self, vips: &[IpAddr]) -> Vec<(&Interface, Vec<IpAddr>)> {
+        let own = |number: usize| {
+            vips.iter().copied().filter(move |vip| self.position_of(*vip) == number).collect()
+        };
+        let all = self.0.iter().enumerate().map(|(number, interface)| (interface, own(number)));
+        all.filter(|(_, vips): &(_, Vec<_>)| !vips.is_empty()).collect()
+    }
+
     fn position_of(&self, address: IpAddr) -> usize {
         self.0.iter().position(|interface| interface.reaches(address)).unwrap_or(0)
     }

@@ -9,6 +9,7 @@
 
 mod answer;
 mod api;
+mod claims;
 mod ended;
 mod error;
 pub(crate) mod explain;
@@ -19,20 +20,22 @@ mod named;
 mod neighbours;
 mod news;
 mod open_flows;
+mod peers;
 mod preflight;
 mod primary;
 mod reload;
+mod role;
 pub mod status;
 pub(crate) mod trace;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use pgha_machine::Mac;
 use pgha_machine::balancer::{Balancer, Effect};
+use pgha_machine::director::{self, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -45,10 +48,12 @@ use crate::config::{Config, Director, Vlan};
 use crate::net::raw::RawSender;
 use crate::net::{NeighbourWatch, Netlink, local_addresses};
 use api::{ControlSocket, Request};
+use claims::Listening;
 use ended::Ended;
 use interfaces::Interfaces;
-use neighbours::{Announcements, peer_address};
+use neighbours::Announcements;
 use open_flows::Count;
+use peers::Peers;
 use primary::PrimaryKnown;
 use watch::{Orders, Told, Watchers};
 
@@ -92,8 +97,10 @@ struct Controller {
     attached: Option<Attached>,
     /// The program is not on the interfaces yet, and will be by then.
     attach_by: Option<Instant>,
-    /// MAC addresses of the other directors, by the first address of each.
-    peers: BTreeMap<IpAddr, Mac>,
+    peers: Peers,
+    role: director::Director,
+    waiting: role::Waiting,
+    listening: Listening,
     ended: Ended,
     count: Count,
     neighbours: NeighbourWatch,
@@ -127,23 +134,29 @@ impl Controller {
         let interfaces = Interfaces::find(netlink.handle(), &config).await?;
         let mut inherited = plane.inherited();
         interfaces.renumber(&mut inherited);
-        if inherited.services.is_empty() {
-            preflight::taken_vip(&interfaces, &config).await?;
-        }
+        let vips = preflight::vips(&config);
+        // Before anybody is asked: what is said meanwhile waits to be heard.
+        let listening = Listening::open(&interfaces, &vips)?;
+        let serves = !inherited.services.is_empty();
+        let role = match (serves, plane.is_active()) {
+            (true, true) => Role::Active,
+            (true, false) => Role::Standby,
+            (false, _) => preflight::role(&interfaces, &config, None).await?,
+        };
         let (orders, ordered) = tokio::sync::watch::channel(Orders::of(&config));
         // Small channels: who tells faster than the loop takes in has to wait, and loses nothing.
         let (tell, told) = mpsc::channel(64);
         let (request, requests) = mpsc::channel(16);
-        // Until the kernel has told anew, those that a former controller knew.
-        let wanted: BTreeSet<_> = config.director().peers().iter().map(peer_address).collect();
-        let known = plane.peers().into_iter().map(|(mac, address)| (address, mac));
-        let peers = known.filter(|(address, _)| wanted.contains(address)).collect();
         let neighbours = NeighbourWatch::new(&interfaces.indices())?;
         let (listener, socket) = ControlSocket::open(config.director().control())?;
         let mut controller = Self {
             path: path.to_owned(),
             balancer: Balancer::new(config.balancer(local), &inherited),
-            peers,
+            // Until the kernel has told anew.
+            peers: Peers::inherit(plane.peers(), config.director()),
+            role: director::Director::new(role),
+            waiting: role::Waiting::default(),
+            listening,
             ended: Ended::new(plane.flow_reader()?, RawSender::open()?),
             count: Count::default(),
             neighbours,
@@ -156,7 +169,7 @@ impl Controller {
             requests,
             api_task: tokio::spawn(api::serve(listener, request)),
             _socket: socket,
-            announcements: Announcements::from_now(),
+            announcements: Announcements::none(),
             started: Instant::now(),
             began: SystemTime::now(),
             trace: None,
@@ -168,17 +181,12 @@ impl Controller {
             netlink,
             interfaces,
         };
-        if inherited.services.is_empty() {
+        if serves {
+            controller.attach()?;
+            controller.confirm_role().await;
+        } else {
             controller.plane.judge(&controller.interfaces.ports())?;
             controller.attach_by = Some(controller.settled_by());
-        } else {
-            controller.attach()?;
-            // A data plane that serves is not given up because somebody else answers too, and so its new
-            // controller does not wait for that before it takes over.
-            let shared = preflight::shared_vip(&controller.interfaces, &controller.config);
-            if let Err(error) = shared.await {
-                tracing::warn!("{error}");
-            }
         }
         controller.ask_primary();
         Ok(controller)
@@ -204,10 +212,13 @@ impl Controller {
         let attached = self.plane.attach(&ports)?;
         self.attached = Some(attached);
         self.attach_by = None;
-        self.announcements = Announcements::from_now();
+        if self.role.role() == Role::Active {
+            self.announcements = Announcements::from_now();
+        }
         let what = if attached.taken_over { "taken over on" } else { "attached to" };
         let names = self.interfaces.names().join(", ");
-        tracing::info!(mode = attached.mode.name(), "XDP program {what} {names}");
+        let role = self.role.role().name();
+        tracing::info!(mode = attached.mode.name(), role, "XDP program {what} {names}");
         if attached.mode == Mode::Generic {
             tracing::warn!(
                 "the XDP program runs in generic mode, several times slower than natively: not every \
@@ -242,6 +253,7 @@ impl Controller {
                 self.attach()?;
             }
             let announcement = self.announcements.next().filter(|_| self.attach_by.is_none());
+            let role_due = self.role_due();
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
@@ -249,7 +261,9 @@ impl Controller {
                 Some(told) = self.told.recv() => self.take_in(told),
                 Some(request) = self.requests.recv() => self.answer(request),
                 change = self.neighbours.next() => self.neighbour(change).await?,
+                claim = self.listening.next() => self.claimed(claim),
                 counted = self.count.result() => self.counted(counted),
+                () = until(role_due) => self.role_tick(),
                 _ = repair.tick() => self.repair().await,
                 _ = flush.tick(), if !self.packet_logs.is_empty() => self.flush_packet_log(),
                 () = trace::over(&mut self.trace) => self.end_trace(),
@@ -306,15 +320,11 @@ impl Controller {
     }
 
     fn director_plan(&self) -> DirectorPlan {
-        let peers = self.config.director().peers().iter().flat_map(|peer| {
-            let mac = self.peers.get(&peer_address(peer));
-            mac.into_iter().flat_map(|mac| peer.addresses().iter().map(|address| (*mac, *address)))
-        });
         DirectorPlan {
             macs: self.interfaces.macs(),
-            active: true,
+            active: self.role.role() == Role::Active,
             forward_tagged: self.config.director().vlan() == Vlan::Forward,
-            peers: peers.collect(),
+            peers: self.peers.pairs(self.config.director()),
         }
     }
 
@@ -326,6 +336,9 @@ impl Controller {
         }
         self.confirm_neighbours().await;
         self.count_open();
+        if self.listening.is_over() {
+            self.listen();
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use pgha_machine::balancer::Event;
+use pgha_machine::director::{self, Role};
 
-use super::{Controller, ControllerError, preflight};
-use crate::config::Peer;
+use super::{Controller, ControllerError, peers, preflight};
 use crate::net::{Change, IfIndex, Interface, NeighbourEvent, NetError, vip};
 
 /// When the VIPs are announced after a start: RFC 5227 asks for two announcements 2 s apart
@@ -27,6 +27,11 @@ impl Announcements {
         Self { since: Instant::now(), done: 0 }
     }
 
+    /// None of them.
+    pub(super) fn none() -> Self {
+        Self { since: Instant::now(), done: ANNOUNCEMENTS.len() }
+    }
+
     /// When the next is due; `None` when all are made.
     pub(super) fn next(&self) -> Option<Instant> {
         ANNOUNCEMENTS.get(self.done).map(|wait| self.since + *wait)
@@ -44,8 +49,8 @@ impl Controller {
 
     /// Has the kernel find out those of the other directors.
     pub(super) async fn resolve_peers(&self) {
-        for peer in self.config.director().peers() {
-            self.resolve(peer_address(peer)).await;
+        for address in peers::addresses(self.config.director()) {
+            self.resolve(address).await;
         }
     }
 
@@ -65,7 +70,8 @@ impl Controller {
                     tracing::info!(interface = name, %mac, "the interface has another MAC address");
                     self.interfaces.renew(Interface::find(self.netlink.handle(), &name).await?);
                     self.program();
-                    self.announcements = Announcements::from_now();
+                    self.listen();
+                    self.announce_again();
                 }
                 if up {
                     self.confirm_neighbours().await;
@@ -82,9 +88,9 @@ impl Controller {
             return;
         }
         let neighbour = mac.and_then(|mac| self.interfaces.neighbour(interface, address, mac));
-        let peer = self.config.director().peers().iter().any(|p| peer_address(p) == address);
-        if let Some(mac) = mac.filter(|_| peer)
-            && self.peers.insert(address, mac) != Some(mac)
+        if let Some(mac) = mac
+            && peers::is_address(self.config.director(), address)
+            && self.peers.learn(address, mac)
         {
             self.program();
         }
@@ -114,18 +120,26 @@ impl Controller {
         self.resolve_peers().await;
     }
 
-    /// Tells the network where the VIPs are.
+    /// Makes the announcement that is due.
     pub(super) fn announce(&mut self) {
         self.announcements.done += 1;
+        self.announce_once();
+    }
+
+    /// Has the active director make all announcements again.
+    pub(super) fn announce_again(&mut self) {
+        if self.role.role() == Role::Active {
+            self.announcements = Announcements::from_now();
+        }
+    }
+
+    /// Tells the network where the VIPs are.
+    pub(super) fn announce_once(&mut self) {
         for vip in preflight::vips(&self.config) {
             if let Err(error) = vip::announce(self.interfaces.of(vip), vip) {
                 tracing::warn!(%vip, "{error}");
             }
         }
+        self.role.handle(self.started.elapsed(), director::Event::Announced);
     }
-}
-
-/// The address by which another director's MAC address is found.
-pub(super) fn peer_address(peer: &Peer) -> IpAddr {
-    peer.addresses()[0]
 }

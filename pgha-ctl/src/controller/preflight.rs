@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use pgha_machine::director::{Heard, Role, first_role};
 use rtnetlink::Handle;
 
 use super::error::{ControllerError, InterfacesError};
 use super::interfaces::Interfaces;
+use super::peers::{self, Peers};
 use super::watch::find_primary;
 use crate::config::{Config, Login};
-use crate::net::{NetError, caps, vip};
+use crate::net::vip::{self, User};
+use crate::net::{NetError, caps};
 use crate::postgres::{PgError, Server, Session};
 
 /// How long others have to answer for a VIP.
@@ -106,39 +109,67 @@ fn servers(config: &Config) -> Vec<Server> {
         .collect()
 }
 
-/// Who else answers for one of the VIPs.
-pub(super) async fn taken_vip(interfaces: &Interfaces, config: &Config) -> Result<(), NetError> {
-    taken(interfaces, &vips(config), PATIENCE).await
+/// The role to begin with, by who else is heard to use the VIPs and by whether a former controller's data plane answers
+/// for the VIPs; `None` where there is none.
+pub(super) async fn role(
+    interfaces: &Interfaces,
+    config: &Config,
+    inherited: Option<bool>,
+) -> Result<Role, NetError> {
+    let patience = if inherited.is_some() { HASTE } else { PATIENCE };
+    let heard = &heard(interfaces, &vips(config), patience).await?;
+    if heard.is_empty() {
+        return Ok(first_role(inherited, heard, |_| false).unwrap_or(Role::Standby));
+    }
+    let wanted = heard.iter().map(|heard| heard.by).collect();
+    let peers = peers::ask(interfaces, config.director(), &wanted).await?;
+    let role = first_role(inherited, heard, |mac| peers.has(mac)).map_err(taken)?;
+    for heard in heard.iter().filter(|heard| !heard.asks) {
+        if peers.has(heard.by) {
+            tracing::info!(
+                "director {} answers for VIP {}; this one stands by",
+                heard.by,
+                heard.vip
+            );
+        } else {
+            // A data plane that serves is not given up because a stranger answers too.
+            tracing::warn!("{}", taken(*heard));
+        }
+    }
+    Ok(role)
 }
 
-/// Who else answers for one of the VIPs that a data plane serves already.
-pub(super) async fn shared_vip(interfaces: &Interfaces, config: &Config) -> Result<(), NetError> {
-    taken(interfaces, &vips(config), HASTE).await
-}
-
-/// Who answers for one of the VIPs that a running controller is to serve besides its own.
-pub(super) async fn taken_new_vip(
+/// Whether nobody but another director uses one of the VIPs that a running controller is to serve besides
+/// its own.
+pub(super) async fn new_vips_free(
     interfaces: &Interfaces,
     old: &Config,
     new: &Config,
+    peers: &Peers,
 ) -> Result<(), NetError> {
     let old = vips(old);
     let new: Vec<_> = vips(new).into_iter().filter(|vip| !old.contains(vip)).collect();
-    taken(interfaces, &new, HASTE).await
+    let heard = heard(interfaces, &new, HASTE).await?;
+    heard.into_iter().find(|heard| !peers.has(heard.by)).map_or(Ok(()), |heard| Err(taken(heard)))
 }
 
-async fn taken(
+const fn taken(heard: Heard) -> NetError {
+    NetError::VipTaken { vip: heard.vip, mac: heard.by }
+}
+
+async fn heard(
     interfaces: &Interfaces,
     vips: &[IpAddr],
     patience: Duration,
-) -> Result<(), NetError> {
+) -> Result<Vec<Heard>, NetError> {
     let probes = vips.iter().map(|vip| async {
-        match vip::probe(interfaces.of(*vip), *vip, patience).await? {
-            Some(mac) => Err(NetError::VipTaken { vip: *vip, mac }),
-            None => Ok(()),
-        }
+        let interface = interfaces.of(*vip);
+        let user = vip::probe(interface, *vip, patience).await?;
+        let heard =
+            |user: User| Heard { vip: *vip, by: user.mac, own: interface.mac(), asks: user.asks };
+        Ok(user.map(heard))
     });
-    try_join_all(probes).await.map(drop)
+    Ok(try_join_all(probes).await?.into_iter().flatten().collect())
 }
 
 /// The VIPs, each once.

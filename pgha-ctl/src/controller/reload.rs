@@ -1,14 +1,11 @@
 //! A new configuration, taken whole or not at all.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-
 use pgha_machine::balancer::Event;
 
+use super::claims::Listening;
 use super::error::ReloadError;
-use super::neighbours::{Announcements, peer_address};
 use super::watch::Orders;
-use super::{Controller, preflight};
+use super::{Controller, peers, preflight};
 use crate::config::Config;
 use crate::net::{NeighbourWatch, local_addresses};
 
@@ -29,13 +26,15 @@ impl Controller {
             return Err(ReloadError::Restart(fixed));
         }
         let interfaces = preflight::interfaces(self.netlink.handle(), &config).await?;
-        preflight::taken_new_vip(&interfaces, &self.config, &config).await?;
+        preflight::new_vips_free(&interfaces, &self.config, &config, &self.peers).await?;
+        let listening = Listening::open(&interfaces, &preflight::vips(&config))?;
         let local = local_addresses(self.netlink.handle()).await?;
         if interfaces.reach_differently(&self.interfaces) {
             // What is known of a neighbour on another link than before is told again.
             self.neighbours = NeighbourWatch::new(&interfaces.indices())?;
         }
         self.interfaces = interfaces;
+        self.listening = listening;
         config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         let primary_changed = config.primary() != self.config.primary();
         let new_vips = preflight::vips(&config) != preflight::vips(&self.config);
@@ -46,18 +45,20 @@ impl Controller {
         }
         self.balancer.handle(Event::Configured(config.balancer(local)));
         self.config = config;
-        let peers: BTreeSet<_> = self.config.director().peers().iter().map(peer_address).collect();
-        self.peers.retain(|address, _| peers.contains(address));
-        // A neighbour known for long is no news that would come by itself.
-        let known = |peer: &IpAddr| Some((*peer, self.balancer.neighbour_at(*peer)?.mac));
-        self.peers.extend(peers.iter().filter_map(known));
+        self.peers.retain(self.config.director());
+        for address in peers::addresses(self.config.director()) {
+            // A neighbour known for long is no news that would come by itself.
+            if let Some(known) = self.balancer.neighbour_at(address) {
+                self.peers.learn(address, known.mac);
+            }
+        }
         self.program();
         self.resolve_peers().await;
         if primary_changed {
             self.ask_primary();
         }
         if new_vips {
-            self.announcements = Announcements::from_now();
+            self.announce_again();
         }
         Ok(())
     }

@@ -45,6 +45,8 @@ pub struct DirectorStatus {
     pub mode: Option<String>,
     /// Whether ARP and neighbour solicitations for the VIPs are answered.
     pub active: bool,
+    /// `active`, `taking_over` or `standby`: what it is to do with them.
+    pub role: String,
     /// Entries of the table of established IPv4 flows.
     pub flows: u32,
     /// Entries of the table of established IPv6 flows.
@@ -142,6 +144,25 @@ pub struct OrderReply {
     pub schema: u32,
     /// The services as they are now, those that were changed.
     pub services: Vec<ServiceView>,
+}
+
+/// What an operator wants of a director's role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum RoleRequest {
+    /// Be the active director; the one that is it stands by.
+    Take,
+    /// Stand by.
+    Release,
+}
+
+/// A director's role after such a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// As in [`DirectorStatus`].
+    pub role: String,
 }
 
 /// Why a request failed.

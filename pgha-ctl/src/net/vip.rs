@@ -15,14 +15,24 @@ use tokio::time::{Instant, timeout_at};
 use super::error::NetError;
 use super::link::Interface;
 pub use claims::{Claim, Claims};
+use frame::Said;
 use groups::Groups;
 use socket::{Hears, Listener};
 
 /// RFC 5227, section 1.1: PROBE_NUM. RFC 4862 asks for one (DupAddrDetectTransmits), and allows more.
 const PROBES: u32 = 3;
 
-/// Whether somebody uses `vip` on the interface's network: the MAC of the first that answers,
-/// claims it, or probes for it too. Three probes go out within `patience`, evenly spaced, and the
+/// Somebody else uses a VIP, or is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct User {
+    /// Who.
+    pub mac: Mac,
+    /// It only wants to know whether anybody has the VIP.
+    pub asks: bool,
+}
+
+/// Whether somebody uses `vip` on the interface's network: the first that answers, claims it, or
+/// probes for it too. Three probes go out within `patience`, evenly spaced, and the
 /// time after each is spent listening. RFC 5227 waits 5 to 7 seconds, RFC 4862 at least one; less
 /// finds those who answer fast.
 ///
@@ -32,7 +42,7 @@ pub async fn probe(
     interface: &Interface,
     vip: IpAddr,
     patience: Duration,
-) -> Result<Option<Mac>, NetError> {
+) -> Result<Option<User>, NetError> {
     let own = interface.mac();
     let listener = Listener::open(interface, Hears::whoever_uses(vip))?;
     // Answers come to all nodes, and others' probes to the VIP's own group (RFC 4862, 5.4.2).
@@ -61,12 +71,12 @@ pub fn announce(interface: &Interface, vip: IpAddr) -> Result<(), NetError> {
     socket::send(&socket, &frame::announcement(interface.mac(), vip))
 }
 
-/// The MAC of somebody else who uses `vip` or is about to (RFC 5227, 2.1.1; RFC 4862, 5.4.3).
-async fn other_user(listener: &Listener, vip: IpAddr, own: Mac) -> Result<Mac, NetError> {
+/// Somebody else who uses `vip` or is about to (RFC 5227, 2.1.1; RFC 4862, 5.4.3).
+async fn other_user(listener: &Listener, vip: IpAddr, own: Mac) -> Result<User, NetError> {
     loop {
         let word = listener.next().await?;
         if word.address == vip && word.mac != own {
-            return Ok(word.mac);
+            return Ok(User { mac: word.mac, asks: word.said == Said::Probes });
         }
     }
 }

@@ -1,0 +1,35 @@
+//! `pgha director take|release`: whether this node answers for the VIPs.
+
+use std::path::Path;
+
+use clap::Subcommand;
+
+use super::{client, table};
+use crate::config::Config;
+use crate::controller::status::{RoleReply, RoleRequest};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Have this node answer for the VIPs; the director that does so now stands by.
+    Take {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have this node stand by. No other takes over by itself.
+    Release {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Asks the controller, and says what it is then.
+pub(super) async fn run(config: &Path, verb: Verb) -> anyhow::Result<()> {
+    let (request, json) = match verb {
+        Verb::Take { json } => (RoleRequest::Take, json),
+        Verb::Release { json } => (RoleRequest::Release, json),
+    };
+    let reply = client::role(&Config::control_at(config)?, request).await?;
+    table::print(json, &reply, |reply: &RoleReply| format!("this director is {}", reply.role))
+}

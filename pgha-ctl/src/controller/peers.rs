@@ -1,0 +1,101 @@
+//! The other directors: which MAC address each of their addresses has.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use pgha_machine::Mac;
+use tokio::time::timeout;
+
+use super::interfaces::Interfaces;
+use crate::config::{Director, Peer};
+use crate::net::{Change, NeighbourEvent, NeighbourWatch, NetError};
+
+/// How long the directors have to say their MAC addresses at a start, when one of them may have a VIP.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is known of the other directors.
+#[derive(Debug, Default)]
+pub(super) struct Peers(BTreeMap<IpAddr, Mac>);
+
+impl Peers {
+    /// Begins with what a former controller knew, as far as it is still of use.
+    pub(super) fn inherit(known: BTreeSet<(Mac, IpAddr)>, director: &Director) -> Self {
+        let mut peers = Self(known.into_iter().map(|(mac, address)| (address, mac)).collect());
+        peers.retain(director);
+        peers
+    }
+
+    /// Forgets those that the configuration does not name.
+    pub(super) fn retain(&mut self, director: &Director) {
+        self.0.retain(|address, _| is_address(director, *address));
+    }
+
+    /// Takes in the MAC address of one of their addresses; whether that is news.
+    pub(super) fn learn(&mut self, address: IpAddr, mac: Mac) -> bool {
+        self.0.insert(address, mac) != Some(mac)
+    }
+
+    /// Each director's MAC addresses, each with each of its addresses: a host may send from any of its
+    /// addresses by any of its interfaces.
+    pub(super) fn pairs(&self, director: &Director) -> BTreeSet<(Mac, IpAddr)> {
+        let of = |peer: &Peer| {
+            let macs: BTreeSet<_> =
+                peer.addresses().iter().filter_map(|address| self.0.get(address)).collect();
+            let pairs = macs
+                .into_iter()
+                .flat_map(|mac| peer.addresses().iter().map(move |address| (*mac, *address)));
+            pairs.collect::<Vec<_>>()
+        };
+        director.peers().iter().flat_map(of).collect()
+    }
+
+    /// Whether one of them has that MAC address.
+    pub(super) fn has(&self, mac: Mac) -> bool {
+        self.0.values().any(|known| *known == mac)
+    }
+}
+
+/// Whether another director has that address.
+pub(super) fn is_address(director: &Director, address: IpAddr) -> bool {
+    addresses(director).any(|known| known == address)
+}
+
+/// The addresses of the other directors.
+pub(super) fn addresses(director: &Director) -> impl Iterator<Item = IpAddr> {
+    director.peers().iter().flat_map(|peer| peer.addresses().iter().copied())
+}
+
+/// Asks the network for the MAC addresses of the other directors, before there is a controller that
+/// follows them. Ends early when it knows all of `enough`.
+pub(super) async fn ask(
+    interfaces: &Interfaces,
+    director: &Director,
+    enough: &BTreeSet<Mac>,
+) -> Result<Peers, NetError> {
+    let mut watch = NeighbourWatch::new(&interfaces.indices())?;
+    for address in addresses(director) {
+        watch.resolve(interfaces.of(address).index(), address).await?;
+    }
+    let mut peers = Peers::default();
+    let asked = async {
+        while !enough.iter().all(|mac| peers.has(*mac)) {
+            if let Change::Neighbour(NeighbourEvent { interface, address, mac: Some(mac) }) =
+                watch.next().await?
+                && is_address(director, address)
+                && interfaces.of(address).index() == interface
+            {
+                peers.learn(address, mac);
+            }
+        }
+        Ok(())
+    };
+    match timeout(PATIENCE, asked).await {
+        Ok(Err(error)) => Err(error),
+        // Whoever is not known by now is taken for a stranger.
+        Ok(Ok(())) | Err(_) => Ok(peers),
+    }
+}

@@ -1,0 +1,55 @@
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use pgha_machine::Mac;
+
+use super::Peers;
+use crate::config::Config;
+
+fn mac(last: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 0, last]).unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+const CONFIG: &str = r#"
+cluster = "c"
+[director]
+interface = "eth0"
+[[director.peer]]
+name = "lb2"
+address = ["10.0.0.22", "fd00::22", "10.1.0.22"]
+[[director.peer]]
+name = "lb3"
+address = "10.0.0.23"
+[postgres]
+user = "pgha"
+[[service]]
+name = "reader"
+vip = "10.0.0.100"
+discovery = "direct"
+[[node]]
+name = "db1"
+address = "10.0.0.11"
+"#;
+
+#[test]
+fn each_mac_of_a_director_goes_with_each_of_its_addresses() {
+    let config = Config::parse(CONFIG, Path::new("pgha.toml")).unwrap();
+    let director = config.director();
+    let known = BTreeSet::from([(mac(22), ip("10.0.0.22")), (mac(9), ip("10.0.0.9"))]);
+    let mut peers = Peers::inherit(known, director);
+    assert!(peers.has(mac(22)) && !peers.has(mac(9)));
+    assert!(!peers.learn(ip("10.0.0.22"), mac(22)));
+    assert!(peers.learn(ip("10.1.0.22"), mac(122)));
+    assert!(peers.learn(ip("10.0.0.23"), mac(23)));
+    let both = [mac(22), mac(122)];
+    let addresses = ["10.0.0.22", "fd00::22", "10.1.0.22"].map(ip);
+    let mut wanted: BTreeSet<_> =
+        both.iter().flat_map(|mac| addresses.map(|address| (*mac, address))).collect();
+    wanted.insert((mac(23), ip("10.0.0.23")));
+    assert_eq!(peers.pairs(director), wanted);
+}

@@ -1,0 +1,166 @@
+//! The role of this director: whether it answers for the VIPs, and who else says that they are its.
+
+use std::time::{Duration, Instant};
+
+use pgha_machine::Mac;
+use pgha_machine::director::{Effect, Event, Role};
+use tokio::sync::oneshot;
+
+use super::claims::Listening;
+use super::neighbours::Announcements;
+use super::status::{Refusal, RoleReply, RoleRequest, SCHEMA};
+use super::{Controller, preflight};
+use crate::net::NetError;
+use crate::net::vip::Claim;
+
+/// How often the same stranger's claims are told.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
+/// Where an answer to an operator goes.
+pub(super) type Reply = oneshot::Sender<Result<RoleReply, Refusal>>;
+
+/// What waits for the role to be settled.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// Operators who want this director to be active.
+    takers: Vec<Reply>,
+    /// The stranger told last, and when.
+    stranger: Option<(Mac, Instant)>,
+}
+
+impl Waiting {
+    fn is_told(&mut self, mac: Mac) -> bool {
+        let now = Instant::now();
+        if self.stranger.is_some_and(|(told, at)| told == mac && now < at + TOLD_AGAIN) {
+            return true;
+        }
+        self.stranger = Some((mac, now));
+        false
+    }
+}
+
+impl Controller {
+    /// Stands by if another director answers for the VIPs, after a role that a former controller left. A data
+    /// plane that serves does not wait for that, and is not given up because a stranger answers too.
+    pub(super) async fn confirm_role(&mut self) {
+        let active = self.role.role() == Role::Active;
+        match preflight::role(&self.interfaces, &self.config, Some(active)).await {
+            Ok(Role::Standby) if active => self.role_event(Event::Release, ""),
+            Ok(_) => {}
+            Err(error) => tracing::warn!("who else has the VIPs is not known: {error}"),
+        }
+    }
+
+    /// When the role is to be looked at again.
+    pub(super) fn role_due(&self) -> Option<Instant> {
+        self.role.deadline().map(|due| self.started + due)
+    }
+
+    /// An operator's word on the role. Who takes it is answered when it has it.
+    pub(super) fn steer_role(&mut self, request: RoleRequest, reply: Reply) {
+        match request {
+            RoleRequest::Take => {
+                if self.attach_by.is_some() {
+                    let error = "the controller is still checking the servers; try again when `pgha \
+                                 status` says that it has started";
+                    let _ = reply.send(Err(Refusal { error: error.to_owned() }));
+                    return;
+                }
+                tracing::info!("an operator has this director take the VIPs");
+                self.waiting.takers.push(reply);
+                self.role_event(Event::Take, "");
+                self.settle();
+            }
+            RoleRequest::Release => {
+                tracing::info!("an operator has this director release the VIPs");
+                self.role_event(Event::Release, "an operator released the VIPs meanwhile");
+                // Whoever asked may be gone by now.
+                let _ = reply.send(Ok(self.role_reply()));
+            }
+        }
+    }
+
+    /// Time has come for a director that takes over.
+    pub(super) fn role_tick(&mut self) {
+        self.role_event(Event::Tick, "");
+        self.settle();
+    }
+
+    /// Takes in that somebody else says that a VIP is its.
+    pub(super) fn claimed(&mut self, claim: Result<Claim, NetError>) {
+        let Claim { vip, mac } = match claim {
+            Ok(claim) => claim,
+            Err(error) => {
+                tracing::warn!("claims of the VIPs are not heard, trying again soon: {error}");
+                self.listening = Listening::default();
+                return;
+            }
+        };
+        // One of this node's own, heard by another of them.
+        if self.interfaces.macs().contains(&mac) || self.role.role() == Role::Standby {
+            return;
+        }
+        if self.config.director().peers().is_empty() {
+            if !self.waiting.is_told(mac) {
+                tracing::warn!(
+                    "{mac} announces VIP {vip} too; this director keeps it, for it has no [[director.peer]]; \
+                     stop that host from answering (on a real server: pgha realserver setup)"
+                );
+            }
+            return;
+        }
+        let own = self.interfaces.of(vip).mac();
+        let why = format!("{mac} announced VIP {vip} in the same moment");
+        self.role_event(Event::Claimed { own, by: mac }, &why);
+        if self.role.role() == Role::Standby {
+            tracing::warn!("{mac} announces VIP {vip}: this director stands by from now on");
+        }
+    }
+
+    /// `why` is for those who wait for the role and do not get it.
+    fn role_event(&mut self, event: Event, why: &str) {
+        match self.role.handle(self.started.elapsed(), event) {
+            Some(Effect::Announce) => self.announce_once(),
+            Some(Effect::Answer) => {
+                self.program();
+                self.announcements = Announcements::from_now();
+                tracing::info!("this director is the active one now");
+            }
+            Some(Effect::Withdraw) => {
+                // Nothing is said of the VIPs any more, in whatever state the data plane is.
+                self.announcements = Announcements::none();
+                self.program();
+                for taker in self.waiting.takers.drain(..) {
+                    let _ = taker.send(Err(Refusal { error: why.to_owned() }));
+                }
+                tracing::info!("this director stands by");
+            }
+            None => {}
+        }
+    }
+
+    /// Answers those who wait for this director to be active, once it is.
+    fn settle(&mut self) {
+        if self.role.role() == Role::Active {
+            let reply = self.role_reply();
+            for taker in self.waiting.takers.drain(..) {
+                let _ = taker.send(Ok(reply.clone()));
+            }
+        }
+    }
+
+    fn role_reply(&self) -> RoleReply {
+        RoleReply { schema: SCHEMA, role: self.role.role().name().to_owned() }
+    }
+
+    /// Listens for claims again, where that has ended.
+    pub(super) fn listen(&mut self) {
+        match Listening::open(&self.interfaces, &preflight::vips(&self.config)) {
+            Ok(listening) => self.listening = listening,
+            Err(error) => {
+                tracing::warn!("claims of the VIPs are not heard, trying again soon: {error}");
+                self.listening = Listening::default();
+            }
+        }
+    }
+}
