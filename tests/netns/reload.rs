@@ -1,10 +1,11 @@
 //! A new configuration under a running controller.
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
 use aya::maps::{HashMap, Map, MapData};
-use pgha_common::maps::name;
-use pgha_tests::lab::{SOON, Session, wait_for};
+use pgha_common::maps::{PeerKey, name};
+use pgha_tests::lab::{SOON, Session, maps, wait_for};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, Edits, servers, service, withheld};
@@ -131,18 +132,23 @@ fn refused(cluster: &Cluster, edits: &Edits<'_>, parts: &[&str]) -> Result<()> {
 #[test]
 fn netns_reload_knows_a_new_peer_that_is_an_old_neighbour() -> Result<()> {
     let cluster = Cluster::up(&["db2"], &[DIRECT])?;
-    let peers = || -> Result<Vec<([u8; 6], [u8; 4])>> {
-        let pinned = MapData::from_pin(cluster.director.pins().join(name::PEERS))?;
-        let map: HashMap<_, [u8; 6], [u8; 4]> = Map::HashMap(pinned).try_into()?;
-        map.iter().map(|entry| Ok(entry?)).collect()
+    let peers = || -> Result<BTreeSet<[u8; size_of::<PeerKey>()]>> {
+        let pinned = MapData::from_pin(cluster.director.pins().join(maps::pin(name::PEERS)))?;
+        let map: HashMap<_, _, u32> = Map::HashMap(pinned).try_into()?;
+        map.keys().map(|key| Ok(key?)).collect()
     };
     ensure!(peers()?.is_empty());
-    let peer = "\n[[director.peer]]\nname = \"lb2\"\naddress = \"10.77.0.12\"\n\n[postgres]";
+    let peer = "\n[[director.peer]]\nname = \"lb2\"\naddress = [\"10.77.0.12\", \"fd77::12\"]\n\n[postgres]";
     reload(&cluster, &[DIRECT, ("\n[postgres]", peer)])?;
-    let mac = cluster.lab.host("db2")?.mac();
-    wait_for("the peer's MAC address in the map", SOON, || {
-        Ok((peers()? == [(mac, [10, 77, 0, 12])]).then_some(()))
-    })?;
+    let db2 = cluster.lab.host("db2")?;
+    let (mac, address6) = (db2.mac(), db2.address6().octets());
+    let wanted = [
+        PeerKey::director(mac),
+        PeerKey::address(mac, db2.address().to_ipv6_mapped().octets()),
+        PeerKey::address(mac, address6),
+    ];
+    let wanted: BTreeSet<_> = wanted.map(|key: PeerKey| zerocopy::transmute!(key)).into();
+    wait_for("the peer's MAC address in the map", SOON, || Ok((peers()? == wanted).then_some(())))?;
     reload(&cluster, &[DIRECT])?;
     wait_for("the peer to leave the map", SOON, || Ok(peers()?.is_empty().then_some(())))
 }
