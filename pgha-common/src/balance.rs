@@ -98,7 +98,8 @@ pub fn decide<'w, A: Address, W: World<A>>(
     match of(world, world.flow(known.entry()).real()) {
         Some(real) => Decision::Follow(known, real),
         None if segment.opens => begin(world, key, segment, Some(known)),
-        None => Decision::Refuse(Reason::DeadServer),
+        None if world.is_vip(key.vip) => Decision::Refuse(Reason::DeadServer),
+        None => Decision::Refuse(Reason::NotVip),
     }
 }
 
@@ -119,14 +120,14 @@ pub fn find<A: Address, W: World<A>>(
             .pending(key)
             .filter(|entry| !(segment.opens && world.flow(*entry).is_closing()))
             .map(Known::Pending)
-            // Between the two looks another CPU may have moved it from the one table to the other.
-            .or_else(established),
+            // Between the two looks another CPU may have moved it from the one table to the other; not if it
+            // only begins.
+            .or_else(|| if segment.opens { None } else { established() }),
     }
 }
 
 /// After a FIN or a RST the port may be used anew: a SYN begins another flow, which is pending beside
-/// the closing one until it is established in its place. A segment of neither is of a flow that is
-/// not known here.
+/// the closing one until it is established in its place.
 #[inline(always)]
 fn beside_closing<A: Address, W: World<A>>(
     world: &W,
@@ -140,7 +141,7 @@ fn beside_closing<A: Address, W: World<A>>(
     };
     match successor {
         Some((entry, flow)) if of_successor(flow) => Some(Known::Pending(entry)),
-        _ if segment.opens || !world.flow(closing.entry()).admits(segment) => None,
+        _ if segment.opens => None,
         _ => Some(closing),
     }
 }

@@ -36,6 +36,11 @@ pub trait Address:
     #[must_use]
     fn is_for_packets(self) -> bool;
 
+    /// Whether a host can have it: it is not unspecified, a group's or loopback (RFC 1122, section 3.2.1.3;
+    /// RFC 4291, section 2.5 and 2.7).
+    #[must_use]
+    fn is_of_a_host(self) -> bool;
+
     /// A hash of the address: [`crate::table`].
     #[must_use]
     fn hash(self) -> u64;
@@ -139,6 +144,13 @@ impl Address for [u8; 4] {
     }
 
     #[inline(always)]
+    fn is_of_a_host(self) -> bool {
+        const LOOPBACK: u8 = 127;
+        const GROUPS: u8 = 224;
+        self[0] != 0 && self[0] != LOOPBACK && self[0] < GROUPS
+    }
+
+    #[inline(always)]
     fn hash(self) -> u64 {
         mix(u64::from(u32::from_be_bytes(self)) ^ SEED)
     }
@@ -169,13 +181,21 @@ impl Address for [u8; 16] {
 
     #[inline(always)]
     fn last(self) -> u8 {
-        self[15]
+        halves(self).1 as u8
     }
 
     #[inline(always)]
     fn is_for_packets(self) -> bool {
         let (high, low) = halves(self);
         high != 0 || low >> 32 != 0xffff
+    }
+
+    #[inline(always)]
+    fn is_of_a_host(self) -> bool {
+        const GROUP: u64 = 0xff;
+        let (high, low) = halves(self);
+        // Beside groups, `::` and `::1`.
+        high >> 56 != GROUP && (high != 0 || low > 1)
     }
 
     #[inline(always)]
@@ -319,6 +339,8 @@ impl Family for V6 {
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// The address as two words. Every method goes by these: where one looked at a byte, the compiler would keep
+/// the address in pieces, and lay them on the stack as no verifier lets it.
 #[inline(always)]
 fn halves(address: [u8; 16]) -> (u64, u64) {
     let number = u128::from_be_bytes(address);

@@ -16,8 +16,9 @@
 //!                         new one is established)
 //! ```
 //!
-//! A forged FIN, RST or SYN ends nothing: while a closing flow has a successor, each segment goes to the
-//! one whose numbers it carries ([`Flow::claims`]).
+//! A forged FIN, RST or SYN ends nothing: while a closing flow has a successor, that one gets the segments
+//! whose numbers it claims ([`Flow::claims`]), and the closing flow all others. A flow that has been closing
+//! for a while goes when the table is nearly full.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -39,12 +40,15 @@ pub struct RealRef {
 /// The state of one flow in one word, so that it is read and written whole.
 ///
 /// Bits 0 to 31: the client's last acknowledgement number, or before the first the sequence number of
-/// its SYN; 32 to 47: id of the real server;
-/// 48 to 61: its generation; 62: an acknowledgement was seen; 63: closing.
+/// its SYN; 32 to 43: id of the real server; 44 to 47: since which [`Tick`] it is closing;
+/// 48 to 61: generation of the server; 62: an acknowledgement was seen; 63: closing.
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct Flow(u64);
 
+/// How many ids the word has room for.
+pub const IDS: u32 = 1 << 12;
+const TICK_AT: u32 = 44;
 const ACKNOWLEDGED: u64 = 1 << 62;
 const CLOSING: u64 = 1 << 63;
 /// A FIN takes one sequence number (RFC 9293, section 3.4): acknowledging it is no sign of going on.
@@ -61,7 +65,8 @@ impl Flow {
     #[inline(always)]
     pub const fn new(real: RealRef, segment: Segment) -> Self {
         let generation = (real.generation & (GENERATIONS - 1)) as u64;
-        let flow = Self(generation << 48 | (real.id as u64) << 32 | segment.sequence as u64);
+        let id = (real.id as u64) & (IDS as u64 - 1);
+        let flow = Self(generation << 48 | id << 32 | segment.sequence as u64);
         if segment.opens { flow } else { flow.after(segment) }
     }
 
@@ -76,7 +81,10 @@ impl Flow {
     #[must_use]
     #[inline(always)]
     pub const fn real(self) -> RealRef {
-        RealRef { id: (self.0 >> 32) as u16, generation: (self.0 >> 48) as u16 & (GENERATIONS - 1) }
+        RealRef {
+            id: (self.0 >> 32) as u16 & (IDS as u16 - 1),
+            generation: (self.0 >> 48) as u16 & (GENERATIONS - 1),
+        }
     }
 
     /// The client's last acknowledgement number: the sequence number at which it expects the server
@@ -87,7 +95,8 @@ impl Flow {
         if self.0 & ACKNOWLEDGED == 0 { None } else { Some(self.0 as u32) }
     }
 
-    /// The sequence number of its SYN; `None` as soon as the client has acknowledged anything.
+    /// The sequence number of the segment it began with; `None` as soon as the client has acknowledged
+    /// anything.
     #[must_use]
     #[inline(always)]
     pub const fn first_sequence(self) -> Option<u32> {
@@ -100,6 +109,23 @@ impl Flow {
     #[inline(always)]
     pub const fn is_closing(self) -> bool {
         self.0 & CLOSING != 0
+    }
+
+    /// The same flow, closing since that moment.
+    #[must_use]
+    #[inline(always)]
+    pub const fn closing_since(self, tick: Tick) -> Self {
+        Self(self.0 & !((TICKS - 1) << TICK_AT) | (tick.0 as u64) << TICK_AT)
+    }
+
+    /// For how many ticks it has been closing, modulo [`TICKS`]; 0 for one that is not.
+    #[must_use]
+    pub const fn closing_for(self, now: Tick) -> u8 {
+        if !self.is_closing() {
+            return 0;
+        }
+        let since = (self.0 >> TICK_AT) & (TICKS - 1);
+        (now.0 as u64).wrapping_sub(since) as u8 & (TICKS as u8 - 1)
     }
 
     /// The flow after a SYN, sent again or on a port used anew: its numbers have nothing to do with
@@ -120,14 +146,15 @@ impl Flow {
         } else if segment.data_length > 0 || self.advance(segment) > FIN_LENGTH {
             next &= !CLOSING;
         }
-        if segment.acknowledges && !segment.resets && self.advances(segment.acknowledgement) {
+        if segment.acknowledges && !segment.resets && self.takes(segment) {
             next = next & !(u32::MAX as u64) | segment.acknowledgement as u64 | ACKNOWLEDGED;
         }
         Self(next)
     }
 
     /// Whether `segment` is of this flow rather than of another connection with the same addresses and
-    /// ports: its sequence number follows the SYN, or its acknowledgement the last one.
+    /// ports: its sequence number follows the SYN, or its acknowledgement the last one (or is a little older:
+    /// segments overtake each other).
     #[must_use]
     #[inline(always)]
     pub const fn claims(self, segment: Segment) -> bool {
@@ -135,19 +162,9 @@ impl Flow {
         if self.0 & ACKNOWLEDGED == 0 {
             segment.sequence.wrapping_sub(last) < FIRST_FLIGHT
         } else {
-            segment.acknowledges && segment.acknowledgement.wrapping_sub(last) < IN_FLIGHT
+            let ahead = segment.acknowledgement.wrapping_sub(last).wrapping_add(FIRST_FLIGHT);
+            segment.acknowledges && ahead < IN_FLIGHT + FIRST_FLIGHT
         }
-    }
-
-    /// Whether `segment` may be of this flow, as far as anybody knows: it acknowledges nothing far from
-    /// the last acknowledgement, to either side.
-    #[must_use]
-    #[inline(always)]
-    pub const fn admits(self, segment: Segment) -> bool {
-        let ahead = segment.acknowledgement.wrapping_sub(self.0 as u32);
-        self.0 & ACKNOWLEDGED == 0
-            || !segment.acknowledges
-            || ahead.wrapping_add(IN_FLIGHT) < 2 * IN_FLIGHT
     }
 
     /// Whether the server has answered since the flow's first acknowledgement: the evidence that
@@ -157,9 +174,9 @@ impl Flow {
     pub const fn is_answered(self, segment: Segment) -> bool {
         self.0 & ACKNOWLEDGED != 0
             && segment.acknowledges
-            && !segment.resets
+            && !segment.closes
             && segment.acknowledgement != self.0 as u32
-            && self.advances(segment.acknowledgement)
+            && segment.acknowledgement.wrapping_sub(self.0 as u32) < IN_FLIGHT
     }
 
     /// How much more of the server's data `segment` acknowledges; 0 when that is not known.
@@ -171,6 +188,15 @@ impl Flow {
         } else {
             0
         }
+    }
+
+    /// Whether the acknowledgement of `segment` is the flow's last from now on. Whoever knows the addresses and
+    /// ports can forge a FIN, with any number in it: that must be a near one.
+    #[inline(always)]
+    const fn takes(self, segment: Segment) -> bool {
+        let ahead = segment.acknowledgement.wrapping_sub(self.0 as u32);
+        self.advances(segment.acknowledgement)
+            && (!segment.closes || self.0 & ACKNOWLEDGED == 0 || ahead < IN_FLIGHT)
     }
 
     /// Whether `acknowledgement` is not older than the last (RFC 9293, section 3.4: modulo 2^32).
@@ -187,6 +213,22 @@ impl core::fmt::Debug for Flow {
             .field("acknowledgement", &self.acknowledgement())
             .field("closing", &self.is_closing())
             .finish()
+    }
+}
+
+/// A coarse clock, of which four bits are enough: how long a flow has been closing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tick(u8);
+
+/// How many ticks there are before the first comes again.
+pub const TICKS: u64 = 1 << 4;
+
+impl Tick {
+    /// The tick at a moment of `CLOCK_BOOTTIME`, in nanoseconds: one lasts 2^36 of these, 69 s.
+    #[must_use]
+    #[inline(always)]
+    pub const fn at(boot_time: u64) -> Self {
+        Self((boot_time >> 36 & (TICKS - 1)) as u8)
     }
 }
 

@@ -112,6 +112,8 @@ pub struct Director {
     /// For each value of a VIP's last byte one bit: 0 says that no VIP ends in it. Most frames of
     /// other traffic are recognised by this alone.
     pub vip_filter: [u64; 4],
+    /// For each value of the last six bits of a MAC address one bit: 0 says that no other director's ends so.
+    pub peer_filter: u64,
     /// Until when this director is the active one, which answers ARP and neighbour solicitations for
     /// the VIPs: nanoseconds of `CLOCK_BOOTTIME`. 0: it is not; [`ACTIVE_FOR_GOOD`]: no end is set.
     pub active_until: u64,
@@ -130,10 +132,8 @@ pub const ACTIVE_FOR_GOOD: u64 = u64::MAX;
 
 /// Flags of a [`Director`].
 pub mod director_flag {
-    /// [`super::name::PEERS`] is not empty.
-    pub const HAS_PEERS: u8 = 1;
     /// Frames with one VLAN tag are balanced as well.
-    pub const FORWARDS_TAGGED: u8 = 2;
+    pub const FORWARDS_TAGGED: u8 = 1;
 }
 
 impl Director {
@@ -150,6 +150,18 @@ impl Director {
     pub fn admit_vip<A: Address>(&mut self, address: A) {
         let last = address.last();
         self.vip_filter[(last >> 6) as usize] |= 1 << (last & 63);
+    }
+
+    /// Whether a MAC address may be another director's; `false` is certain.
+    #[must_use]
+    #[inline(always)]
+    pub const fn may_be_peer(&self, mac: [u8; 6]) -> bool {
+        (self.peer_filter >> (mac[5] & 63)) & 1 == 1
+    }
+
+    /// Lets [`Self::may_be_peer`] say yes to `mac`.
+    pub const fn admit_peer(&mut self, mac: [u8; 6]) {
+        self.peer_filter |= 1 << (mac[5] & 63);
     }
 
     /// Whether a [`director_flag`] is set.
@@ -179,9 +191,10 @@ impl Director {
 pub struct PeerKey {
     /// MAC address of one of its interfaces.
     pub mac: [u8; 6],
-    /// Keeps the size a multiple of 8; zero.
-    pub reserved: [u8; 2],
-    /// An address it has, IPv4 as an IPv4-mapped one; zero says that the MAC address is a director's.
+    /// What the key says: 0 that the MAC address is a director's, 1 that this one has the address. (The
+    /// unspecified address is an address here: whoever sends from it is not that director.)
+    pub says: [u8; 2],
+    /// An address it has, IPv4 as an IPv4-mapped one; else zero.
     pub address: [u8; 16],
 }
 
@@ -190,14 +203,14 @@ impl PeerKey {
     #[must_use]
     #[inline(always)]
     pub const fn director(mac: [u8; 6]) -> Self {
-        Self { mac, reserved: [0; 2], address: [0; 16] }
+        Self { mac, says: [0; 2], address: [0; 16] }
     }
 
     /// "The director with this MAC address has this address."
     #[must_use]
     #[inline(always)]
     pub const fn address(mac: [u8; 6], address: [u8; 16]) -> Self {
-        Self { mac, reserved: [0; 2], address }
+        Self { mac, says: [1, 0], address }
     }
 }
 
@@ -378,7 +391,8 @@ pub struct RealServer {
     pub state: u8,
     /// Bits of [`real_flag`].
     pub flags: u8,
-    /// Number of its service.
+    /// Number of its service. In schema 1 this and the next were one number in the byte order of the machine,
+    /// below 32: so the layout is the same where that is little-endian.
     pub service: u8,
     /// Number of the director's interface that it is behind.
     pub interface: u8,
@@ -485,9 +499,18 @@ const _: () = {
     assert!(size_of::<FlowKey<[u8; 4]>>() == 12);
     assert!(size_of::<FlowKey<[u8; 16]>>() == 36);
     assert!(size_of::<crate::flow::Flow>() == 8);
+    assert!(MAX_REALS <= crate::flow::IDS);
     assert!(size_of::<RealServer>() == 32);
-    assert!(size_of::<Director>() == 56);
+    assert!(size_of::<Director>() == 64);
     assert!(size_of::<Service>() == 24);
     assert!(size_of::<ServiceKey>() == 20);
     assert!(size_of::<PeerKey>() == 24);
+    assert!(size_of::<Tables>() == 2 * (SLOTS + RING_SLOTS + 1));
+    assert!(size_of::<Traffic>() == 24);
+    assert!(size_of::<AllowedKey>() == 20);
+    assert!(size_of::<SourceKey>() == 12);
+    assert!(size_of::<Traced>() == 24);
+    // With another number of reasons COUNTERS has another layout: give it the next in `name::PINNED`, and
+    // the whole the next schema, once this one was in use anywhere.
+    assert!(Reason::COUNT == 48);
 };

@@ -136,6 +136,8 @@ reasons! {
     TtlExpired = "ttl_expired" => Drop,
     /// From a VIP: no client has one ("land", where it is the same VIP).
     FromVip = "from_vip" => Drop,
+    /// To a VIP, from an address that no host has: unspecified, a group's, loopback.
+    BadSource = "bad_source" => Drop,
     /// SYN-ACK to a VIP.
     SynAck = "syn_ack" => Drop,
     /// SYN together with FIN or RST.
@@ -150,6 +152,8 @@ reasons! {
     SynLimited = "syn_limited" => Drop,
     /// RST that would have been answered by RST.
     ResetUnanswered = "reset_unanswered" => Drop,
+    /// The real server's interface cannot be sent through.
+    RedirectFailed = "redirect_failed" => Drop,
     /// The answer could not be built in this frame.
     AnswerFailed = "answer_failed" => Drop,
 }

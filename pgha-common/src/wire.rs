@@ -92,6 +92,13 @@ impl Ipv4 {
         (self.version_ihl & 0xf) as usize * 4
     }
 
+    /// Whether this is a fragment other than the first: one that carries no transport header.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_later_fragment(&self) -> bool {
+        u16::from_be_bytes(self.fragment) & 0x1fff != 0
+    }
+
     /// Whether this is a fragment: "more fragments" set, or an offset other than 0.
     #[must_use]
     #[inline(always)]

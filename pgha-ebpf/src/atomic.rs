@@ -1,4 +1,4 @@
-//! Atomic operations on words of maps (`BPF_ATOMIC`, Linux 5.12). The standard library offers none that
+//! Atomic operations on words of maps (`BPF_ATOMIC`, Linux 5.12; on arm64 5.18). The standard library offers none that
 //! return a value on this target.
 
 /// Adds `value` (modulo 2^64) and returns what was there before.

@@ -67,6 +67,6 @@ fn begin<F: FlowTables>(
     } else {
         Reason::UnknownFlow
     };
-    flows::remember::<F>(&incoming.key, Flow::new(real.reference(), segment));
+    flows::remember::<F>(&incoming.key, Flow::new(real.reference(), segment), segment);
     reason
 }

@@ -5,8 +5,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
 use pgha_common::family::Address;
 use pgha_common::maps::{
-    ACTIVE_FOR_GOOD, Director, MAX_INTERFACES, MAX_PEER_ADDRESSES, MAX_PEERS, MAX_SERVICES,
-    PeerKey, director_flag,
+    ACTIVE_FOR_GOOD, Director, MAX_INTERFACES, MAX_PEER_ADDRESSES, MAX_PEERS, MAX_SERVICES, PeerKey,
 };
 
 use crate::aligned::Aligned;
@@ -52,7 +51,7 @@ pub(crate) fn is_vip<A: Address>(address: A) -> bool {
 /// sender is not that director itself (a client on its node is balanced like any other).
 #[inline(always)]
 pub(crate) fn balanced_elsewhere<A: Address>(this: &Director, mac: [u8; 6], sender: A) -> bool {
-    this.has(director_flag::HAS_PEERS)
+    this.may_be_peer(mac)
         && PEERS.get_ptr(Aligned(PeerKey::director(mac)).here()).is_some()
         && PEERS.get_ptr(Aligned(PeerKey::address(mac, sender.mapped())).here()).is_none()
 }

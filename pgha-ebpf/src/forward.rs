@@ -1,6 +1,5 @@
 //! Direct server return at layer 2: only the MAC addresses change.
 
-use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::DevMap;
 use aya_ebpf::programs::XdpContext;
@@ -36,16 +35,12 @@ pub(crate) fn forward(context: &mut XdpContext, real: Alive<'_>, reason: Reason)
 #[inline(always)]
 fn elsewhere(context: &mut XdpContext, real: Alive<'_>, reason: Reason) -> Verdict {
     let interface = real.entry.interface;
-    let sent =
-        director::mac(interface).and_then(|mac| frame::address(context, real.entry.mac, mac));
+    let sent = director::mac(interface).filter(|mac| *mac != [0; 6]).and_then(|mac| {
+        frame::address(context, real.entry.mac, mac)?;
+        INTERFACES.redirect(u32::from(interface), 0).ok()
+    });
     match sent {
-        Some(()) => Verdict { reason, through: Some(interface) },
-        None => Reason::Runt.into(),
+        Some(_) => Verdict { reason, redirected: true },
+        None => Reason::RedirectFailed.into(),
     }
-}
-
-/// Has the kernel send the frame out through an interface.
-#[inline(always)]
-pub(crate) fn through(interface: u8) -> u32 {
-    INTERFACES.redirect(u32::from(interface), 0).unwrap_or(XDP_DROP)
 }

@@ -84,7 +84,7 @@ fn error<F: Packet + FlowTables>(
     // As if the client had acknowledged everything before the quoted segment.
     let segment = Segment::acknowledging(u32::from_be_bytes(transport.sequence));
     let world = Kernel::<F>::new();
-    let known = find(&world, &key, segment).map(|known| Kernel::<F>::state(known.entry()));
+    let known = find(&world, &key, segment).map(|known| known.entry().flow);
     match known.and_then(|flow| of(&world, flow.real())) {
         Some(real) => forward::forward(context, real, Reason::IcmpError),
         None => Reason::IcmpOther.into(),
@@ -101,7 +101,7 @@ fn quoted<F: Packet>(context: &XdpContext, at: usize, end: usize) -> Result<usiz
     if !F::is_valid(header) {
         return Err(Reason::IcmpOther);
     }
-    // A later fragment quotes no ports; what cannot be followed to its end is no segment of a server.
+    // A later fragment has no ports; what cannot be followed to its end is no segment of a server.
     let inner = F::carried(context, at, header).map_err(|_| Reason::IcmpOther)?;
     if inner.at + size_of::<Quoted>() > end {
         return Err(Reason::ShortQuote);

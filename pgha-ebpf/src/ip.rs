@@ -1,6 +1,7 @@
 //! The checks of a packet to a VIP, in the order of its headers.
 
 use aya_ebpf::programs::XdpContext;
+use pgha_common::family::Address;
 use pgha_common::maps::{Director, FlowKey};
 use pgha_common::verdict::Reason;
 use pgha_common::wire::{Ethernet, PROTOCOL_TCP};
@@ -66,6 +67,9 @@ fn check<F: Packet>(
     if at + F::length(header) > frame::length(context) {
         return Err(Reason::Truncated);
     }
+    if F::is_fragment(header) {
+        return Err(Reason::Fragment);
+    }
     let carried = F::carried(context, at, header)?;
     if carried.protocol != PROTOCOL_TCP && carried.protocol != F::ICMP {
         return Err(Reason::NotTcp);
@@ -74,6 +78,9 @@ fn check<F: Packet>(
         return Err(Reason::TtlExpired);
     }
     let client = F::source(header);
+    if !client.is_of_a_host() {
+        return Err(Reason::BadSource);
+    }
     if this.may_be_vip(client) && director::is_vip(client) {
         return Err(Reason::FromVip);
     }

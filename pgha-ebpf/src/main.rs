@@ -37,7 +37,7 @@ mod trace;
 mod verdict;
 mod world;
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use pgha_common::verdict::Action;
@@ -51,9 +51,9 @@ pub fn pgha_balancer(mut context: XdpContext) -> u32 {
     counters.decided(verdict.reason);
     log::verdict(&context, verdict.reason);
     trace::verdict(&context, verdict.reason);
-    match (verdict.reason.action(), verdict.through) {
-        (Action::Forward, Some(interface)) => forward::through(interface),
-        (Action::Forward, None) | (Action::Answer, _) => XDP_TX,
+    match (verdict.reason.action(), verdict.redirected) {
+        (Action::Forward, true) => XDP_REDIRECT,
+        (Action::Forward, false) | (Action::Answer, _) => XDP_TX,
         (Action::Pass, _) => XDP_PASS,
         (Action::Drop, _) => XDP_DROP,
     }

@@ -37,7 +37,7 @@ pub(crate) fn steer(context: &mut XdpContext, this: &Director, at: usize) -> Opt
     let is_valid = header.version() == 6
         && header.hop_limit == HOP_LIMIT
         && message.icmp.code == 0
-        && (!asks || to_group || header.destination == target)
+        && (!asks || to_group || (header.destination == target && sender != UNSPECIFIED))
         && sums_up(context, at, header, length);
     let from = frame::at::<Ethernet>(context, 0)?.source;
     // What this director announced itself comes back where a network has a loop: no answer to that.
@@ -66,7 +66,8 @@ pub(crate) fn steer(context: &mut XdpContext, this: &Director, at: usize) -> Opt
 /// Whether the message, of that length, is there and has the checksum of its bytes (RFC 4861, section 7.1).
 #[inline(always)]
 fn sums_up(context: &XdpContext, at: usize, header: &Ipv6, length: usize) -> bool {
-    if length < size_of::<Discovery>() || length > LONGEST {
+    // Options come in units of eight bytes.
+    if length < size_of::<Discovery>() || length > LONGEST || !length.is_multiple_of(8) {
         return false;
     }
     let pseudo =

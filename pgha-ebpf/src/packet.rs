@@ -28,6 +28,9 @@ pub(crate) trait Packet: Family {
     /// Length of the packet in bytes, as its header says.
     fn length(header: &Self::Header) -> usize;
 
+    /// Whether its header says that it is a part of a packet, a first one too.
+    fn is_fragment(header: &Self::Header) -> bool;
+
     /// Finds what the packet at `at` carries.
     ///
     /// # Errors
@@ -47,8 +50,13 @@ impl Packet for V4 {
     }
 
     #[inline(always)]
+    fn is_fragment(header: &Ipv4) -> bool {
+        header.is_fragment()
+    }
+
+    #[inline(always)]
     fn carried(_: &XdpContext, at: usize, header: &Ipv4) -> Result<Carried, Reason> {
-        if header.is_fragment() {
+        if header.is_later_fragment() {
             return Err(Reason::Fragment);
         }
         let (begin, end) = (at + header.header_length(), at + Self::length(header));
@@ -68,6 +76,12 @@ impl Packet for V6 {
     #[inline(always)]
     fn length(header: &Ipv6) -> usize {
         size_of::<Ipv6>() + usize::from(u16::from_be_bytes(header.payload_length))
+    }
+
+    /// IPv6 says so in an extension header.
+    #[inline(always)]
+    fn is_fragment(_: &Ipv6) -> bool {
+        false
     }
 
     #[inline(always)]

@@ -35,7 +35,7 @@ static SERVERS: LruHashMap<[u8; 12], [u8; 8]> = LruHashMap::with_max_entries(1_0
 #[xdp]
 pub fn lru_forwarder(context: XdpContext) -> u32 {
     const KEY_AT: usize = 26;
-    let XdpContext { ctx } = context;
+    let ctx = context.ctx;
     // SAFETY: the context outlives the program run. The bytes up to the key's end are in the frame before
     // they are touched, and arrays of bytes need no alignment.
     unsafe {

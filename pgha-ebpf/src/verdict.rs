@@ -2,16 +2,16 @@
 
 use pgha_common::verdict::Reason;
 
-/// A reason, and the way out where that is another than the way in.
+/// A reason, and the way out.
 pub(crate) struct Verdict {
     pub(crate) reason: Reason,
-    /// Number of the interface that a forwarded frame leaves by; `None`: the one it came in by.
-    pub(crate) through: Option<u8>,
+    /// A forwarded frame leaves by another interface than it came in by, which the kernel knows already.
+    pub(crate) redirected: bool,
 }
 
 impl From<Reason> for Verdict {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
-        Self { reason, through: None }
+        Self { reason, redirected: false }
     }
 }

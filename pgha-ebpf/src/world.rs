@@ -17,12 +17,6 @@ impl<F: FlowTables> Kernel<F> {
     pub(crate) const fn new() -> Self {
         Self(PhantomData)
     }
-
-    /// What is kept of a flow now.
-    #[inline(always)]
-    pub(crate) fn state(entry: flows::Entry) -> Flow {
-        entry.read()
-    }
 }
 
 impl<F: FlowTables> World<F::Address> for Kernel<F> {
@@ -40,7 +34,7 @@ impl<F: FlowTables> World<F::Address> for Kernel<F> {
 
     #[inline(always)]
     fn flow(&self, entry: flows::Entry) -> Flow {
-        entry.read()
+        entry.flow
     }
 
     #[inline(always)]

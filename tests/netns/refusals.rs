@@ -57,7 +57,6 @@ fn netns_refusals_are_one_sentence_and_leave_nothing() -> Result<()> {
     refused_password(&cluster)?;
     refused_vip(&cluster)?;
     refused_program(&cluster)?;
-    refused_device(&cluster)?;
     refused_control(&cluster)?;
     refused_capabilities(&cluster)?;
 
@@ -135,30 +134,6 @@ fn refused_program(cluster: &Cluster) -> Result<()> {
     // The stub is attached for as long as it is pinned.
     fs::remove_file(cluster.lab.bpffs().join("lb1-eth0"))?;
     wait_until("the stub to go", SOON, || Ok(!attached(cluster)?))
-}
-
-/// A bridge passes frames but runs no XDP program.
-fn refused_device(cluster: &Cluster) -> Result<()> {
-    let host = cluster.director.host();
-    let ip = |arguments: &str| host.run(["ip"].into_iter().chain(arguments.split(' ')));
-    ip("link add br0 type bridge")?;
-    // It has a carrier as long as a port of it has one.
-    ip("link add port0 type veth peer name port1")?;
-    ip("link set port0 master br0 up")?;
-    ip("link set port1 up")?;
-    ip("link set br0 up")?;
-    ip("address add 10.77.0.29/24 dev br0 noprefixroute")?;
-    wait_until("the bridge to have a carrier", SOON, || {
-        Ok(ip("link show br0")?.contains("LOWER_UP"))
-    })?;
-    refused(
-        cluster,
-        &[("interface = \"eth0\"", "interface = \"br0\"")],
-        &["interface br0 has no native XDP", "choose another interface in [director]"],
-    )?;
-    ensure!(!ip("-d link show br0")?.contains("xdp"), "something is attached to br0");
-    ip("link del br0")?;
-    ip("link del port0").map(drop)
 }
 
 /// What is at the path of the control socket stays.

@@ -4,9 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use pgha_common::verdict::Reason;
-use pgha_tests::dataplane::{FAMILIES, Family, Segment};
+use pgha_tests::dataplane::{FAMILIES, Family, Segment, mac};
 
-use crate::harness::three;
+use crate::harness::{PEER_MAC, peer, three};
 
 /// Asserts that the segment is dropped, of a known client and of an unknown one.
 #[track_caller]
@@ -55,6 +55,27 @@ fn xdp_packets_from_a_vip_are_dropped() {
         bench.dropped(Reason::FromVip, &from(other, 5432).frame());
         bench.expect(Reason::NewFlow, &from(alike, 40_000));
         bench.expect(Reason::NewFlow, &from(family.looks_like_vip(), 40_000));
+    }
+}
+
+/// From another director, too: nobody's address is not that director's own.
+#[test]
+fn xdp_packets_from_no_hosts_address_are_dropped() {
+    for family in FAMILIES {
+        let mut bench = three(family);
+        bench.director.peers = FAMILIES.map(|family| (mac(PEER_MAC), peer(family))).into();
+        bench.apply();
+        let nobodies = family.pick(
+            ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255"],
+            ["::", "::1", "ff02::1", "ff05::1", "ffff::1"],
+        );
+        for nobody in nobodies {
+            let client = SocketAddr::new(nobody.parse().unwrap(), 40_000);
+            let syn = Segment::new(client, family.vip()).syn();
+            bench.dropped(Reason::BadSource, &syn.frame());
+            let from_peer = syn.with(|syn| syn.source = PEER_MAC);
+            bench.expect(Reason::OtherDirector, &from_peer);
+        }
     }
 }
 

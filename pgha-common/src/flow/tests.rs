@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use zerocopy::FromZeros;
 
-use super::{Flow, GENERATIONS, RealRef, Segment};
+use super::{Flow, GENERATIONS, IDS, RealRef, Segment, Tick};
 use crate::verdict::Reason;
 use crate::wire::{Tcp, flag};
 
@@ -100,21 +100,42 @@ fn a_flow_claims_what_follows_its_syn_and_then_what_follows_its_acknowledgement(
 }
 
 #[test]
-fn a_flow_admits_what_is_near_its_last_acknowledgement_on_either_side() {
-    let flow = Flow::new(REAL, syn());
-    assert!(flow.admits(data(5)), "nothing is known yet");
-    let flow = flow.after(segment(flag::ACK, 100));
-    assert!(flow.admits(segment(flag::RST, 0)), "it acknowledges nothing");
-    assert!(flow.admits(segment(flag::ACK, 10_000_100)));
-    assert!(flow.admits(segment(flag::ACK, 100u32.wrapping_sub(10_000_000))), "came late");
-    assert!(!flow.admits(segment(flag::ACK, 100_000_000)));
-    assert!(!flow.admits(segment(flag::ACK, 3_000_000_000)));
+fn a_forged_end_leaves_the_last_acknowledgement_alone() {
+    let flow = Flow::new(REAL, segment(flag::ACK, 100));
+    for flags in [flag::FIN | flag::ACK, flag::RST | flag::ACK] {
+        let after = flow.after(segment(flags, 1_000_000_000));
+        assert_eq!((after.acknowledgement(), after.is_closing()), (Some(100), true));
+    }
+    // The client's own acknowledges what came last: what follows is the end of the server, and no more.
+    let after = flow.after(segment(flag::FIN | flag::ACK, 5000));
+    assert_eq!(after.acknowledgement(), Some(5000));
+    assert!(after.after(segment(flag::ACK, 5001)).is_closing());
+}
+
+#[test]
+fn acknowledgements_far_apart_are_no_answer() {
+    let flow = Flow::new(REAL, segment(flag::ACK, 100));
+    assert!(flow.is_answered(segment(flag::ACK, 101)));
+    assert!(!flow.is_answered(segment(flag::ACK, 100)));
+    assert!(!flow.is_answered(segment(flag::ACK, 1_000_000_000)));
+    assert!(!flow.is_answered(segment(flag::ACK | flag::FIN, 101)));
+}
+
+#[test]
+fn a_flow_says_for_how_long_it_has_been_closing() {
+    let tick = |number: u64| Tick::at(number << 36);
+    let flow = Flow::new(REAL, segment(flag::ACK, 100));
+    assert_eq!(flow.closing_for(tick(5)), 0);
+    let closing = flow.after(segment(flag::RST, 0)).closing_since(tick(14));
+    assert_eq!(closing.closing_for(tick(14)), 0);
+    assert_eq!(closing.closing_for(tick(17)), 3);
+    assert_eq!((closing.real(), closing.acknowledgement()), (REAL, Some(100)));
 }
 
 proptest! {
     #[test]
     fn no_segment_changes_the_real_server(
-        id: u16,
+        id in 0..IDS as u16,
         generation in 0..GENERATIONS,
         segments: Vec<(u8, u32)>,
     ) {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use pgha_machine::Mac;
 use pgha_machine::director::{Effect, Event, Role};
 use tokio::sync::oneshot;
@@ -67,6 +68,10 @@ impl Controller {
                     return;
                 }
                 tracing::info!("an operator has this director take the VIPs");
+                // What was said before is no answer to what this director is about to say.
+                while let Some(claim) = self.listening.next().now_or_never() {
+                    self.claimed(claim);
+                }
                 self.waiting.takers.push(reply);
                 self.role_event(Event::Take, "");
                 self.settle();

@@ -100,7 +100,7 @@ impl DataPlane {
             self.maps.peers.insert(Raw(*peer), 1, 0).map_err(XdpError::map(name::PEERS))?;
         }
         for (number, mac) in (0..).zip(&wanted.macs) {
-            self.write_director(number, director(wanted, *mac, vips, !peers.is_empty()))?;
+            self.write_director(number, director(wanted, *mac, vips, &peers))?;
         }
         for vip in self.seen.vips.difference(vips) {
             gone(self.maps.vips.remove(vip)).map_err(XdpError::map(name::VIPS))?;
@@ -254,17 +254,17 @@ fn director(
     wanted: &DirectorPlan,
     mac: Mac,
     vips: &BTreeSet<[u8; 16]>,
-    has_peers: bool,
+    peers: &BTreeSet<PeerKey>,
 ) -> Director {
     let mut director = Director {
         schema: SCHEMA,
         mac: mac.bytes(),
         active_until: if wanted.active { ACTIVE_FOR_GOOD } else { 0 },
-        flags: flag(has_peers, director_flag::HAS_PEERS)
-            | flag(wanted.forward_tagged, director_flag::FORWARDS_TAGGED),
+        flags: flag(wanted.forward_tagged, director_flag::FORWARDS_TAGGED),
         ..Director::default()
     };
     vips.iter().for_each(|vip| director.admit_vip(*vip));
+    peers.iter().for_each(|peer| director.admit_peer(peer.mac));
     director
 }
 

@@ -109,7 +109,7 @@ impl DataPlane {
     /// The other directors that are known: their MAC addresses, each with an address it has.
     #[must_use]
     pub fn peers(&self) -> BTreeSet<(Mac, IpAddr)> {
-        let addressed = self.seen.peers.iter().filter(|peer| peer.address != [0; 16]);
+        let addressed = self.seen.peers.iter().filter(|peer| peer.says != [0; 2]);
         addressed.filter_map(|peer| Some((Mac::new(peer.mac)?, address(peer.address)))).collect()
     }
 

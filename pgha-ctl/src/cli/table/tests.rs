@@ -18,7 +18,7 @@ fn sent() -> Status {
         "schema": 2, "version": "0.1.0", "cluster": "main",
         "director": {
             "interfaces": [{ "name": "eth0", "mac": "02:00:00:00:00:15" }], "attached": true,
-            "mode": "native", "active": true, "flows": 1024, "flows_ipv6": 1024,
+            "mode": "native", "active": true, "role": "active", "flows": 1024, "flows_ipv6": 1024,
             "pending_flows": 1024, "pending_flows_ipv6": 1024, "pid": 1, "taken_over": false,
         },
         "primary": {

@@ -13,7 +13,7 @@ fn status() -> Status {
     serde_json::from_value(json!({
         "schema": 2, "version": "1.2.3", "cluster": "main", "started": 1_700_000_000,
         "director": {
-            "interfaces": [], "attached": true, "mode": "native", "active": true, "flows": 10,
+            "interfaces": [], "attached": true, "mode": "native", "active": true, "role": "active", "flows": 10,
             "flows_ipv6": 11, "pending_flows": 12, "pending_flows_ipv6": 13, "pid": 1, "taken_over": false,
         },
         "primary": null,
