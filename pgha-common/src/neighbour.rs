@@ -44,12 +44,19 @@ impl Discovery {
 )]
 #[repr(C)]
 pub struct LinkAddress {
-    /// Whose address: 2, the target's.
+    /// Whose address: [`Self::OF_SENDER`] or [`Self::OF_TARGET`].
     pub kind: u8,
     /// In units of eight bytes: 1.
     pub length: u8,
     /// The address.
     pub mac: [u8; 6],
+}
+
+impl LinkAddress {
+    /// The address of who sends the message.
+    pub const OF_SENDER: u8 = 1;
+    /// The address of the target.
+    pub const OF_TARGET: u8 = 2;
 }
 
 /// A whole advertisement.
@@ -85,7 +92,7 @@ fn advertisement(target: [u8; 16], mac: [u8; 6], to: [u8; 16], flags: u8) -> Adv
     let length = (size_of::<Discovery>() + size_of::<LinkAddress>()) as u16;
     let mut ip = V6::header(target, to, PROTOCOL_ICMPV6, length);
     ip.hop_limit = HOP_LIMIT;
-    let link = LinkAddress { kind: 2, length: 1, mac };
+    let link = LinkAddress { kind: LinkAddress::OF_TARGET, length: 1, mac };
     let [a, b, c, d, e, f] = mac;
     let sum = V6::pseudo_header(target, to, PROTOCOL_ICMPV6, length)
         + checksum::word([Discovery::ADVERTISEMENT, 0])

@@ -7,11 +7,11 @@ mod tests;
 
 use std::net::IpAddr;
 
-use pgha_common::wire::{ETHERTYPE_ARP, Ethernet};
+use pgha_common::wire::{ETHERTYPE_ARP, ETHERTYPE_IPV6, Ethernet};
 use pgha_machine::Mac;
 use zerocopy::FromBytes as _;
 
-pub(super) use ndp::{ALL_NODES, at, icmp6, solicited_node};
+pub(super) use ndp::{ALL_NODES, at, solicited_node};
 
 /// What a frame says about one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) fn read(frame: &[u8]) -> Option<Word> {
     let (ethernet, rest) = Ethernet::read_from_prefix(frame).ok()?;
     match ethernet.ethertype {
         ETHERTYPE_ARP => arp::read(rest),
-        ndp::ETHERTYPE_IPV6 => ndp::read(rest, Mac::new(ethernet.source)?),
+        ETHERTYPE_IPV6 => ndp::read(rest, Mac::new(ethernet.source)?),
         _ => None,
     }
 }

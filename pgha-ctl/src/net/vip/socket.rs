@@ -10,10 +10,12 @@ use std::os::fd::AsRawFd as _;
 use nix::ifaddrs::getifaddrs;
 use nix::libc;
 use nix::sys::socket::{LinkAddr, bind, recvfrom};
+use pgha_common::neighbour::{Discovery, HOP_LIMIT};
+use pgha_common::wire::PROTOCOL_ICMPV6;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use super::frame::{self, Word, at, icmp6};
+use super::frame::{self, Word, at};
 use crate::net::error::NetError;
 use crate::net::link::Interface;
 
@@ -37,7 +39,9 @@ impl Hears {
     pub(super) const fn whoever_uses(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::Arp,
-            IpAddr::V6(_) => Self::Icmp6 { first: icmp6::SOLICITATION, last: icmp6::ADVERTISEMENT },
+            IpAddr::V6(_) => {
+                Self::Icmp6 { first: Discovery::SOLICITATION, last: Discovery::ADVERTISEMENT }
+            }
         }
     }
 
@@ -46,7 +50,7 @@ impl Hears {
         match address {
             IpAddr::V4(_) => Self::Arp,
             IpAddr::V6(_) => {
-                Self::Icmp6 { first: icmp6::ADVERTISEMENT, last: icmp6::ADVERTISEMENT }
+                Self::Icmp6 { first: Discovery::ADVERTISEMENT, last: Discovery::ADVERTISEMENT }
             }
         }
     }
@@ -77,9 +81,9 @@ fn icmp6_filter(first: u8, last: u8) -> [SockFilter; 9] {
     // The last instruction refuses; each jump there counts those in between.
     [
         load(at::NEXT_HEADER),
-        jump(libc::BPF_JEQ, icmp6::PROTOCOL, 0, 6),
+        jump(libc::BPF_JEQ, PROTOCOL_ICMPV6, 0, 6),
         load(at::HOP_LIMIT),
-        jump(libc::BPF_JEQ, icmp6::HOP_LIMIT, 0, 4),
+        jump(libc::BPF_JEQ, HOP_LIMIT, 0, 4),
         load(at::ICMP6_TYPE),
         jump(libc::BPF_JGE, first, 0, 2),
         jump(libc::BPF_JGT, last, 1, 0),

@@ -190,7 +190,7 @@ proptest! {
     #[test]
     fn no_frame_panics(mut frame: Vec<u8>, ethertype in 0..3) {
         if let (Some(bytes), 1..) = (frame.get_mut(12..14), ethertype) {
-            bytes.copy_from_slice(if ethertype == 1 { &ETHERTYPE_ARP } else { &ndp::ETHERTYPE_IPV6 });
+            bytes.copy_from_slice(if ethertype == 1 { &ETHERTYPE_ARP } else { &ETHERTYPE_IPV6 });
         }
         let _ = read(&frame);
     }
