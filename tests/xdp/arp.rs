@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 
 use pgha_common::verdict::Reason;
+use pgha_ctl::bpf::xdp::Active;
 use pgha_tests::dataplane::{CLIENT_MAC, DIRECTOR_MAC, Family, arp_frame};
 use pgha_tests::lab::READER_VIP;
 
-use crate::harness::{Bench, three};
+use crate::harness::{Bench, ROLES, three};
 
 /// ARP is of IPv4 alone; [`crate::neighbour`] is the same for IPv6.
 fn ipv4() -> Bench {
@@ -67,12 +68,12 @@ fn xdp_an_arp_probe_for_a_vip_is_answered() {
 #[test]
 fn xdp_arp_for_a_vip_is_left_to_the_active_director() {
     let mut bench = ipv4();
-    bench.director.active = false;
-    bench.apply();
-    bench.expect_frame(Reason::ArpInactive, &who_has(VIP));
-    bench.director.active = true;
-    bench.apply();
-    bench.expect_frame(Reason::ArpAnswered, &who_has(VIP));
+    for (active, answered) in ROLES {
+        bench.director.active = active;
+        bench.apply();
+        let reason = if answered { Reason::ArpAnswered } else { Reason::ArpInactive };
+        bench.expect_frame(reason, &who_has(VIP));
+    }
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn xdp_other_arp_passes() {
 #[test]
 fn xdp_another_hosts_claim_of_a_vip_is_counted_and_passed() {
     let vip = VIP;
-    for active in [true, false] {
+    for active in [Active::ForGood, Active::No] {
         let mut bench = ipv4();
         bench.director.active = active;
         bench.apply();

@@ -9,6 +9,7 @@ use std::thread;
 
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::{Action, Reason};
+use pgha_ctl::bpf::xdp::Active;
 use pgha_machine::Weight;
 use pgha_machine::balancer::{ServicePlan, SynLimit};
 use pgha_tests::dataplane::{DIRECTOR_MAC, FAMILIES, Family, Random, VIP, mac, real, service};
@@ -47,7 +48,7 @@ fn services() -> Vec<ServicePlan> {
 
 /// Another director role, other tags, other servers alive, another scheduler.
 fn change(random: &mut Random, bench: &mut Bench) {
-    bench.director.active = !random.one_in(3);
+    bench.director.active = if random.one_in(3) { Active::No } else { Active::ForGood };
     bench.director.forward_tagged = !random.one_in(3);
     let everybody_drained = random.one_in(4);
     for service in &mut bench.plan.services {

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use pgha_common::maps::{Counters, Scheduler};
 use pgha_common::verdict::{Action, Reason};
 use pgha_ctl::bpf::PinDirectory;
-use pgha_ctl::bpf::xdp::{DataPlane, DirectorPlan, Mode, Port, Running};
+use pgha_ctl::bpf::xdp::{Active, DataPlane, DirectorPlan, Mode, Port, Running};
 use pgha_machine::balancer::{Plan, RealPlan, ServicePlan};
 use pgha_machine::table::{self, Entry};
 use pgha_tests::dataplane::{self, Family, FlowTable, PrivateBpffs, Segment, real, service};
@@ -28,6 +28,15 @@ pub(crate) const PEER_MAC: [u8; 6] = [2, 0, 10, 77, 0, 22];
 
 /// With this variable set, what is left to chance is that of the seed it names.
 pub(crate) const SEED: &str = "PGHA_SEED";
+
+/// What a director may be, and whether it answers for the VIPs then. Of the deadlines one is long past, the
+/// other centuries ahead.
+pub(crate) const ROLES: [(Active, bool); 4] = [
+    (Active::No, false),
+    (Active::ForGood, true),
+    (Active::Until(1), false),
+    (Active::Until(u64::MAX - 1), true),
+];
 
 /// The seed of this run.
 pub(crate) fn seed() -> u64 {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use pgha_common::verdict::Reason;
+use pgha_ctl::bpf::xdp::Active;
 use pgha_tests::dataplane::frame::{ErrorKind, Extension, Ip};
 use pgha_tests::dataplane::{FAMILIES, Family, Icmp, Segment};
 
@@ -91,7 +92,7 @@ fn xdp_padded_echo_requests_are_answered() {
 fn xdp_echo_requests_are_answered_without_a_server() {
     for family in FAMILIES {
         let mut bench = three(family);
-        bench.director.active = false;
+        bench.director.active = Active::No;
         bench.plan.services[0].reals.clear();
         bench.apply();
         bench.expect_frame(Reason::EchoAnswered, &echo(family, 56).frame());

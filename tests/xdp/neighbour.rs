@@ -4,13 +4,14 @@ use std::net::Ipv6Addr;
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use pgha_common::verdict::Reason;
+use pgha_ctl::bpf::xdp::Active;
 use pgha_tests::dataplane::frame::{
     TAG, advertisement, flag, group_mac, kind, option, solicitation, unicast_solicitation,
 };
 use pgha_tests::dataplane::{CLIENT_MAC, DIRECTOR_MAC, Family, Icmp, assert_checksums, tagged};
 use pgha_tests::lab::READER_VIP6;
 
-use crate::harness::{Bench, three};
+use crate::harness::{Bench, ROLES, three};
 
 const VIP: Ipv6Addr = READER_VIP6;
 const CLIENT: ([u8; 6], Ipv6Addr) = (CLIENT_MAC, Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x31));
@@ -99,10 +100,10 @@ fn xdp_a_tagged_solicitation_is_answered_with_its_tag() {
 #[test]
 fn xdp_solicitations_for_a_vip_are_left_to_the_active_director() {
     let mut bench = ipv6();
-    for active in [false, true] {
+    for (active, answered) in ROLES {
         bench.director.active = active;
         bench.apply();
-        let reason = if active { Reason::NeighbourAnswered } else { Reason::NeighbourInactive };
+        let reason = if answered { Reason::NeighbourAnswered } else { Reason::NeighbourInactive };
         for asked in [solicitation(CLIENT, VIP), solicitation(NOBODY, VIP)] {
             bench.expect_frame(reason, &asked.frame());
         }
@@ -138,7 +139,7 @@ fn xdp_neighbour_discovery_from_elsewhere_passes() {
 
 #[test]
 fn xdp_another_hosts_claim_of_an_ipv6_vip_is_counted_and_passed() {
-    for active in [true, false] {
+    for active in [Active::ForGood, Active::No] {
         let mut bench = ipv6();
         bench.director.active = active;
         bench.apply();

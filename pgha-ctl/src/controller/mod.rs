@@ -42,7 +42,7 @@ use tokio::task::JoinHandle;
 
 use crate::bpf::PinDirectory;
 use crate::bpf::xdp::{
-    Attached, DataPlane, DirectorPlan, FlowCapacity, Mode, PacketLog, Settings, XdpError,
+    Active, Attached, DataPlane, DirectorPlan, FlowCapacity, Mode, PacketLog, Settings, XdpError,
 };
 use crate::config::{Config, Director, Vlan};
 use crate::net::raw::RawSender;
@@ -322,7 +322,10 @@ impl Controller {
     fn director_plan(&self) -> DirectorPlan {
         DirectorPlan {
             macs: self.interfaces.macs(),
-            active: self.role.role() == Role::Active,
+            active: match self.role.role() {
+                Role::Active => Active::ForGood,
+                Role::Standby | Role::TakingOver { .. } => Active::No,
+            },
             forward_tagged: self.config.director().vlan() == Vlan::Forward,
             peers: self.peers.pairs(self.config.director()),
         }

@@ -15,7 +15,7 @@ use anyhow::Result;
 use pgha_common::flow::RealRef;
 use pgha_common::maps::Scheduler;
 use pgha_ctl::bpf::PinDirectory;
-use pgha_ctl::bpf::xdp::{DataPlane, DirectorPlan, FlowCapacity, Settings};
+use pgha_ctl::bpf::xdp::{Active, DataPlane, DirectorPlan, FlowCapacity, Settings};
 use pgha_machine::balancer::{RealPlan, ServicePlan, Steering};
 use pgha_machine::{Mac, Neighbour, Weight};
 
@@ -56,7 +56,7 @@ pub const fn capacity(flows: u32, pending_flows: u32) -> FlowCapacity {
 pub fn director() -> DirectorPlan {
     DirectorPlan {
         macs: vec![mac(DIRECTOR_MAC)],
-        active: true,
+        active: Active::ForGood,
         forward_tagged: false,
         peers: BTreeSet::new(),
     }

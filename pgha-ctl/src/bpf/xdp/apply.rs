@@ -35,11 +35,33 @@ pub struct DirectorPlan {
     /// MAC addresses of the interfaces, by number.
     pub macs: Vec<Mac>,
     /// Whether ARP requests and neighbour solicitations for the VIPs are answered.
-    pub active: bool,
+    pub active: Active,
     /// Whether frames with one VLAN tag are balanced.
     pub forward_tagged: bool,
     /// The other directors: each of their MAC addresses with each of their addresses.
     pub peers: BTreeSet<(Mac, IpAddr)>,
+}
+
+/// Whether a director is the active one, and for how long the data plane may take it for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Active {
+    /// It stands by.
+    No,
+    /// Until that moment of `CLOCK_BOOTTIME`, in nanoseconds, whatever becomes of the controller.
+    Until(u64),
+    /// Until the next plan says otherwise.
+    ForGood,
+}
+
+impl Active {
+    /// As it lies in the map.
+    const fn deadline(self) -> u64 {
+        match self {
+            Self::No => 0,
+            Self::Until(moment) => moment,
+            Self::ForGood => ACTIVE_FOR_GOOD,
+        }
+    }
 }
 
 impl DataPlane {
@@ -259,7 +281,7 @@ fn director(
     let mut director = Director {
         schema: SCHEMA,
         mac: mac.bytes(),
-        active_until: if wanted.active { ACTIVE_FOR_GOOD } else { 0 },
+        active_until: wanted.active.deadline(),
         flags: flag(wanted.forward_tagged, director_flag::FORWARDS_TAGGED),
         ..Director::default()
     };

@@ -28,7 +28,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use pgha_common::maps::{Counters, SCHEMA, Tables, Traffic, constant, name, state};
 use pgha_machine::table::Entry;
 
-pub use apply::DirectorPlan;
+pub use apply::{Active, DirectorPlan};
 pub use attach::{Attached, Mode, Port, Running};
 pub(crate) use explain::boot_time;
 pub use explain::{Choice, Explanation, KnownFlow, Reading};
