@@ -20,4 +20,5 @@ mod protect;
 mod redirect;
 mod schedulers;
 mod schema;
+mod tidy;
 mod vlan;

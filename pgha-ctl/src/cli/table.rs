@@ -10,7 +10,7 @@ use pgha_machine::balancer::{ServerView, ServiceView, Standing, SyncState, Withh
 use serde::Serialize;
 
 use crate::controller::status::{
-    InterfaceStatus, PrimaryStatus, ServiceStatus, Status, TrafficStatus,
+    DirectorStatus, InterfaceStatus, PrimaryStatus, ServiceStatus, Status, TrafficStatus,
 };
 
 /// Prints a value as JSON or as text.
@@ -38,6 +38,7 @@ pub(super) fn status(status: &Status) -> String {
             (true, role) => role,
         }
     );
+    text.push_str(&flow_tables(director));
     if let Some(known) = &status.primary {
         text.push_str(&primary(known));
     }
@@ -50,6 +51,19 @@ pub(super) fn status(status: &Status) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "\nframes {}: {}", status.received, reasons.join(", "));
     text
+}
+
+/// How full the flow tables are, as they were last gone through.
+fn flow_tables(director: &DirectorStatus) -> String {
+    let Some(seen) = director.in_use else { return String::new() };
+    let of = |used: u64, capacity: u32| format!("{used} of {capacity}");
+    format!(
+        "flows established {} (IPv6 {}), pending {} (IPv6 {})\n",
+        of(seen.flows, director.flows),
+        of(seen.flows_ipv6, director.flows_ipv6),
+        of(seen.pending_flows, director.pending_flows),
+        of(seen.pending_flows_ipv6, director.pending_flows_ipv6),
+    )
 }
 
 fn primary(known: &PrimaryStatus) -> String {

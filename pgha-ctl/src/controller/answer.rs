@@ -111,6 +111,7 @@ impl Controller {
                 flows_ipv6,
                 pending_flows,
                 pending_flows_ipv6,
+                in_use: self.surveys.in_use(),
                 pid: std::process::id(),
                 taken_over: self.attached.is_some_and(|attached| attached.taken_over),
             },

@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::status::{ServiceStatus, Status, TrafficStatus};
+use super::status::{FlowsInUse, ServiceStatus, Status, TrafficStatus};
 use super::trace::action_name;
 
 #[cfg(test)]
@@ -161,6 +161,13 @@ const FAMILIES: &[Family] = &[
         samples: |status| one(u64::from(status.director.attached)),
     },
     Family {
+        name: "pgha_flows",
+        kind: Kind::Gauge,
+        labels: &["table", "family"],
+        help: "Flows in a flow table when it was last gone through, about once a minute; absent before",
+        samples: in_use,
+    },
+    Family {
         name: "pgha_flow_table_capacity",
         kind: Kind::Gauge,
         labels: &["table", "family"],
@@ -262,15 +269,27 @@ fn services(status: &Status) -> Vec<Sample> {
 
 fn capacity(status: &Status) -> Vec<Sample> {
     let director = &status.director;
-    [
-        ("established", "ipv4", director.flows),
-        ("established", "ipv6", director.flows_ipv6),
-        ("pending", "ipv4", director.pending_flows),
-        ("pending", "ipv6", director.pending_flows_ipv6),
-    ]
-    .into_iter()
-    .map(|(table, family, flows)| (vec![table.to_owned(), family.to_owned()], flows.into()))
-    .collect()
+    each_table([
+        director.flows.into(),
+        director.flows_ipv6.into(),
+        director.pending_flows.into(),
+        director.pending_flows_ipv6.into(),
+    ])
+}
+
+fn in_use(status: &Status) -> Vec<Sample> {
+    let numbers = |seen: FlowsInUse| {
+        [seen.flows, seen.flows_ipv6, seen.pending_flows, seen.pending_flows_ipv6]
+    };
+    status.director.in_use.map(numbers).map_or_else(Vec::new, each_table)
+}
+
+/// A number of each flow table: established IPv4 and IPv6, pending the same.
+fn each_table(numbers: [u64; 4]) -> Vec<Sample> {
+    let tables = ["established", "pending"]
+        .into_iter()
+        .flat_map(|table| ["ipv4", "ipv6"].map(|family| vec![table.to_owned(), family.to_owned()]));
+    tables.zip(numbers).collect()
 }
 
 fn traffic(status: &Status, number: fn(&TrafficStatus) -> u64) -> Vec<Sample> {

@@ -19,13 +19,13 @@ mod metrics;
 mod named;
 mod neighbours;
 mod news;
-mod open_flows;
 mod peers;
 mod preflight;
 mod primary;
 mod reload;
 mod role;
 pub mod status;
+mod survey;
 pub(crate) mod trace;
 mod watch;
 
@@ -52,9 +52,9 @@ use claims::Listening;
 use ended::Ended;
 use interfaces::Interfaces;
 use neighbours::Announcements;
-use open_flows::Count;
 use peers::Peers;
 use primary::PrimaryKnown;
+use survey::Surveys;
 use watch::{Orders, Told, Watchers};
 
 pub use error::{ControllerError, InterfacesError};
@@ -102,7 +102,7 @@ struct Controller {
     waiting: role::Waiting,
     listening: Listening,
     ended: Ended,
-    count: Count,
+    surveys: Surveys,
     neighbours: NeighbourWatch,
     watchers: Watchers,
     orders: tokio::sync::watch::Sender<Orders>,
@@ -158,7 +158,7 @@ impl Controller {
             waiting: role::Waiting::default(),
             listening,
             ended: Ended::new(plane.flow_reader()?, RawSender::open()?),
-            count: Count::default(),
+            surveys: Surveys::default(),
             neighbours,
             watchers: Watchers::new(ordered, tell.clone()),
             orders,
@@ -262,7 +262,7 @@ impl Controller {
                 Some(request) = self.requests.recv() => self.answer(request),
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 claim = self.listening.next() => self.claimed(claim),
-                counted = self.count.result() => self.counted(counted),
+                surveyed = self.surveys.result() => self.surveyed(surveyed),
                 () = until(role_due) => self.role_tick(),
                 _ = repair.tick() => self.repair().await,
                 _ = flush.tick(), if !self.packet_logs.is_empty() => self.flush_packet_log(),
@@ -338,7 +338,7 @@ impl Controller {
             Err(error) => tracing::warn!("the data plane could not be read: {error}"),
         }
         self.confirm_neighbours().await;
-        self.count_open();
+        self.survey();
         if self.listening.is_over() {
             self.listen();
         }

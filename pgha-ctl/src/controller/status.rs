@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use pgha_common::maps::name;
 use pgha_machine::NodeName;
 use pgha_machine::balancer::ServiceView;
 use serde::{Deserialize, Serialize};
+
+use crate::bpf::xdp::Survey;
 
 /// Number of the form of everything the API sends; a field is only ever added without a new one.
 pub const SCHEMA: u32 = 2;
@@ -55,10 +58,38 @@ pub struct DirectorStatus {
     pub pending_flows: u32,
     /// Entries of the table of pending IPv6 flows.
     pub pending_flows_ipv6: u32,
+    /// How many of these entries were in use when the tables were last gone through; missing before.
+    #[serde(default)]
+    pub in_use: Option<FlowsInUse>,
     /// Id of the controller's process.
     pub pid: u32,
     /// Whether this controller took the data plane over from another.
     pub taken_over: bool,
+}
+
+/// Flows in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowsInUse {
+    /// Established, IPv4.
+    pub flows: u64,
+    /// Established, IPv6.
+    pub flows_ipv6: u64,
+    /// Pending, IPv4.
+    pub pending_flows: u64,
+    /// Pending, IPv6.
+    pub pending_flows_ipv6: u64,
+}
+
+impl FlowsInUse {
+    pub(super) fn of(survey: &Survey) -> Self {
+        let of = |map| survey.in_use.get(map).copied().unwrap_or_default();
+        Self {
+            flows: of(name::ESTABLISHED),
+            flows_ipv6: of(name::ESTABLISHED6),
+            pending_flows: of(name::PENDING),
+            pending_flows_ipv6: of(name::PENDING6),
+        }
+    }
 }
 
 /// One interface of a director.

@@ -1,7 +1,7 @@
 //! The flow tables of a data plane, read past the program.
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use pgha_common::flow::Flow;
 use pgha_common::maps::{FlowKey, name};
@@ -101,6 +101,20 @@ impl FlowTable {
         Flow::read_from_bytes(&word?.to_ne_bytes()).ok()
     }
 
+    /// Has it hold that of a flow.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set(&mut self, key: &Key, flow: Flow) -> Result<()> {
+        match (self, key) {
+            (Self::V4(map), Key::V4(key)) => set(map, key.as_bytes(), flow),
+            (Self::V6(map), Key::V6(key)) => set(map, key.as_bytes(), flow),
+            (Self::V4(_), Key::V6(_)) | (Self::V6(_), Key::V4(_)) => {
+                bail!("{key:?} is of the other family")
+            }
+        }
+    }
+
     /// How many flows it holds.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -128,4 +142,9 @@ impl FlowTable {
 
 fn entry<const KEY: usize>(map: &Entries<KEY>, key: &[u8]) -> Option<u64> {
     map.get(&key.try_into().ok()?, 0).ok()
+}
+
+fn set<const KEY: usize>(map: &mut Entries<KEY>, key: &[u8], flow: Flow) -> Result<()> {
+    let key: [u8; KEY] = key.try_into()?;
+    Ok(map.insert(key, flow.word(), 0)?)
 }

@@ -32,7 +32,7 @@ pub use apply::{Active, DirectorPlan};
 pub use attach::{Attached, Mode, Port, Running};
 pub(crate) use explain::boot_time;
 pub use explain::{Choice, Explanation, KnownFlow, Reading};
-pub use flows::{AnyFlow, FlowReader, FlowState};
+pub use flows::{AnyFlow, FlowReader, FlowState, Survey};
 pub use packet_log::PacketLog;
 pub use trace::{Frames, Taken, TracedFrame};
 

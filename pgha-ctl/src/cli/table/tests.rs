@@ -20,6 +20,7 @@ fn sent() -> Status {
             "interfaces": [{ "name": "eth0", "mac": "02:00:00:00:00:15" }], "attached": true,
             "mode": "native", "active": true, "role": "active", "flows": 1024, "flows_ipv6": 1024,
             "pending_flows": 1024, "pending_flows_ipv6": 1024, "pid": 1, "taken_over": false,
+            "in_use": { "flows": 700, "flows_ipv6": 0, "pending_flows": 12, "pending_flows_ipv6": 3 },
         },
         "primary": {
             "answers": false, "host": "10.0.0.1", "lsn": "0/30000C0", "stale_ms": 12_345,
@@ -52,6 +53,10 @@ fn the_table_says_who_serves_and_why_others_do_not() {
     let text = status(&sent());
     let line = |word: &str| text.lines().find(|line| line.contains(word)).unwrap().to_owned();
     assert!(line("cluster").contains("director on eth0 (02:00:00:00:00:15), active"));
+    assert_eq!(
+        line("flows "),
+        "flows established 700 of 1024 (IPv6 0 of 1024), pending 12 of 1024 (IPv6 3 of 1024)"
+    );
     assert!(line("primary").contains("does not answer, stale since 12 s"));
     let words: Vec<_> = line("db2").split_whitespace().map(str::to_owned).collect();
     assert_eq!(

@@ -15,6 +15,7 @@ fn status() -> Status {
         "director": {
             "interfaces": [], "attached": true, "mode": "native", "active": true, "role": "active", "flows": 10,
             "flows_ipv6": 11, "pending_flows": 12, "pending_flows_ipv6": 13, "pid": 1, "taken_over": false,
+            "in_use": { "flows": 1, "flows_ipv6": 2, "pending_flows": 3, "pending_flows_ipv6": 4 },
         },
         "primary": null,
         "services": [{
@@ -44,6 +45,8 @@ fn the_metrics_are_those_of_the_status() {
         format!("pgha_server_replay_lag_bytes{{{server}}} 4096"),
         format!("pgha_server_weight{{{server}}} 3"),
         "pgha_flow_table_capacity{table=\"pending\",family=\"ipv6\"} 13".to_owned(),
+        "pgha_flows{table=\"established\",family=\"ipv6\"} 2".to_owned(),
+        "pgha_flows{table=\"pending\",family=\"ipv4\"} 3".to_owned(),
         "pgha_director_info{cluster=\"main\",mode=\"native\"} 1".to_owned(),
         "pgha_controller_start_time_seconds 1700000000".to_owned(),
         "pgha_build_info{version=\"1.2.3\"} 1".to_owned(),
