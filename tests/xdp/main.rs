@@ -22,3 +22,4 @@ mod schedulers;
 mod schema;
 mod tidy;
 mod vlan;
+mod walk;

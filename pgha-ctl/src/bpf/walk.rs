@@ -1,6 +1,9 @@
 //! Reading a whole hash map in few system calls (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6): one by one, a million
 //! entries take seconds.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
@@ -31,7 +34,7 @@ struct Batch {
 ///
 /// # Errors
 /// What the kernel says, and a map whose keys or values have another size.
-pub(super) fn walk<K, V>(map: &MapData, mut each: impl FnMut(K, V)) -> io::Result<()>
+pub(super) fn walk<K, V>(map: &MapData, each: impl FnMut(K, V)) -> io::Result<()>
 where
     K: FromBytes + IntoBytes + Immutable + Copy,
     V: FromBytes + IntoBytes + Immutable + Copy,
@@ -41,12 +44,24 @@ where
     if (info.key_size() as usize, info.value_size() as usize) != (size_of::<K>(), size_of::<V>()) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a map of another layout"));
     }
-    let mut room = AT_A_TIME;
+    batches(AT_A_TIME, |position, keys, values| lookup(map, position, keys, values), each)
+}
+
+/// Shows each entry of the batches that `lookup` fills, which are of `room` entries at first.
+fn batches<K, V>(
+    mut room: usize,
+    mut lookup: impl FnMut(Option<u64>, &mut [K], &mut [V]) -> (u64, usize, io::Result<()>),
+    mut each: impl FnMut(K, V),
+) -> io::Result<()>
+where
+    K: FromBytes + Copy,
+    V: FromBytes + Copy,
+{
     let mut position: Option<u64> = None;
     loop {
         let mut keys = vec![K::new_zeroed(); room];
         let mut values = vec![V::new_zeroed(); room];
-        let (next, count, outcome) = lookup(map, position, &mut keys, &mut values);
+        let (next, count, outcome) = lookup(position, &mut keys, &mut values);
         match outcome {
             Err(error) if error.raw_os_error() == Some(nix::libc::ENOSPC) => {
                 room *= 2;
