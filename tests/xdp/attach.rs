@@ -1,6 +1,8 @@
 //! On an interface: taken over without losing a frame, never at the cost of somebody else's program,
 //! and without a trace where it fails.
 
+mod failures;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use pgha_tests::lab::plan::{BRIDGE_INTERFACE, INTERFACE};
 use pgha_tests::lab::{Host, Lab, SOON, Stub, wait_until};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
+use crate::confined::confined;
 use crate::harness::port;
 
 const NEW: Attached = Attached { taken_over: false, mode: Mode::Native };
@@ -42,7 +45,11 @@ impl Place {
     }
 
     fn load(&self) -> Result<DataPlane, XdpError> {
-        load(&self.pins)
+        self.load_for(1)
+    }
+
+    fn load_for(&self, interfaces: u8) -> Result<DataPlane, XdpError> {
+        load_for(&self.pins, interfaces)
     }
 
     fn port(&self, name: &str) -> Result<Port> {
@@ -71,9 +78,13 @@ impl Place {
 }
 
 fn load(pins: &PinDirectory) -> Result<DataPlane, XdpError> {
+    load_for(pins, 1)
+}
+
+fn load_for(pins: &PinDirectory, interfaces: u8) -> Result<DataPlane, XdpError> {
     DataPlane::load(Settings {
         pins: pins.clone(),
-        interfaces: 1,
+        interfaces,
         capacity: dataplane::capacity(1024, 1024),
         log_packets: false,
     })
@@ -223,6 +234,11 @@ fn xdp_a_foreign_program_is_never_replaced() -> Result<()> {
     let refused = place.attach(&mut data_plane, INTERFACE).unwrap_err();
     let XdpError::Foreign { interface, id, name } = &refused else { panic!("{refused}") };
     assert_eq!((interface.as_str(), *id, name.as_str()), (INTERFACE, foreign.id, "xdp_drop"));
+    // A controller may not ask for its name.
+    let port = place.port(INTERFACE)?;
+    let refused = confined(|| data_plane.judge(&[port])).unwrap_err();
+    let XdpError::Foreign { id, name, .. } = &refused else { panic!("{refused}") };
+    assert_eq!((*id, name.as_str()), (foreign.id, "of unknown name"));
     drop(data_plane);
     assert!(!place.pins.path().exists());
     assert_eq!(place.port(INTERFACE)?.program, Some(foreign));

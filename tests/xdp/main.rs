@@ -5,6 +5,7 @@
 mod answer;
 mod arp;
 mod attach;
+mod confined;
 mod dead;
 mod drop;
 mod explain;

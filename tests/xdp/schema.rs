@@ -1,4 +1,5 @@
-//! A data plane of an older pgha is gone on with, one of a newer pgha is left alone.
+//! A data plane of an older pgha is gone on with, one of a newer pgha is left alone: by whoever has the
+//! capabilities of a controller, and no others.
 
 use std::fs;
 use std::net::IpAddr;
@@ -20,12 +21,15 @@ use pgha_tests::lab::plan::INTERFACE;
 use pgha_tests::lab::{Host, Lab, SOON, Stub, wait_until};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
+use crate::confined::confined;
 use crate::harness::port;
 
 const ARRAY: u32 = 2;
 const FLOWS: u32 = 20;
 /// Their numbers are not those that they would get.
 const NUMBERS: [u16; 2] = [7, 3];
+/// Another director that schema 1 knew.
+const PEER: former::Peer = ([2, 0, 10, 77, 0, 22], [10, 77, 0, 22]);
 const TAKEN_OVER: Attached = Attached { taken_over: true, mode: Mode::Native };
 
 /// A director on which a data plane of schema 1 is attached: its program is a stub, its maps are real.
@@ -71,14 +75,14 @@ impl Place {
         }
         let services: Vec<_> =
             self.plan.services.iter().zip(banks).map(|(plan, bank)| old(plan, bank)).collect();
-        former::make(pins, &services)?;
+        former::make(pins, &services, &[PEER])?;
         former::age_reals(pins)?;
         wait_until("the interface to be bare", SOON, || {
             Ok(self.port(INTERFACE)?.program.is_none())
         })?;
         self.director.attach_stub(Stub::Pass)?;
         fs::rename(self.lab.bpffs().join("lb1-eth0"), pins.join("link"))?;
-        Ok(())
+        former::pin_program(self.running()?.1, &pins.join("program"))
     }
 
     /// The bank in use of each service.
@@ -96,12 +100,11 @@ impl Place {
     }
 
     fn load(&self) -> Result<DataPlane, XdpError> {
-        DataPlane::load(Settings {
-            pins: self.pins.clone(),
-            interfaces: 1,
-            capacity: dataplane::capacity(1024, 1024),
-            log_packets: false,
-        })
+        self.load_for(1)
+    }
+
+    fn load_for(&self, interfaces: u8) -> Result<DataPlane, XdpError> {
+        load(&self.pins, interfaces)
     }
 
     fn port(&self, name: &str) -> Result<Port> {
@@ -116,7 +119,29 @@ impl Place {
 
     fn attach(&self, data_plane: &mut DataPlane, name: &str) -> Result<Attached> {
         let port = self.port(name)?;
-        self.director.inside(|| Ok(data_plane.attach(&[port])?))
+        self.attach_all(data_plane, &[port])
+    }
+
+    fn attach_all(&self, data_plane: &mut DataPlane, ports: &[Port]) -> Result<Attached> {
+        self.director.inside(|| confined(|| Ok(data_plane.attach(ports)?)))
+    }
+
+    /// A link of a second interface that is gone, and the interface as it seemed before.
+    fn second_link(&self) -> Result<Port> {
+        let spare = ["ip", "link", "add", "spare", "type", "veth", "peer", "spare2"];
+        self.director.run(spare)?;
+        let other = PinDirectory::new(self.lab.bpffs(), "other")?;
+        let mut data_plane = load(&other, 1)?;
+        self.attach(&mut data_plane, "spare")?;
+        drop(data_plane);
+        let program = self.port("spare")?.program;
+        for moved in ["link", "program"] {
+            fs::rename(other.join(moved), self.pins.join(&format!("{moved}-1")))?;
+        }
+        other.remove()?;
+        self.director.run(["ip", "link", "del", "spare"])?;
+        self.director.run(spare)?;
+        Ok(Port { program, ..self.port("spare")? })
     }
 
     /// The MAC address that a segment is sent to.
@@ -180,6 +205,16 @@ impl Place {
     }
 }
 
+fn load(pins: &PinDirectory, interfaces: u8) -> Result<DataPlane, XdpError> {
+    let settings = Settings {
+        pins: pins.clone(),
+        interfaces,
+        capacity: dataplane::capacity(1024, 1024),
+        log_packets: false,
+    };
+    confined(|| DataPlane::load(settings))
+}
+
 /// A service of each scheduler that there was, with three servers each.
 fn plan() -> Plan {
     let ids = [[1, 2, 3], [11, 12, 13]];
@@ -227,6 +262,61 @@ fn xdp_a_data_plane_of_schema_1_is_gone_on_with() -> Result<()> {
 }
 
 #[test]
+fn xdp_the_role_and_the_other_directors_of_schema_1_are_kept() -> Result<()> {
+    let place = Place::new()?;
+    let mut data_plane = place.load()?;
+    assert!(data_plane.is_active());
+    let peers = data_plane.peers();
+    let (peer, address) = PEER;
+    assert_eq!(peers, [(mac(peer), address.into())].into());
+    // Before a neighbour is known: its frames were balanced there.
+    let macs = vec![mac(place.director.mac())];
+    let director = DirectorPlan { macs, peers, ..dataplane::director() };
+    data_plane.apply(&director, &place.plan)?;
+    let segment = segment(FLOWS).syn().with(|segment| segment.source = peer);
+    place.run(&mut data_plane, &segment)?;
+    assert_eq!(data_plane.counters()?.reasons[Reason::OtherDirector as usize], 1);
+    Ok(())
+}
+
+/// The second interface is made anew after it was looked at: its link takes no program any more.
+#[test]
+fn xdp_a_program_that_was_exchanged_goes_back_when_the_next_is_not() -> Result<()> {
+    let place = Place::new()?;
+    let gone = place.second_link()?;
+    let before = place.state()?;
+    let mut data_plane = place.load_for(2)?;
+    place.apply(&mut data_plane)?;
+    let ports = [place.port(INTERFACE)?, gone];
+    let refused = place.attach_all(&mut data_plane, &ports).unwrap_err();
+    assert!(matches!(refused.downcast()?, XdpError::Program(_)));
+    assert_eq!(place.port(INTERFACE)?.program, ports[0].program);
+    drop(data_plane);
+    assert_eq!(place.state()?, before);
+    place.go_on()
+}
+
+/// The same without a pin of the former program: its successor stays, with its maps.
+#[test]
+fn xdp_a_program_that_cannot_go_back_keeps_its_maps() -> Result<()> {
+    let place = Place::new()?;
+    let gone = place.second_link()?;
+    fs::remove_file(place.pins.join("program"))?;
+    let mut data_plane = place.load_for(2)?;
+    place.apply(&mut data_plane)?;
+    let ports = [place.port(INTERFACE)?, gone];
+    assert!(place.attach_all(&mut data_plane, &ports).is_err());
+    let running = place.port(INTERFACE)?.program;
+    assert_ne!(running, ports[0].program);
+    drop(data_plane);
+    assert_eq!(place.port(INTERFACE)?.program, running);
+    for (map, _) in name::PINNED {
+        assert!(place.pins.join(&pin(map)).exists(), "{map}");
+    }
+    place.go_on()
+}
+
+#[test]
 fn xdp_a_start_that_fails_leaves_schema_1_as_it_is() -> Result<()> {
     let place = Place::new()?;
     let before = place.state()?;
@@ -267,7 +357,7 @@ fn xdp_old_maps_beside_the_program_of_today_are_removed() -> Result<()> {
     let place = Place::new()?;
     place.go_on()?;
     let stale = former::Service { index: 9, ..old(&place.plan.services[0], 0) };
-    former::make(place.pins.path(), &[stale])?;
+    former::make(place.pins.path(), &[stale], &[])?;
     place.go_on()
 }
 

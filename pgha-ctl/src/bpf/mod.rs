@@ -1,5 +1,6 @@
 //! BPF objects in the kernel, and where they are pinned.
 
+mod program;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -121,6 +122,15 @@ impl PinDirectory {
     /// # Errors
     /// What the file system says.
     pub fn remove(&self) -> Result<(), PinError> {
+        self.clear()?;
+        match fs::remove_dir(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Unpins everything and leaves the directory, which may be locked.
+    fn clear(&self) -> Result<(), PinError> {
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -130,10 +140,7 @@ impl PinDirectory {
         let mut names: Vec<_> =
             entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
         names.sort_by_key(|name| !xdp::is_link(&name.to_string_lossy()));
-        for name in names {
-            unpin(&self.path.join(name))?;
-        }
-        fs::remove_dir(&self.path).map_err(|source| self.failed(source))
+        names.into_iter().try_for_each(|name| unpin(&self.path.join(name)))
     }
 }
 

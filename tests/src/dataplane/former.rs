@@ -3,12 +3,13 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, HashMap, Map, MapData};
+use aya::programs::loaded_programs;
 use nix::libc;
 use pgha_common::maps::{MAX_PEERS, MAX_SERVICES, RealServer, name};
 
@@ -28,6 +29,8 @@ const OBJ_PIN: libc::c_int = 6;
 
 /// Where `schema` is in a `DIRECTOR` of schema 1: behind the filter of VIPs.
 const SCHEMA_AT: usize = 32;
+/// Where it says that it answers for the VIPs: behind the MAC address.
+const ACTIVE_AT: usize = 42;
 /// Reasons that were counted, and the frames received.
 const COUNTERS: u32 = 8 * 27;
 
@@ -46,11 +49,15 @@ pub struct Service {
     pub bank: u32,
 }
 
-/// Makes what schema 1 had beside [`KEPT`], with these services, under a directory of pins.
+/// Another director as schema 1 knew it: its MAC address, and the address it has.
+pub type Peer = ([u8; 6], [u8; 4]);
+
+/// Makes what schema 1 had beside [`KEPT`], with these services and other directors, under a directory of
+/// pins. The director answers for the VIPs.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn make(pins: &Path, services: &[Service]) -> Result<()> {
+pub fn make(pins: &Path, services: &[Service], peers: &[Peer]) -> Result<()> {
     create(pins, name::VIPS, HASH, [4, 4, MAX_SERVICES])?;
     create(pins, name::PEERS, HASH, [6, 4, MAX_PEERS])?;
     create(pins, name::COUNTERS, PERCPU_ARRAY, [4, COUNTERS, 1])?;
@@ -62,7 +69,13 @@ pub fn make(pins: &Path, services: &[Service]) -> Result<()> {
         Map::HashMap(open(pins, name::SERVICES)?).try_into()?;
     let mut value = [0; 48];
     value[SCHEMA_AT..SCHEMA_AT + 4].copy_from_slice(&1_u32.to_ne_bytes());
+    value[ACTIVE_AT] = 1;
     director.set(0, value, 0)?;
+    let mut known: HashMap<_, [u8; 6], [u8; 4]> =
+        Map::HashMap(open(pins, name::PEERS)?).try_into()?;
+    for (mac, address) in peers {
+        known.insert(mac, address, 0)?;
+    }
     for Service { vip, port, index, rotates, bank } in services {
         let [a, b, c, d] = *vip;
         let [high, low] = port.to_be_bytes();
@@ -124,22 +137,35 @@ pub fn create(pins: &Path, map: &str, kind: u32, [key, value, entries]: [u32; 3]
         value: u32,
         entries: u32,
     }
-    /// The same for `BPF_OBJ_PIN`.
+    let created = bpf(MAP_CREATE, &Create { kind, key, value, entries })
+        .with_context(|| format!("make {map}"))?;
+    // SAFETY: the kernel has just opened it for this call, and nobody else knows it.
+    let created = unsafe { OwnedFd::from_raw_fd(created) };
+    pin(created.as_fd(), &pins.join(map)).with_context(|| format!("pin {map}"))
+}
+
+/// Pins the program with that id.
+///
+/// # Errors
+/// When there is none, or the kernel refuses.
+pub fn pin_program(id: u32, path: &Path) -> Result<()> {
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    let program = programs.find(|program| program.id() == id).context("no such program")?;
+    pin(program.fd()?.as_fd(), path).with_context(|| format!("pin program {id}"))
+}
+
+fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    /// The beginning of `union bpf_attr` for `BPF_OBJ_PIN`.
     #[repr(C)]
     struct Pin {
         path: u64,
         fd: u32,
         flags: u32,
     }
-    let created = bpf(MAP_CREATE, &Create { kind, key, value, entries })
-        .with_context(|| format!("make {map}"))?;
-    // SAFETY: the kernel has just opened it for this call, and nobody else knows it.
-    let created = unsafe { OwnedFd::from_raw_fd(created) };
-    let path = CString::new(pins.join(map).as_os_str().as_bytes())?;
-    let fd = created.as_raw_fd().try_into()?;
-    bpf(OBJ_PIN, &Pin { path: path.as_ptr() as u64, fd, flags: 0 })
-        .with_context(|| format!("pin {map}"))
-        .map(drop)
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let fd = object.as_raw_fd().try_into()?;
+    bpf(OBJ_PIN, &Pin { path: path.as_ptr() as u64, fd, flags: 0 })?;
+    Ok(())
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {

@@ -5,11 +5,12 @@ use std::num::NonZeroU32;
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{ProgramError, loaded_programs};
+use aya::programs::{ProgramError, Xdp, loaded_programs};
 use nix::net::if_::if_indextoname;
 use pgha_machine::Mac;
 
-use super::super::unpin;
+use super::super::{PinError, unpin};
+use super::pins::Pins;
 use super::{DataPlane, XdpError};
 
 /// An interface that it is attached to.
@@ -94,8 +95,9 @@ impl DataPlane {
     /// all of them get the program in generic mode.
     ///
     /// # Errors
-    /// As [`Self::judge`], and what the kernel refuses. A former controller's programs go on then; on
-    /// a bare interface nothing stays.
+    /// As [`Self::judge`], and what the kernel refuses. A former controller's programs go on then, and on
+    /// a bare interface nothing stays. A former program that was exchanged already and cannot be put back
+    /// has its successor go on in its place, on the maps that are pinned.
     pub fn attach(&mut self, ports: &[Port]) -> Result<Attached, XdpError> {
         let places = self.places(ports)?;
         for (number, port) in (0..).zip(ports) {
@@ -106,15 +108,12 @@ impl DataPlane {
         }
         let bare = numbers_of_bare(&places);
         let attached = self.attach_to(ports, places);
-        if attached.is_err() {
-            for number in bare {
-                unpin(&self.settings_pins().link(number))?;
-                unpin(&self.settings_pins().program(number))?;
-            }
-        } else {
+        if attached.is_ok() {
             self.leftover = None;
-            self.settings_pins().remove_links_from(ports.len())?;
-            self.settings_pins().remove_older()?;
+            self.tidy(ports.len());
+        } else if self.detach_from(&bare).is_err() {
+            // What is attached still keeps its maps.
+            self.leftover = None;
         }
         attached
     }
@@ -125,12 +124,55 @@ impl DataPlane {
             Place::Bare => None,
         });
         let mode = self.attach_bare(ports, &places, former)?;
-        for (number, place) in places.into_iter().enumerate() {
-            if let Place::Former(link, _) = place {
-                self.exchange(number, link)?;
+        let links = places.into_iter().enumerate().filter_map(|(number, place)| match place {
+            Place::Former(link, _) => Some((number, link)),
+            Place::Bare => None,
+        });
+        self.take_over(links.collect())?;
+        Ok(Attached { taken_over: former.is_some(), mode })
+    }
+
+    /// Exchanges the programs of all the links, or of none.
+    fn take_over(&mut self, links: Vec<(usize, FdLink)>) -> Result<(), XdpError> {
+        let pins = self.settings_pins();
+        let mut leftover = None;
+        let mut exchanged = Vec::new();
+        for (number, link) in links {
+            // Its pin is the successor's afterwards.
+            let former = pins.running_program(number, &link);
+            if let Err(error) = self.exchange(number, link) {
+                let stays = |(number, former): (usize, Option<Xdp>)| {
+                    former.is_none_or(|former| put_back(&pins, number, former).is_err())
+                };
+                // Each is tried; one that stays keeps the maps.
+                if exchanged.into_iter().map(stays).filter(|stays| *stays).count() == 0 {
+                    self.leftover = leftover.or(self.leftover.take());
+                }
+                return Err(error);
+            }
+            // A program runs on the maps.
+            leftover = leftover.or(self.leftover.take());
+            exchanged.push((number, former));
+        }
+        Ok(())
+    }
+
+    /// Takes the program off these interfaces, as far as it is there.
+    fn detach_from(&self, numbers: &[usize]) -> Result<(), PinError> {
+        let pins = self.settings_pins();
+        let paths = numbers.iter().flat_map(|number| [pins.link(*number), pins.program(*number)]);
+        // Each, also after one that failed.
+        paths.map(|path| unpin(&path)).fold(Ok(()), Result::and)
+    }
+
+    /// Removes what nothing needs once the program is on that many interfaces.
+    fn tidy(&self, interfaces: usize) {
+        let pins = self.settings_pins();
+        for removed in [pins.remove_links_from(interfaces), pins.remove_older()] {
+            if let Err(error) = removed {
+                tracing::warn!("what is not needed any more stays until the next start: {error}");
             }
         }
-        Ok(Attached { taken_over: former.is_some(), mode })
     }
 
     fn places(&self, ports: &[Port]) -> Result<Vec<Place>, XdpError> {
@@ -185,8 +227,10 @@ impl DataPlane {
             links.push((*number, self.attach_new(*number, port, mode)?));
         }
         links.into_iter().try_for_each(|(number, link)| {
-            link.pin(self.settings_pins().link(number)).map_err(XdpError::pin("link"))?;
-            self.pin_program(number)
+            let pins = self.settings_pins();
+            link.pin(pins.link(number)).map_err(XdpError::pin)?;
+            pin_program(&pins, number, self.program(number)?);
+            Ok(())
         })
     }
 
@@ -205,16 +249,32 @@ impl DataPlane {
 
     /// Exchanges the program of a link for this one's.
     pub(super) fn exchange(&mut self, number: usize, former: FdLink) -> Result<(), XdpError> {
+        let pins = self.settings_pins();
         let link = XdpLink::try_from(former)?;
-        self.program(number)?.attach_to_link(link)?;
-        self.pin_program(number)
+        let program = self.program(number)?;
+        program.attach_to_link(link)?;
+        pin_program(&pins, number, program);
+        Ok(())
     }
+}
 
-    /// Pins the program too, for people with `bpftool`.
-    fn pin_program(&mut self, number: usize) -> Result<(), XdpError> {
-        let pin = self.settings_pins().program(number);
-        unpin(&pin)?;
-        self.program(number)?.pin(pin).map_err(XdpError::pin("program"))
+/// Exchanges the program of a link for the one that it had before.
+fn put_back(pins: &Pins, number: usize, mut former: Xdp) -> Result<(), XdpError> {
+    let link = FdLink::from(PinnedLink::from_pin(pins.link(number))?);
+    former.attach_to_link(XdpLink::try_from(link)?)?;
+    pin_program(pins, number, &mut former);
+    Ok(())
+}
+
+/// Pins the program that runs beside its link. Without that pin it runs as well: it tells the next start
+/// which maps are in use, where there are two sets of them, and people with `bpftool` where it is.
+fn pin_program(pins: &Pins, number: usize, program: &mut Xdp) {
+    let pin = pins.program(number);
+    let pinned = unpin(&pin)
+        .map_err(|error| error.to_string())
+        .and_then(|()| program.pin(&pin).map_err(|error| error.to_string()));
+    if let Err(error) = pinned {
+        tracing::warn!("the XDP program runs, but cannot be pinned at {}: {error}", pin.display());
     }
 }
 
@@ -247,13 +307,14 @@ fn interface_of(link: u32) -> Option<NonZeroU32> {
         .and_then(NonZeroU32::new)
 }
 
+/// The name of somebody's program, which only CAP_SYS_ADMIN may ask for.
 fn program_name(id: u32) -> String {
     loaded_programs()
         .filter_map(Result::ok)
         .find(|program| program.id() == id)
         .and_then(|program| program.name_as_str().map(str::to_owned))
         .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "without a name".to_owned())
+        .unwrap_or_else(|| "of unknown name".to_owned())
 }
 
 fn is_unsupported(error: &ProgramError) -> bool {

@@ -88,11 +88,9 @@ pub enum XdpError {
     /// The link.
     #[error("the XDP link cannot be used: {0}")]
     Link(#[from] LinkError),
-    /// A pin of the program or the link.
-    #[error("the XDP {what} cannot be pinned: {source}")]
+    /// The pin of the link.
+    #[error("the XDP link cannot be pinned: {source}")]
     Pinning {
-        /// Which.
-        what: &'static str,
         /// What.
         source: aya::pin::PinError,
     },
@@ -178,8 +176,8 @@ pub enum XdpError {
 }
 
 impl XdpError {
-    fn pin(what: &'static str) -> impl FnOnce(aya::pin::PinError) -> Self {
-        move |source| Self::Pinning { what, source }
+    const fn pin(source: aya::pin::PinError) -> Self {
+        Self::Pinning { source }
     }
 
     fn map(map: &'static str) -> impl FnOnce(MapError) -> Self {
@@ -219,16 +217,20 @@ impl DataPlane {
         let lock = settings.pins.lock()?;
         let pins = Pins(settings.pins.clone());
         let found = pins.found()?;
-        if found == Found::Nothing {
-            // Maps without a link are what is left of a start that was cut short.
-            settings.pins.remove()?;
-            drop(lock);
-            return Self::load_locked(settings.pins.lock()?, settings, found, Leftover::Everything);
-        }
-        let inherited = pins.inherited(found);
-        // What is left of a start over an older data plane that was cut short.
-        pins.remove_but(&inherited)?;
-        Self::load_locked(lock, settings, found, Leftover::AllBut(inherited))
+        let leftover = match found {
+            Found::Nothing => {
+                // Maps without a link are what is left of a start that was cut short.
+                settings.pins.clear()?;
+                Leftover::Everything
+            }
+            Found::Ours | Found::Older => {
+                let inherited = pins.inherited(found);
+                // What is left of a start over an older data plane that was cut short.
+                pins.remove_but(&inherited)?;
+                Leftover::AllBut(inherited)
+            }
+        };
+        Self::load_locked(lock, settings, found, leftover)
     }
 
     fn load_locked(
@@ -253,9 +255,10 @@ impl DataPlane {
         });
         match loaded {
             Ok((programs, maps, seen)) => {
-                // Whoever was found dead by a controller that ended at that moment may not know.
-                let dead = seen.reals.iter().filter(|(_, real)| real.state == state::DEAD);
-                let ended = dead.map(|(id, real)| (*id, real.generation)).collect();
+                // Clients of a server that was found dead or taken out by a controller that ended at that
+                // moment may not know.
+                let ended = seen.reals.iter().filter(|(_, real)| real.state != state::ALIVE);
+                let ended = ended.map(|(id, real)| (*id, real.generation)).collect();
                 let built = BTreeMap::new();
                 let leftover = Some(leftover);
                 Ok(Self { programs, maps, seen, built, ended, settings, leftover, _lock: lock })
@@ -344,11 +347,11 @@ impl Drop for DataPlane {
 /// # Errors
 /// A running controller, and what the file system says.
 pub fn detach(pins: &PinDirectory) -> Result<bool, XdpError> {
-    let attached = Pins(pins.clone()).attached();
     if !pins.path().exists() {
         return Ok(false);
     }
     let lock = pins.lock()?;
+    let attached = Pins(pins.clone()).attached();
     pins.remove()?;
     drop(lock);
     Ok(attached)

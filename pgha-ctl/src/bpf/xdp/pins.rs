@@ -5,15 +5,21 @@
 //! ones, and has the link exchange the programs. Until that moment the old program runs on the old maps,
 //! and a start that fails removes what it made.
 
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo};
+use aya::programs::Xdp;
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::loaded_programs;
-use pgha_common::maps::{Director, OLDEST_SCHEMA, SCHEMA, Scheduler, Service, ServiceKey, name};
+use aya_obj::programs::XdpAttachType;
+use pgha_common::family::Address as _;
+use pgha_common::maps::{
+    ACTIVE_FOR_GOOD, Director, MAX_INTERFACES, OLDEST_SCHEMA, PeerKey, SCHEMA, Scheduler, Service,
+    ServiceKey, name,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::super::{PinDirectory, PinError, unpin};
+use super::super::{PinDirectory, PinError, program, unpin};
 use super::XdpError;
 use super::maps::{Maps, Raw};
 
@@ -49,7 +55,7 @@ impl Pins {
         self.numbered(LINK, interface)
     }
 
-    /// Where the program of an interface is pinned, for people with `bpftool`.
+    /// Where the program of an interface is pinned.
     pub(super) fn program(&self, interface: usize) -> PathBuf {
         self.numbered(PROGRAM, interface)
     }
@@ -69,7 +75,7 @@ impl Pins {
 
     /// Whether a program of this cluster is attached anywhere.
     pub(super) fn attached(&self) -> bool {
-        self.link(0).exists()
+        (0..MAX_INTERFACES as usize).any(|interface| self.link(interface).exists())
     }
 
     /// What there is to go on with.
@@ -97,16 +103,23 @@ impl Pins {
         }
     }
 
-    /// Whether the program that is attached uses the map pinned there; also when that cannot be known.
+    /// Whether the program that is attached uses the map pinned there; also when that cannot be known: only
+    /// a start that ended right after it had exchanged the programs leaves a pin of another one.
     fn runs_on(&self, map: &Path) -> bool {
         let used = || {
-            let running = FdLink::from(PinnedLink::from_pin(self.link(0)).ok()?).info().ok()?;
-            let mut programs = loaded_programs().filter_map(Result::ok);
-            let program = programs.find(|program| program.id() == running.program_id())?;
-            let maps = program.map_ids().ok()??;
-            Some(maps.contains(&MapInfo::from_pin(map).ok()?.id()))
+            let link = FdLink::from(PinnedLink::from_pin(self.link(0)).ok()?);
+            let program = self.running_program(0, &link)?;
+            let used = program::map_ids(program.fd().ok()?.as_fd()).ok()?;
+            Some(used.contains(&MapInfo::from_pin(map).ok()?.id()))
         };
         used().unwrap_or(true)
+    }
+
+    /// The program that runs through a link, by its pin: opening it by its id takes CAP_SYS_ADMIN.
+    pub(super) fn running_program(&self, interface: usize, link: &FdLink) -> Option<Xdp> {
+        let running = link.info().ok()?.program_id();
+        let program = Xdp::from_pin(self.program(interface), XdpAttachType::Interface).ok()?;
+        (program.info().ok()?.id() == running).then_some(program)
     }
 
     /// A layout that a pgha after this one has pinned.
@@ -146,7 +159,7 @@ impl Pins {
 
     /// Takes the programs off interfaces that the configuration does not name any more.
     pub(super) fn remove_links_from(&self, interfaces: usize) -> Result<(), PinError> {
-        for number in interfaces..pgha_common::maps::MAX_INTERFACES as usize {
+        for number in interfaces..MAX_INTERFACES as usize {
             unpin(&self.link(number))?;
             unpin(&self.program(number))?;
         }
@@ -154,20 +167,57 @@ impl Pins {
     }
 
     /// Writes into the new maps what the old ones say and the next controller has to know: the services,
-    /// so that their numbers and tables stay theirs.
+    /// so that their numbers and tables stay theirs, the other directors, whose frames are not balanced
+    /// again while they are looked for anew, and whether this one answers for the VIPs.
     pub(super) fn migrate(&self, maps: &mut Maps) -> Result<(), XdpError> {
-        let pinned = MapData::from_pin(self.0.join(name::SERVICES))
-            .map_err(XdpError::map(name::SERVICES))?;
+        self.migrate_services(maps)
+            .and_then(|()| self.migrate_peers(maps))
+            .and_then(|()| self.migrate_role(maps))
+    }
+
+    fn migrate_services(&self, maps: &mut Maps) -> Result<(), XdpError> {
+        let failed = || XdpError::map(name::SERVICES);
         let old: HashMap<MapData, Raw<former::ServiceKey>, Raw<former::Service>> =
-            Map::HashMap(pinned).try_into().map_err(XdpError::map(name::SERVICES))?;
+            self.former(name::SERVICES, Map::HashMap)?;
         for entry in &old {
-            let (Raw(key), Raw(service)) = entry.map_err(XdpError::map(name::SERVICES))?;
+            let (Raw(key), Raw(service)) = entry.map_err(failed())?;
             let key = ServiceKey::new(key.vip, key.port);
-            maps.services
-                .insert(Raw(key), Raw(service.now()), 0)
-                .map_err(XdpError::map(name::SERVICES))?;
+            maps.services.insert(Raw(key), Raw(service.now()), 0).map_err(failed())?;
         }
         Ok(())
+    }
+
+    fn migrate_peers(&self, maps: &mut Maps) -> Result<(), XdpError> {
+        let failed = || XdpError::map(name::PEERS);
+        let old: HashMap<MapData, [u8; 6], [u8; 4]> = self.former(name::PEERS, Map::HashMap)?;
+        for entry in &old {
+            let (mac, address) = entry.map_err(failed())?;
+            for peer in [PeerKey::director(mac), PeerKey::address(mac, address.mapped())] {
+                maps.peers.insert(Raw(peer), 1, 0).map_err(failed())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn migrate_role(&self, maps: &mut Maps) -> Result<(), XdpError> {
+        let failed = || XdpError::map(name::DIRECTOR);
+        let old: Array<MapData, Raw<former::Director>> = self.former(name::DIRECTOR, Map::Array)?;
+        let Raw(old) = old.get(&0, 0).map_err(failed())?;
+        let active_until = if old.active == 0 { 0 } else { ACTIVE_FOR_GOOD };
+        let director = Director { schema: SCHEMA, active_until, ..Director::default() };
+        (0..MAX_INTERFACES)
+            .try_for_each(|interface| maps.director.set(interface, Raw(director), 0))
+            .map_err(failed())
+    }
+
+    /// A map of schema 1.
+    fn former<T>(&self, map: &'static str, kind: fn(MapData) -> Map) -> Result<T, XdpError>
+    where
+        T: TryFrom<Map, Error = MapError>,
+    {
+        MapData::from_pin(self.0.join(&map_pin(map, 1)))
+            .and_then(|pinned| kind(pinned).try_into())
+            .map_err(XdpError::map(map))
     }
 }
 
@@ -221,7 +271,7 @@ mod former {
         vip_filter: [u64; 4],
         pub(super) schema: u32,
         mac: [u8; 6],
-        active: u8,
+        pub(super) active: u8,
         has_peers: u8,
         reserved: [u8; 4],
     }
