@@ -16,6 +16,7 @@ mod harness;
 mod headers;
 mod icmp;
 mod neighbour;
+mod offload;
 mod pass;
 mod protect;
 mod redirect;

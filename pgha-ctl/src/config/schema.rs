@@ -113,7 +113,7 @@ pub(super) const KEYS: &[Key] = &[
     key("director.interface", Kind::Interfaces, Absent::Refused, "\"eth0\"",
         "Interface that receives the clients' traffic, or several; at most 15 characters each. Each VIP lies in a subnet of one of them."),
     key("director.vlan", Kind::Choice(VLANS), Absent::Text("pass"), "\"forward\"",
-        "What happens to a frame to a VIP that has one 802.1Q tag. `pass`: it is left to the kernel. `forward`: it is balanced as any other and keeps its tag."),
+        "What happens to a frame to a VIP that has one 802.1Q tag. `pass`: it is left to the kernel. `forward`: it is balanced as any other and keeps its tag. For that the interfaces must leave tags on received frames: `ethtool -K eth0 rxvlan off`."),
     key("director.bpffs", Kind::Path, Absent::Text("/sys/fs/bpf"), "\"/sys/fs/bpf\"",
         "Mount point of the BPF file system; maps, program and link are pinned in `pgha/<cluster>/` below it."),
     key("director.control", Kind::Path, Absent::Derived("\"/run/pgha/<cluster>.sock\""), "\"/run/pgha/main.sock\"",

@@ -28,6 +28,8 @@ pub enum NetError {
         "VIP {vip} is in use: {mac} answers for it; choose a free address, or stop that host from answering (on a real server: pgha realserver setup)"
     )]
     VipTaken { vip: IpAddr, mac: Mac },
+    #[error("the offloads of interface {name} cannot be read: {source}; see: ethtool -k {name}")]
+    Offloads { name: String, source: io::Error },
     #[error("no permission to {what}; it needs {needs}")]
     Permission { what: &'static str, needs: Capability },
     #[error("could not {what}: {source}")]

@@ -11,6 +11,7 @@ mod error;
 mod link;
 mod neighbour;
 mod netlink;
+pub mod offload;
 pub mod raw;
 pub mod realserver;
 pub mod vip;
