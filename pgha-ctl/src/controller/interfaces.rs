@@ -9,8 +9,8 @@ use rtnetlink::Handle;
 use super::error::InterfacesError;
 use super::status::InterfaceStatus;
 use crate::bpf::xdp::{Mode, Port, Running};
-use crate::config::Config;
-use crate::net::{IfIndex, Interface, NetError};
+use crate::config::{Config, Vlan};
+use crate::net::{IfIndex, Interface, NetError, offload};
 
 /// The interfaces in the order of the configuration, which numbers them; at least one.
 #[derive(Debug)]
@@ -39,6 +39,23 @@ impl Interfaces {
                 Err(InterfacesError::VipOutside { vip: *vip, interfaces: self.names().join(", ") })
             }
             None => Ok(()),
+        }
+    }
+
+    /// Warns of each that takes the tags off the frames that the configuration wants forwarded with theirs.
+    pub(super) fn warn_of_lost_tags(&self, vlan: Vlan) {
+        if vlan != Vlan::Forward {
+            return;
+        }
+        for name in self.names() {
+            match offload::takes_tags_off(name) {
+                Ok(false) => {}
+                Ok(true) => tracing::warn!(
+                    "interface {name} takes VLAN tags off before XDP sees them, so that tagged frames would be \
+                     forwarded untagged; run: ethtool -K {name} rxvlan off"
+                ),
+                Err(error) => tracing::warn!("{error}"),
+            }
         }
     }
 

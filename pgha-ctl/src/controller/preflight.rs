@@ -47,6 +47,7 @@ pub(super) async fn interfaces(
 ) -> Result<Interfaces, InterfacesError> {
     let interfaces = Interfaces::find(handle, config).await?;
     interfaces.usable_for(&vips(config))?;
+    interfaces.warn_of_lost_tags(config.director().vlan());
     Ok(interfaces)
 }
 

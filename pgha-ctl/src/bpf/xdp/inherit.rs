@@ -13,6 +13,7 @@ use pgha_common::maps::{
 use pgha_machine::balancer::{Inherited, InheritedReal, Steering};
 use pgha_machine::{Mac, Neighbour, Weight};
 
+use super::explain::boot_time;
 use super::maps::{Maps, Raw};
 use super::{DataPlane, XdpError};
 
@@ -103,7 +104,7 @@ impl DataPlane {
     /// applied anew.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.seen.directors.first().is_some_and(|director| director.active_until != 0)
+        self.seen.directors.first().is_some_and(|director| boot_time() < director.active_until)
     }
 
     /// The other directors that are known: their MAC addresses, each with an address it has.
