@@ -1,5 +1,6 @@
 //! This node: its MAC addresses, whether it is active, the VIPs, and the other directors.
 
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
@@ -17,8 +18,10 @@ static DIRECTOR: Array<Director> = Array::with_max_entries(MAX_INTERFACES, 0);
 #[map]
 static VIPS: HashMap<[u8; 16], u32> = HashMap::with_max_entries(2 * MAX_SERVICES, 0);
 #[map]
-static PEERS: HashMap<PeerKey, u32> =
-    HashMap::with_max_entries(2 * MAX_PEERS * (MAX_PEER_ADDRESSES + 1), 0);
+static PEERS: HashMap<PeerKey, u32> = HashMap::with_max_entries(
+    2 * MAX_PEERS * MAX_INTERFACES * (MAX_PEER_ADDRESSES + 1),
+    BPF_F_NO_PREALLOC,
+);
 
 /// This node as its interface has it that the frame came in by. `None` cannot happen: every interface has
 /// its entry in the array. The verifier asks all the same.

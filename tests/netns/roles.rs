@@ -307,6 +307,15 @@ fn netns_roles_are_kept_released_and_given_up() -> Result<()> {
     db2.start()?;
     trio.wait_roles(["active", "standby", "standby"])?;
 
+    // One that was cut off while another took the role hears of it when it is back.
+    db1.host().link_down()?;
+    steer(db2, "take")?;
+    trio.wait_roles(["active", "active", "standby"])?;
+    db1.host().link_up()?;
+    trio.wait_roles(["standby", "active", "standby"])?;
+    steer(db1, "take")?;
+    trio.wait_roles(["active", "standby", "standby"])?;
+
     // Whoever announces the VIP has it.
     let client = trio.lab.host("client")?;
     let mac = client.mac();

@@ -46,7 +46,7 @@ use crate::bpf::xdp::{
 };
 use crate::config::{Config, Director, Vlan};
 use crate::net::raw::RawSender;
-use crate::net::{NeighbourWatch, Netlink, local_addresses};
+use crate::net::{IfIndex, NeighbourWatch, Netlink, local_addresses};
 use api::{ControlSocket, Request};
 use claims::Listening;
 use ended::Ended;
@@ -104,6 +104,8 @@ struct Controller {
     ended: Ended,
     surveys: Surveys,
     neighbours: NeighbourWatch,
+    /// The interfaces that have no carrier.
+    cut_off: BTreeSet<IfIndex>,
     watchers: Watchers,
     orders: tokio::sync::watch::Sender<Orders>,
     primary_task: Option<JoinHandle<()>>,
@@ -160,6 +162,7 @@ impl Controller {
             ended: Ended::new(plane.flow_reader()?, RawSender::open()?),
             surveys: Surveys::default(),
             neighbours,
+            cut_off: BTreeSet::new(),
             watchers: Watchers::new(ordered, tell.clone()),
             orders,
             primary_task: None,

@@ -73,8 +73,14 @@ impl Controller {
                     self.listen();
                     self.announce_again();
                 }
-                if up {
+                if !up {
+                    self.cut_off.insert(index);
+                } else {
                     self.confirm_neighbours().await;
+                    // What was announced meanwhile was not heard.
+                    if self.cut_off.remove(&index) && self.role.role() == Role::Active {
+                        self.confirm_role().await;
+                    }
                 }
             }
             Change::InterfaceGone(index) => return self.interface_gone(index).await,
