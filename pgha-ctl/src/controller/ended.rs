@@ -8,9 +8,10 @@
 //! that another director told already.
 //!
 //! One task, beside the controller's loop, which it never holds up. Ending it at any point loses nothing
-//! but rounds.
+//! but rounds. With its controller it ends at once: a successor may serve the same servers again, and
+//! their flows are then none of those that ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,8 +28,8 @@ use crate::net::raw::{RawError, RawSender};
 const ROUNDS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1)];
 /// How long to wait for room in a queue that is full.
 const PAUSE: Duration = Duration::from_millis(1);
-/// So often in a row for one packet; the next round tries again.
-const PAUSES: u32 = 500;
+/// How long after its begin a round still waits for room; the next round tries again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A user of an id: id and generation.
 pub(super) type Id = (u16, u16);
@@ -68,6 +69,11 @@ impl Rounds {
 
     fn contains(&self, id: Id) -> bool {
         self.0.contains_key(&id)
+    }
+
+    /// From now on nobody is told.
+    fn end(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -114,6 +120,8 @@ impl Ended {
 
 impl Drop for Ended {
     fn drop(&mut self) {
+        // A round that runs is on a thread of its own, which aborting the task does not reach.
+        self.shared.rounds().end();
         self.task.abort();
     }
 }
@@ -155,21 +163,52 @@ struct Told {
     error: Option<RawError>,
 }
 
+/// Whether a client was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It was, could not be, or need not be.
+    Settled,
+    /// There was no room for the packet.
+    NoRoom,
+}
+
 impl Teller {
+    /// Shows each flow to the network once without waiting, then comes back to those that met a full
+    /// queue.
     fn round(&self, due: &BTreeMap<Id, usize>) {
         let began = Instant::now();
         let mut told = Told::default();
-        let walked = self.reader.walk(|flow| self.tell(due, &flow, &mut told));
+        let mut later = VecDeque::new();
+        let walked = if self.is_wanted(due) {
+            self.reader.walk(|flow| {
+                if self.tell(due, &flow, &mut told) == Outcome::NoRoom {
+                    later.push_back(flow);
+                }
+            })
+        } else {
+            Ok(())
+        };
+        let left = come_back(later, began + PATIENCE, |flow| self.tell(due, flow, &mut told));
+        if let Some(flow) = left.front() {
+            told.failed += left.len();
+            told.error.get_or_insert(RawError::Busy { destination: flow.client().ip() });
+        }
         report(&told, began.elapsed(), walked);
     }
 
-    fn tell(&self, due: &BTreeMap<Id, usize>, flow: &AnyFlow, told: &mut Told) {
+    /// Whether any of the servers is still to be told of.
+    fn is_wanted(&self, due: &BTreeMap<Id, usize>) -> bool {
+        let rounds = self.shared.rounds();
+        due.keys().any(|id| rounds.contains(*id))
+    }
+
+    fn tell(&self, due: &BTreeMap<Id, usize>, flow: &AnyFlow, told: &mut Told) -> Outcome {
         let RealRef { id, generation } = flow.flow.real();
-        let Some(round) = due.get(&(id, generation)) else { return };
+        let Some(round) = due.get(&(id, generation)) else { return Outcome::Settled };
         // A server that is there again may have new flows; this one was read after it was spared, or
         // is one of those that ended.
         if flow.flow.is_closing() || !self.shared.rounds().contains((id, generation)) {
-            return;
+            return Outcome::Settled;
         }
         let mut sent = self.send(flow.reset());
         if let Some(probe) = flow.probe().filter(|_| *round > 0) {
@@ -178,22 +217,36 @@ impl Teller {
         match sent {
             Ok(()) if *round == 0 => told.first += 1,
             Ok(()) => told.again += 1,
+            Err(RawError::Busy { .. }) => return Outcome::NoRoom,
             Err(error) => {
                 told.failed += 1;
                 told.error.get_or_insert(error);
             }
         }
+        Outcome::Settled
     }
 
     fn send(&self, (packet, destination): (Vec<u8>, IpAddr)) -> Result<(), RawError> {
-        for _ in 0..PAUSES {
-            match self.sender.send(&packet, destination) {
-                Err(RawError::Busy { .. }) => std::thread::sleep(PAUSE),
-                sent => return sent,
-            }
-        }
         self.sender.send(&packet, destination)
     }
+}
+
+/// Tries those that found no room again, in turn, with a pause after each that finds none again. Returns
+/// those for which there was none until `end`.
+fn come_back<T>(
+    mut later: VecDeque<T>,
+    end: Instant,
+    mut tell: impl FnMut(&T) -> Outcome,
+) -> VecDeque<T> {
+    while Instant::now() < end
+        && let Some(next) = later.pop_front()
+    {
+        if tell(&next) == Outcome::NoRoom {
+            later.push_back(next);
+            std::thread::sleep(PAUSE);
+        }
+    }
+    later
 }
 
 fn report(told: &Told, took: Duration, walked: Result<(), XdpError>) {

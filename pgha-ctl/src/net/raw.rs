@@ -7,9 +7,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::error::NetError;
+
+/// What a socket holds of packets that the interface has not sent: a few thousand short ones, each of
+/// which counts with its bookkeeping.
+const SEND_BUFFER: usize = 4 << 20;
 
 /// A packet was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +83,10 @@ fn open(domain: Domain) -> io::Result<Socket> {
         Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::from(libc::IPPROTO_RAW)))?;
     // Packets of protocol 255 would come in here; the least that the kernel allows is kept of them.
     socket.set_recv_buffer_size(0)?;
+    // Only CAP_NET_ADMIN gets past net.core.wmem_max; without it, as much as that allows.
+    if setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+    }
     Ok(socket)
 }
 

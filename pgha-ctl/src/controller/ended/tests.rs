@@ -1,7 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::{ROUNDS, Rounds};
+use super::{Outcome, PATIENCE, ROUNDS, Rounds, come_back};
 
 const ONE: (u16, u16) = (1, 0);
 const TWO: (u16, u16) = (2, 7);
@@ -46,4 +46,38 @@ fn a_server_that_is_there_again_is_spared() {
     // One that dies again begins anew.
     rounds.begin(start + ROUNDS[1], [TWO]);
     assert_eq!(rounds.take_due(start + ROUNDS[1]), BTreeMap::from([(ONE, 1), (TWO, 0)]));
+}
+
+#[test]
+fn nobody_is_told_once_the_controller_ends() {
+    let start = Instant::now();
+    let mut rounds = Rounds::default();
+    rounds.begin(start, [ONE, TWO]);
+    rounds.end();
+    assert!(!rounds.contains(ONE) && !rounds.contains(TWO));
+    assert_eq!(rounds.next(), None);
+}
+
+#[test]
+fn who_found_no_room_is_come_back_to_in_turn() {
+    let mut tried = Vec::new();
+    let left = come_back(VecDeque::from([1, 2, 3]), Instant::now() + PATIENCE, |number| {
+        tried.push(*number);
+        if tried.len() == 1 { Outcome::NoRoom } else { Outcome::Settled }
+    });
+    assert_eq!((tried, left), (vec![1, 2, 3, 1], VecDeque::new()));
+}
+
+#[test]
+fn a_queue_that_stays_full_is_waited_for_until_the_end_of_the_round() {
+    let mut tries = 0;
+    let left =
+        come_back(VecDeque::from([1, 2]), Instant::now() + Duration::from_millis(20), |_| {
+            tries += 1;
+            Outcome::NoRoom
+        });
+    assert_eq!(left.len(), 2);
+    assert!((1..=20).contains(&tries), "{tries}");
+    let left = come_back(VecDeque::from([1]), Instant::now(), |_| Outcome::Settled);
+    assert_eq!(left.len(), 1);
 }
