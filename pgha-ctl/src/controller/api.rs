@@ -26,7 +26,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::explain::{ExplainQuery, ExplainReply};
-use super::flows::{FlowsQuery, FlowsReply};
+use super::flows::FlowsQuery;
 use super::metrics;
 use super::status::{OrderReply, OrderRequest, Refusal, RoleReply, RoleRequest, Status};
 use super::trace::TraceQuery;
@@ -45,8 +45,8 @@ pub(super) enum Request {
     Role(RoleRequest, Reply<RoleReply>),
     /// `GET /v1/explain`.
     Explain(ExplainQuery, Reply<ExplainReply>),
-    /// `GET /v1/flows`.
-    Flows(FlowsQuery, Reply<FlowsReply>),
+    /// `GET /v1/flows`: in JSON already, as there may be many.
+    Flows(FlowsQuery, Reply<Bytes>),
     /// `GET /v1/trace`: the parts of a file, as they come.
     Trace(TraceQuery, Reply<mpsc::Receiver<Bytes>>),
 }
@@ -186,7 +186,10 @@ async fn explain(State(requests): Requests, RawQuery(query): RawQuery) -> Respon
 }
 
 async fn flows(State(requests): Requests, RawQuery(query): RawQuery) -> Response {
-    json(ask_for(&requests, query.as_deref(), Request::Flows).await)
+    match ask_for(&requests, query.as_deref(), Request::Flows).await {
+        Ok(body) => ([(CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(response) => response,
+    }
 }
 
 async fn trace(State(requests): Requests, RawQuery(query): RawQuery) -> Response {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use clap::ValueEnum;
+use hyper::body::Bytes;
 use pgha_common::flow::RealRef;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -20,6 +21,8 @@ mod tests;
 
 /// How many flows are shown where nobody says how many.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
+/// How many may be asked for: the reply stands in memory whole.
+const MAX_LIMIT: usize = 10_000;
 
 /// Which flows are meant: those for which everything that is said is true.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +36,7 @@ pub(crate) struct FlowsQuery {
     pub(crate) vip: Option<String>,
     /// In this state.
     pub(crate) state: Option<Standing>,
-    /// At most so many are listed; [`DEFAULT_LIMIT`] when missing.
+    /// At most so many are listed, up to 10,000; [`DEFAULT_LIMIT`] when missing.
     pub(crate) limit: Option<usize>,
 }
 
@@ -115,21 +118,21 @@ impl Filter {
 }
 
 impl Controller {
-    /// Reads the flow tables on another thread, which replies.
-    pub(super) fn flows(
-        &self,
-        query: &FlowsQuery,
-        reply: oneshot::Sender<Result<FlowsReply, Refusal>>,
-    ) {
-        let reading = self
-            .filter(query)
-            .and_then(|filter| Ok((filter, self.plane.flow_reader().map_err(Refusal::of)?)));
+    /// Reads the flow tables on another thread, which replies with a [`FlowsReply`] in JSON: the loop has
+    /// no time to write that.
+    pub(super) fn flows(&self, query: &FlowsQuery, reply: oneshot::Sender<Result<Bytes, Refusal>>) {
+        let reading = limit(query).and_then(|limit| {
+            let filter = self.filter(query)?;
+            Ok((limit, filter, self.plane.flow_reader().map_err(Refusal::of)?))
+        });
         // Whoever asked may be gone by now.
         match reading {
-            Ok((filter, reader)) => {
-                let (limit, names) = (query.limit.unwrap_or(DEFAULT_LIMIT), Names::new(self));
+            Ok((limit, filter, reader)) => {
+                let names = Names::new(self);
                 tokio::task::spawn_blocking(move || {
-                    let _ = reply.send(read(&reader, &filter, &names, limit));
+                    let read = read(&reader, &filter, &names, limit);
+                    let json = read.and_then(|r| serde_json::to_vec(&r).map_err(Refusal::of));
+                    let _ = reply.send(json.map(Bytes::from));
                 });
             }
             Err(refusal) => {
@@ -161,6 +164,18 @@ impl Controller {
         }
         Ok(ids)
     }
+}
+
+fn limit(query: &FlowsQuery) -> Result<usize, Refusal> {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if limit > MAX_LIMIT {
+        let error = format!(
+            "limit {limit} is more than the {MAX_LIMIT} flows that are listed at a time; ask for \
+             those of one client, server, VIP or state"
+        );
+        return Err(Refusal { error });
+    }
+    Ok(limit)
 }
 
 fn vip(text: &str) -> Result<Endpoint, Refusal> {

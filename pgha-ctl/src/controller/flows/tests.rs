@@ -34,3 +34,13 @@ fn clients_are_named_by_network_address_or_port() {
         assert!(error.starts_with(&format!("client {wrong:?} is neither an address")), "{error}");
     }
 }
+
+#[test]
+fn a_limit_beyond_what_one_reply_lists_is_refused() {
+    let asked = |limit| super::limit(&FlowsQuery { limit, ..FlowsQuery::default() });
+    assert_eq!(asked(None), Ok(DEFAULT_LIMIT));
+    assert_eq!(asked(Some(0)), Ok(0));
+    assert_eq!(asked(Some(10_000)), Ok(10_000));
+    let error = asked(Some(10_001)).unwrap_err().error;
+    assert!(error.starts_with("limit 10001 is more than the 10000 flows"), "{error}");
+}
