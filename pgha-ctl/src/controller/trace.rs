@@ -10,19 +10,21 @@ mod frame;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::num::{NonZeroU32, NonZeroU64};
-use std::time::Duration;
+use std::sync::mpsc as sync;
+use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
 use pgha_common::verdict::{Action, Reason};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::Controller;
 use super::named::Clients;
 use super::status::Refusal;
-use super::{Controller, until};
 use crate::bpf::xdp::{Frames, Taken, TracedFrame};
 use capture::Capture;
 
@@ -31,6 +33,10 @@ pub(crate) use frame::Decoded;
 
 /// How often the buffers are emptied: each holds what comes in meanwhile at 20 MB/s.
 const TICK: Duration = Duration::from_millis(50);
+/// How long to wait for room where the reader is behind.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How long after its end a trace waits for a reader that is behind.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Which frames are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +129,46 @@ impl Wanted {
     fn is_full(&self, so_far: u64) -> bool {
         self.count.is_some_and(|count| so_far >= count.get())
     }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// How long to wait for more frames.
+    fn tick(&self) -> Duration {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        self.deadline.map_or(TICK, |deadline| left(deadline).min(TICK))
+    }
+}
+
+/// Who gets the file in parts. He may stop reading.
+struct Reader {
+    send: mpsc::Sender<Bytes>,
+    /// Its other end is dropped when the controller ends the trace.
+    ended: sync::Receiver<Infallible>,
+}
+
+impl Reader {
+    /// Waits that long, or until the trace was ended; whether somebody still wants it then.
+    fn pause(&self, length: Duration) -> bool {
+        self.ended.recv_timeout(length) == Err(sync::RecvTimeoutError::Timeout)
+            && !self.send.is_closed()
+    }
+
+    /// Hands a part on, for which there must be room by `end`; whether he has it.
+    fn hand(&self, mut part: Bytes, end: Option<Instant>) -> bool {
+        loop {
+            part = match self.send.try_send(part) {
+                Ok(()) => return true,
+                Err(TrySendError::Closed(_)) => return false,
+                Err(TrySendError::Full(part)) => part,
+            };
+            let late = end.is_some_and(|end| end <= Instant::now());
+            if late || !self.pause(PAUSE) {
+                return false;
+            }
+        }
+    }
 }
 
 impl Controller {
@@ -151,10 +197,18 @@ impl Controller {
         tracing::info!("a trace begins");
         // A client that reads more slowly than frames come in makes the kernel lose some, and count them.
         let (send, receive) = mpsc::channel(4);
+        let (end, ended) = sync::channel();
+        let reader = Reader { send, ended };
         self.trace = Some(tokio::spawn(async move {
-            if let Err(error) = hand_on(frames, capture, wanted, send).await {
-                tracing::warn!("the trace ended: {error}");
-            }
+            let thread = spawn_blocking(move || {
+                if let Err(error) = hand_on(frames, capture, &wanted, &reader) {
+                    tracing::warn!("the trace ended: {error}");
+                }
+            });
+            // However it ended, it is over.
+            let _ = thread.await;
+            // Held until here: where this task is aborted, its end is that of the thread.
+            drop(end);
         }));
         Ok(receive)
     }
@@ -190,33 +244,30 @@ pub(super) async fn over(trace: &mut Option<JoinHandle<()>>) {
     }
 }
 
-/// Hands frames on until there are enough, or nobody wants them any more.
-async fn hand_on(
+/// Hands frames on until there are enough, or nobody wants them any more. On a thread of its own: there
+/// may be more of them than leave the controller time for its checks.
+fn hand_on(
     mut frames: Frames,
     mut capture: Capture,
-    wanted: Wanted,
-    send: mpsc::Sender<Bytes>,
+    wanted: &Wanted,
+    reader: &Reader,
 ) -> Result<(), capture::CaptureError> {
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = wanted.deadline.map(|deadline| deadline + GRACE);
     let mut so_far = 0;
-    loop {
-        let mut is_over = tokio::select! {
-            () = send.closed() => return Ok(()),
-            () = until(wanted.deadline.map(Instant::into_std)) => true,
-            _ = tick.tick() => false,
-        };
+    while reader.pause(wanted.tick()) {
+        let is_late = wanted.is_late();
         let Taken { frames: mut taken, lost } = frames.take();
         wanted.select(&mut taken, so_far);
         so_far += u64::try_from(taken.len()).unwrap_or(u64::MAX);
-        is_over |= wanted.is_full(so_far);
+        let is_over = is_late || wanted.is_full(so_far);
         capture.write(&taken, &lost)?;
         if is_over {
             capture.write_statistics()?;
         }
         let part = capture.part();
-        if (!part.is_empty() && send.send(part.into()).await.is_err()) || is_over {
-            return Ok(());
+        if (!part.is_empty() && !reader.hand(part.into(), end)) || is_over {
+            break;
         }
     }
+    Ok(())
 }

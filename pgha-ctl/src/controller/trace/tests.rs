@@ -113,3 +113,30 @@ fn a_reason_that_is_none_is_refused_with_the_one_that_may_be_meant() {
         "\"nothing_like_it\" is no reason; docs/verdicts.md lists them"
     );
 }
+
+#[test]
+fn a_reader_that_stops_reading_does_not_keep_the_trace() {
+    let (send, receive) = mpsc::channel(1);
+    let (end, ended) = sync::channel();
+    let reader = Reader { send, ended };
+    let part = Bytes::from_static(b"part");
+    assert!(reader.hand(part.clone(), None));
+    // There is no room for another.
+    assert!(!reader.hand(part.clone(), Some(Instant::now())));
+    assert!(reader.pause(Duration::ZERO));
+    drop(end);
+    assert!(!reader.pause(TICK));
+    assert!(!reader.hand(part.clone(), None));
+    drop(receive);
+    assert!(!reader.hand(part, None));
+}
+
+#[test]
+fn a_trace_waits_for_frames_no_longer_than_it_lasts() {
+    let wanted = |deadline| Wanted { filter: Filter::default(), count: None, deadline };
+    assert_eq!(wanted(None).tick(), TICK);
+    assert!(!wanted(None).is_late());
+    let over = wanted(Some(Instant::now()));
+    assert_eq!(over.tick(), Duration::ZERO);
+    assert!(over.is_late());
+}
