@@ -1,7 +1,12 @@
 //! The director's interfaces: which has an address on its link, and which number it has.
 
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use pgha_machine::balancer::Inherited;
 use pgha_machine::{Mac, Neighbour};
 use rtnetlink::Handle;
@@ -59,7 +64,8 @@ impl Interfaces {
         }
     }
 
-    /// The interface in whose subnet an address lies; the first for one that lies in none.
+    /// The interface in whose subnet an address lies, by the longest prefix as the kernel routes; the
+    /// first for one that lies in none.
     pub(super) fn of(&self, address: IpAddr) -> &Interface {
         &self.0[self.position_of(address)]
     }
@@ -74,7 +80,7 @@ impl Interfaces {
     }
 
     fn position_of(&self, address: IpAddr) -> usize {
-        self.0.iter().position(|interface| interface.reaches(address)).unwrap_or(0)
+        position(self.0.iter().map(Interface::subnets), address).unwrap_or(0)
     }
 
     /// Corrects where a former controller reached its servers, whose interfaces may have had other
@@ -155,4 +161,17 @@ impl Interfaces {
         };
         self.0.iter().map(status).collect()
     }
+}
+
+/// The place of those subnets of which the longest prefix contains an address, the first of several with
+/// one as long.
+fn position<'a>(interfaces: impl Iterator<Item = &'a [IpNet]>, address: IpAddr) -> Option<usize> {
+    let longest = |subnets: &[IpNet]| {
+        subnets.iter().filter(|net| net.contains(&address)).map(IpNet::prefix_len).max()
+    };
+    interfaces
+        .enumerate()
+        .filter_map(|(number, subnets)| Some((longest(subnets)?, Reverse(number))))
+        .max()
+        .map(|(_, Reverse(number))| number)
 }
