@@ -19,43 +19,82 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known of the other directors.
 #[derive(Debug, Default)]
-pub(super) struct Peers(BTreeMap<IpAddr, Mac>);
+pub(super) struct Peers {
+    /// What the kernel said, by address.
+    known: BTreeMap<IpAddr, Mac>,
+    former: Vec<Former>,
+}
+
+/// What a former controller knew of one of them. It counts until the kernel has told of each of the
+/// addresses: it may be the last of them whose MAC address the others do not have.
+#[derive(Debug)]
+struct Former {
+    /// Addresses of which the kernel has not told.
+    unheard: BTreeSet<IpAddr>,
+    macs: BTreeSet<Mac>,
+}
+
+impl Former {
+    fn nothing(peer: &Peer) -> Self {
+        Self { unheard: peer.addresses().iter().copied().collect(), macs: BTreeSet::new() }
+    }
+}
 
 impl Peers {
     /// Begins with what a former controller knew, as far as it is still of use.
-    pub(super) fn inherit(known: BTreeSet<(Mac, IpAddr)>, director: &Director) -> Self {
-        let mut peers = Self(known.into_iter().map(|(mac, address)| (address, mac)).collect());
-        peers.retain(director);
-        peers
+    pub(super) fn inherit(pairs: BTreeSet<(Mac, IpAddr)>, director: &Director) -> Self {
+        let mut former: Vec<_> = director.peers().iter().map(Former::nothing).collect();
+        for (mac, address) in pairs {
+            let own = former.iter_mut().filter(|former| former.unheard.contains(&address));
+            own.for_each(|former| former.macs.extend([mac]));
+        }
+        Self { known: BTreeMap::new(), former }
     }
 
     /// Forgets those that the configuration does not name.
     pub(super) fn retain(&mut self, director: &Director) {
-        self.0.retain(|address, _| is_address(director, *address));
+        self.known.retain(|address, _| is_address(director, *address));
+        for former in &mut self.former {
+            former.unheard.retain(|address| is_address(director, *address));
+        }
+        self.former.retain(|former| !former.unheard.is_empty());
     }
 
     /// Takes in the MAC address of one of their addresses; whether that is news.
     pub(super) fn learn(&mut self, address: IpAddr, mac: Mac) -> bool {
-        self.0.insert(address, mac) != Some(mac)
+        for former in &mut self.former {
+            former.unheard.remove(&address);
+        }
+        self.former.retain(|former| !former.unheard.is_empty());
+        self.known.insert(address, mac) != Some(mac)
     }
 
     /// Each director's MAC addresses, each with each of its addresses: a host may send from any of its
     /// addresses by any of its interfaces.
     pub(super) fn pairs(&self, director: &Director) -> BTreeSet<(Mac, IpAddr)> {
         let of = |peer: &Peer| {
-            let macs: BTreeSet<_> =
-                peer.addresses().iter().filter_map(|address| self.0.get(address)).collect();
-            let pairs = macs
+            let addresses = peer.addresses().iter();
+            let pairs = self
+                .macs(peer)
                 .into_iter()
-                .flat_map(|mac| peer.addresses().iter().map(move |address| (*mac, *address)));
+                .flat_map(move |mac| addresses.clone().map(move |address| (mac, *address)));
             pairs.collect::<Vec<_>>()
         };
         director.peers().iter().flat_map(of).collect()
     }
 
+    fn macs(&self, peer: &Peer) -> BTreeSet<Mac> {
+        let is_own = |address: &IpAddr| peer.addresses().contains(address);
+        let former = self.former.iter().filter(|former| former.unheard.iter().any(is_own));
+        let former = former.flat_map(|former| former.macs.iter());
+        let known = peer.addresses().iter().filter_map(|address| self.known.get(address));
+        known.chain(former).copied().collect()
+    }
+
     /// Whether one of them has that MAC address.
     pub(super) fn has(&self, mac: Mac) -> bool {
-        self.0.values().any(|known| *known == mac)
+        let former = self.former.iter().flat_map(|former| former.macs.iter());
+        self.known.values().chain(former).any(|known| *known == mac)
     }
 }
 

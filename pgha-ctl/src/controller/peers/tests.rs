@@ -43,6 +43,7 @@ fn each_mac_of_a_director_goes_with_each_of_its_addresses() {
     let known = BTreeSet::from([(mac(22), ip("10.0.0.22")), (mac(9), ip("10.0.0.9"))]);
     let mut peers = Peers::inherit(known, director);
     assert!(peers.has(mac(22)) && !peers.has(mac(9)));
+    assert!(peers.learn(ip("10.0.0.22"), mac(22)));
     assert!(!peers.learn(ip("10.0.0.22"), mac(22)));
     assert!(peers.learn(ip("10.1.0.22"), mac(122)));
     assert!(peers.learn(ip("10.0.0.23"), mac(23)));
@@ -52,4 +53,36 @@ fn each_mac_of_a_director_goes_with_each_of_its_addresses() {
         both.iter().flat_map(|mac| addresses.map(|address| (*mac, address))).collect();
     wanted.insert((mac(23), ip("10.0.0.23")));
     assert_eq!(peers.pairs(director), wanted);
+}
+
+#[test]
+fn each_inherited_mac_counts_until_the_kernel_told_of_every_address() {
+    let config = Config::parse(CONFIG, Path::new("pgha.toml")).unwrap();
+    let director = config.director();
+    let addresses = ["10.0.0.22", "fd00::22", "10.1.0.22"].map(ip);
+    let with = |macs: &[u8]| {
+        macs.iter().flat_map(|m| addresses.map(|a| (mac(*m), a))).collect::<BTreeSet<_>>()
+    };
+    let mut peers = Peers::inherit(with(&[22, 122]), director);
+    assert_eq!(peers.pairs(director), with(&[22, 122]));
+    assert!(peers.has(mac(22)) && peers.has(mac(122)));
+    assert!(peers.learn(addresses[0], mac(22)));
+    assert!(peers.learn(addresses[1], mac(23)));
+    peers.retain(director);
+    assert_eq!(peers.pairs(director), with(&[22, 23, 122]));
+    assert!(peers.learn(addresses[2], mac(124)));
+    assert_eq!(peers.pairs(director), with(&[22, 23, 124]));
+    assert!(!peers.has(mac(122)));
+}
+
+#[test]
+fn inherited_macs_go_with_their_director() {
+    let config = Config::parse(CONFIG, Path::new("pgha.toml")).unwrap();
+    let inherited = BTreeSet::from([(mac(22), ip("10.0.0.22")), (mac(23), ip("10.0.0.23"))]);
+    let mut peers = Peers::inherit(inherited, config.director());
+    let without =
+        CONFIG.replace("[[director.peer]]\nname = \"lb3\"\naddress = \"10.0.0.23\"\n", "");
+    let config = Config::parse(&without, Path::new("pgha.toml")).unwrap();
+    peers.retain(config.director());
+    assert!(peers.has(mac(22)) && !peers.has(mac(23)));
 }
