@@ -5,6 +5,8 @@ mod claims;
 mod frame;
 mod groups;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::NetError;
 use super::link::Interface;
 pub use claims::{Claim, Claims};
-use frame::Said;
+use frame::{Said, Word};
 use groups::Groups;
 use socket::{Hears, Listener};
 
@@ -31,8 +33,9 @@ pub struct User {
     pub asks: bool,
 }
 
-/// Whether somebody uses `vip` on the interface's network: the first that answers, claims it, or
-/// probes for it too. Three probes go out within `patience`, evenly spaced, and the
+/// Whether somebody has `vip` on the interface's network: the first that answers or claims it, or where
+/// nobody does, the first that probes for it too. A host that merely asks in its name does not count (a
+/// real server whose `arp_announce` is wrong). Three probes go out within `patience`, evenly spaced, and the
 /// time after each is spent listening. RFC 5227 waits 5 to 7 seconds, RFC 4862 at least one; less
 /// finds those who answer fast.
 ///
@@ -49,14 +52,19 @@ pub async fn probe(
     let _groups = Groups::join(interface, [vip])?;
     let probe = frame::probe(own, vip);
     let begin = Instant::now();
+    let mut asker = None;
     for round in 1..=PROBES {
         listener.send(&probe)?;
         let end = begin + patience * round / PROBES;
-        if let Ok(user) = timeout_at(end, other_user(&listener, vip, own)).await {
-            return user.map(Some);
+        while let Ok(word) = timeout_at(end, listener.next()).await {
+            match other_user(word?, vip, own) {
+                Some(user) if !user.asks => return Ok(Some(user)),
+                // Whoever has the VIP may answer only now.
+                user => asker = asker.or(user),
+            }
         }
     }
-    Ok(None)
+    Ok(asker)
 }
 
 /// Tells the network that `vip` is at this interface, once: a gratuitous ARP request (RFC 5227,
@@ -71,12 +79,12 @@ pub fn announce(interface: &Interface, vip: IpAddr) -> Result<(), NetError> {
     socket::send(&socket, &frame::announcement(interface.mac(), vip))
 }
 
-/// Somebody else who uses `vip` or is about to (RFC 5227, 2.1.1; RFC 4862, 5.4.3).
-async fn other_user(listener: &Listener, vip: IpAddr, own: Mac) -> Result<User, NetError> {
-    loop {
-        let word = listener.next().await?;
-        if word.address == vip && word.mac != own {
-            return Ok(User { mac: word.mac, asks: word.said == Said::Probes });
-        }
-    }
+/// Somebody else who has `vip` or is about to (RFC 5227, 2.1.1; RFC 4862, 5.4.3).
+fn other_user(word: Word, vip: IpAddr, own: Mac) -> Option<User> {
+    let asks = match word.said {
+        Said::Claims => false,
+        Said::Probes => true,
+        Said::Uses => return None,
+    };
+    (word.address == vip && word.mac != own).then_some(User { mac: word.mac, asks })
 }
