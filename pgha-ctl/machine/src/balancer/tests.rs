@@ -289,6 +289,23 @@ fn what_is_wrong_on_this_side_takes_nobody_out() {
 }
 
 #[test]
+fn how_far_a_standby_is_behind_is_known_only_while_the_primary_answers() {
+    let mut balancer = streaming(&[2]);
+    let lsn = |text: &str| Some(text.parse().unwrap());
+    let lag = |balancer: &Balancer| balancer.view()[0].servers[0].lag_bytes;
+    let replay = Replay { received: lsn("0/3000060"), replayed: lsn("0/3000060") };
+    let walsenders = vec![Walsender { address: host(2), sync_state: SyncState::Async }];
+    let answer = PrimaryAnswer { host: host(1), lsn: lsn("0/3000080"), walsenders };
+    balancer.handle(Event::Primary(answer.clone()));
+    balancer.handle(Event::Checked(target(2), Finding::Standby(replay)));
+    assert_eq!(lag(&balancer), Some(0x20));
+    balancer.handle(Event::PrimaryLost);
+    assert_eq!(lag(&balancer), None);
+    balancer.handle(Event::Primary(answer));
+    assert_eq!(lag(&balancer), Some(0x20));
+}
+
+#[test]
 fn answers_of_this_very_node_say_nothing_of_others() {
     let mut config = config(Discovery::Direct, &[1, 2]);
     config.local.insert(host(1));

@@ -60,7 +60,7 @@ pub struct ServerView {
     pub withheld: Vec<Withheld>,
     /// End of the WAL it has replayed.
     pub replayed: Option<String>,
-    /// How far that is behind the primary, in bytes.
+    /// How far that is behind the primary, in bytes; `None` while no primary answers.
     pub lag_bytes: Option<u64>,
     /// What its last check failed with.
     pub error: Option<String>,
@@ -101,7 +101,9 @@ impl Balancer {
             Some(Finding::Standby(replay)) => replay.replayed,
             _ => None,
         };
-        let primary_lsn = self.primary.as_ref().and_then(|answer| answer.lsn);
+        // What a lost primary said last stands still, and a standby would seem to catch up.
+        let primary = self.primary.as_ref().filter(|_| self.primary_answers());
+        let primary_lsn = primary.and_then(|answer| answer.lsn);
         ServerView {
             name: self.config.node_at(member.address).map(|node| node.name.clone()),
             address: member.address,
