@@ -170,7 +170,7 @@ async fn only_the_owner(
 type Requests = State<mpsc::Sender<Request>>;
 
 async fn status(State(requests): Requests) -> Response {
-    json(ask(&requests, Request::Status).await)
+    json(ask_status(&requests).await)
 }
 
 async fn order(State(requests): Requests, Json(order): Json<OrderRequest>) -> Response {
@@ -206,7 +206,7 @@ async fn trace(State(requests): Requests, RawQuery(query): RawQuery) -> Response
 }
 
 async fn metrics(State(requests): Requests) -> Response {
-    match ask(&requests, Request::Status).await.map(metrics::written) {
+    match ask_status(&requests).await.map(metrics::written) {
         Ok(Ok(page)) => ([(CONTENT_TYPE, metrics::MEDIA_TYPE)], page).into_response(),
         Ok(Err(error)) => refused(StatusCode::INTERNAL_SERVER_ERROR, Refusal::of(error)),
         Err(response) => response,
@@ -230,15 +230,32 @@ async fn ask_for<Q: DeserializeOwned, T>(
     ask(requests, |reply| request(query, reply)).await
 }
 
+/// Asks what may be refused for what the request says.
 async fn ask<T>(
     requests: &mpsc::Sender<Request>,
     request: impl FnOnce(Reply<T>) -> Request,
 ) -> Result<T, Response> {
+    let replied = replied(requests, request).await?;
+    replied.map_err(|refusal| refused(StatusCode::UNPROCESSABLE_ENTITY, refusal))
+}
+
+/// Asks for the status. Nothing can be wrong with that request: if it fails, the data plane could not be
+/// read.
+async fn ask_status(requests: &mpsc::Sender<Request>) -> Result<Status, Response> {
+    let replied = replied(requests, Request::Status).await?;
+    replied.map_err(|refusal| refused(StatusCode::INTERNAL_SERVER_ERROR, refusal))
+}
+
+/// What the controller replies, unless it is ending.
+async fn replied<T>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(Reply<T>) -> Request,
+) -> Result<Result<T, Refusal>, Response> {
     let (reply, replied) = oneshot::channel();
     if requests.send(request(reply)).await.is_ok()
         && let Ok(replied) = replied.await
     {
-        return replied.map_err(|refusal| refused(StatusCode::UNPROCESSABLE_ENTITY, refusal));
+        return Ok(replied);
     }
     let error = "the controller is ending".to_owned();
     Err(refused(StatusCode::SERVICE_UNAVAILABLE, Refusal { error }))

@@ -35,3 +35,33 @@ async fn what_is_somebody_elses_stays() {
     std::os::unix::net::UnixStream::connect(&used).unwrap();
     drop(listener);
 }
+
+/// A controller that refuses whatever it is asked.
+fn unwilling() -> mpsc::Sender<Request> {
+    let (send, mut requests) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(request) = requests.recv().await {
+            let refusal = Refusal { error: "no".to_owned() };
+            match request {
+                Request::Status(reply) => reply.send(Err(refusal)).unwrap(),
+                Request::Flows(_, reply) => reply.send(Err(refusal)).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    send
+}
+
+#[tokio::test]
+async fn only_what_the_request_says_is_the_clients_fault() {
+    let requests = unwilling();
+    let codes = [
+        status(State(requests.clone())).await.status(),
+        super::metrics(State(requests.clone())).await.status(),
+        flows(State(requests), RawQuery(None)).await.status(),
+    ];
+    let internal = StatusCode::INTERNAL_SERVER_ERROR;
+    assert_eq!(codes, [internal, internal, StatusCode::UNPROCESSABLE_ENTITY]);
+    let (ended, _) = mpsc::channel(1);
+    assert_eq!(status(State(ended)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
