@@ -90,6 +90,8 @@ struct Controller {
     /// As they were last; their MAC addresses are followed.
     interfaces: Interfaces,
     balancer: Balancer,
+    // Before `plane`, which holds the lock: who goes on with the pins has its clients to itself.
+    ended: Ended,
     plane: DataPlane,
     /// The logs of verdicts, where they are wanted.
     packet_logs: Vec<PacketLog>,
@@ -101,7 +103,6 @@ struct Controller {
     role: director::Director,
     waiting: role::Waiting,
     listening: Listening,
-    ended: Ended,
     surveys: Surveys,
     neighbours: NeighbourWatch,
     /// The interfaces that have no carrier.

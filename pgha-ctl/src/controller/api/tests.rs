@@ -42,10 +42,12 @@ fn unwilling() -> mpsc::Sender<Request> {
     tokio::spawn(async move {
         while let Some(request) = requests.recv().await {
             let refusal = Refusal { error: "no".to_owned() };
-            match request {
-                Request::Status(reply) => reply.send(Err(refusal)).unwrap(),
-                Request::Flows(_, reply) => reply.send(Err(refusal)).unwrap(),
-                other => panic!("{other:?}"),
+            if let Request::Status(reply) = request {
+                reply.send(Err(refusal)).unwrap();
+            } else if let Request::Flows(_, reply) = request {
+                reply.send(Err(refusal)).unwrap();
+            } else {
+                panic!("{request:?}");
             }
         }
     });
