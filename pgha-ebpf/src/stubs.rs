@@ -33,6 +33,7 @@ static SERVERS: LruHashMap<[u8; 12], [u8; 8]> = LruHashMap::with_max_entries(1_0
 /// Looks a connection up (client, VIP and ports, as they lie in an IPv4 packet without options) and sends the
 /// frame to the MAC address it finds: no check of the packet, no state, no counter, no second server.
 #[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn lru_forwarder(context: XdpContext) -> u32 {
     const KEY_AT: usize = 26;
     let ctx = context.ctx;
