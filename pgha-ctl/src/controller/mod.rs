@@ -225,7 +225,7 @@ impl Controller {
         tracing::info!(mode = attached.mode.name(), role, "XDP program {what} {names}");
         if attached.mode == Mode::Generic {
             tracing::warn!(
-                "the XDP program runs in generic mode, several times slower than natively: not every \
+                "the XDP program runs in generic mode, which is slower than natively: not every \
                  driver of {names} has native XDP; use devices whose drivers have it"
             );
         }

@@ -40,7 +40,7 @@ pub struct Running {
 pub enum Mode {
     /// In the driver, before a socket buffer is made.
     Native,
-    /// Behind the driver, on socket buffers: on any device, and several times slower.
+    /// Behind the driver, on socket buffers: on any device, and slower.
     Generic,
 }
 
