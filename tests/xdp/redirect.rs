@@ -12,7 +12,7 @@ use pgha_tests::dataplane::{self, FAMILIES, Family, Segment, mac, real, service,
 use pgha_tests::lab::plan::{BACK_INTERFACE, INTERFACE};
 use pgha_tests::lab::{Host, Lab, SOON, wait_until};
 
-use crate::harness::port;
+use crate::harness::{port, three};
 
 const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
@@ -138,4 +138,19 @@ fn xdp_a_server_that_moves_behind_another_interface_is_followed() -> Result<()> 
         assert_eq!(out[..12], [[2, 0, 10, 78, 0, 99], place.director.back_mac()].concat());
     }
     Ok(())
+}
+
+/// The director has no such interface, or nobody has said yet what its MAC address is.
+#[test]
+fn xdp_a_server_behind_an_interface_that_is_none_gets_nothing() {
+    for family in FAMILIES {
+        let mut bench = three(family);
+        for id in 1..=3 {
+            bench.change(id, |real| {
+                let neighbour = real.neighbour.as_mut().expect("a neighbour");
+                neighbour.interface = 1;
+            });
+        }
+        bench.expect_frame(Reason::RedirectFailed, &family.segment(1).syn().frame());
+    }
 }

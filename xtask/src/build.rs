@@ -85,7 +85,7 @@ fn ebpf_cargo(workspace: &Workspace, toolchain: &Toolchain, flags: &str) -> Comm
 /// The compiler flags of the eBPF objects, in the encoding of `CARGO_ENCODED_RUSTFLAGS`.
 ///
 /// Fields of a frame lie at odd addresses. On both architectures the kernel lets a program access them as words,
-/// and a linker that knows so (LLVM 22) does: a frame then takes a fifth fewer instructions.
+/// and a linker that knows so (LLVM 22) does: a frame then takes fewer instructions.
 fn rustc_flags(host: &str, accesses_misaligned: bool) -> Result<String> {
     if !matches!(host, "x86_64" | "aarch64") {
         bail!("eBPF objects can be built on x86_64 and aarch64 hosts, and this one is {host}");

@@ -116,7 +116,7 @@ impl Peer {
         &self.name
     }
 
-    /// Its own addresses, at least one: by the first its MAC address is found.
+    /// Its own addresses, at least one: by these its MAC addresses are found.
     #[must_use]
     pub fn addresses(&self) -> &[IpAddr] {
         &self.addresses
@@ -172,7 +172,7 @@ impl HealthTimings {
         self.rise
     }
 
-    /// Consecutive failures that make a server dead, at least 1.
+    /// Consecutive failures that make a server dead, at least 2.
     #[must_use]
     pub const fn fall(self) -> u8 {
         self.fall

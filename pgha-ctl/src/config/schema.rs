@@ -2,7 +2,7 @@
 //! knowledge of keys, the validation its bounds and defaults, and `docs/configuration.md` its text
 //! from here.
 
-use pgha_common::maps::{MAX_PEERS, MAX_SERVICES};
+use pgha_common::maps::{MAX_ALLOWED, MAX_INTERFACES, MAX_PEER_ADDRESSES, MAX_PEERS, MAX_SERVICES};
 use pgha_machine::balancer::Discovery;
 
 use super::model::Vlan;
@@ -74,21 +74,14 @@ pub(super) const VLANS: &[&str] = &[Vlan::Pass.name(), Vlan::Forward.name()];
 pub(super) const DISCOVERIES: &[&str] =
     &[Discovery::Walsenders.name(), Discovery::Direct.name(), Discovery::Both.name()];
 
-/// How many interfaces one director has at most: they have numbers of three bits.
-const MAX_INTERFACES: u32 = 8;
-/// How many addresses another director has at most.
-const MAX_ADDRESSES: u32 = 8;
-/// How many networks one service lets in at most.
-const MAX_NETWORKS: u32 = 1024;
-
 /// How many entries a list may have, where that is limited.
 pub(super) fn most(list: &str) -> Option<usize> {
     let most = match list {
         "service" => MAX_SERVICES,
-        "service[].allowed_clients" => MAX_NETWORKS,
+        "service[].allowed_clients" => MAX_ALLOWED,
         "director.interface" => MAX_INTERFACES,
         "director.peer" => MAX_PEERS,
-        "director.peer[].address" => MAX_ADDRESSES,
+        "director.peer[].address" => MAX_PEER_ADDRESSES,
         _ => return None,
     };
     usize::try_from(most).ok()
@@ -129,7 +122,7 @@ pub(super) const KEYS: &[Key] = &[
     key("director.peer[].name", Kind::Name, Absent::Refused, "\"lb2\"",
         "Name of the other director."),
     key("director.peer[].address", Kind::Addresses, Absent::Refused, "\"10.0.0.22\"",
-        "Its own address, or all it has of both families, none a VIP. By the first its MAC address is found."),
+        "Its own address, or all it has of both families, none a VIP. By these its MAC addresses are found."),
 
     key("postgres.user", Kind::Text, Absent::Text("pgha"), "\"pgha\"",
         "Role to log in as; member of `pg_monitor`. At most 63 bytes."),

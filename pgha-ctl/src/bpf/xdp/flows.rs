@@ -105,7 +105,7 @@ fn packet<H: IntoBytes + Immutable>(packet: &Reset<H>) -> Vec<u8> {
     [packet.ip.as_bytes(), packet.tcp.as_bytes()].concat()
 }
 
-/// Reads the flow tables, on whatever thread: a million flows take a good part of a second.
+/// Reads the flow tables, on whatever thread: with millions of flows that is no work for one that must answer.
 #[derive(Debug)]
 pub struct FlowReader {
     tables: Vec<(&'static str, MapData)>,
