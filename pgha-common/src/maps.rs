@@ -338,7 +338,8 @@ pub struct RealServer {
     /// The weight an operator set, where [`real_flag::WEIGHT_SET`] says so. The data plane does not
     /// read it; this is for the next controller.
     pub weight: u16,
-    /// The weight in force, 0 while it gets no new connections.
+    /// The weight in force in 64ths, 0 while it gets no new connections. It counts only beside those of
+    /// the other servers of its service.
     pub share: u16,
 }
 

@@ -3,7 +3,7 @@
 
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::Reason;
-use pgha_machine::Weight;
+use pgha_machine::EffectiveWeight;
 use pgha_tests::dataplane::{FAMILIES, real, service};
 
 use crate::harness::{Bench, three};
@@ -35,7 +35,7 @@ fn xdp_servers_that_are_all_drained_are_none() {
         let mut bench = three(family);
         bench.establish(1);
         for id in 1..=3 {
-            bench.change(id, |real| real.weight = Weight::ZERO);
+            bench.change(id, |real| real.weight = EffectiveWeight::ZERO);
         }
         bench.expect(Reason::NoServer, &from(2).syn());
         bench.expect(Reason::EstablishedFlow, &from(1).ack(2200));
@@ -123,7 +123,7 @@ fn xdp_a_server_that_comes_back_keeps_its_flows() {
         let id = bench.establish(1);
         bench.kill(id);
         bench.expect(Reason::DeadServer, &from(1).ack(2100));
-        bench.change(id, |real| (real.dead, real.weight) = (false, Weight::ONE));
+        bench.change(id, |real| (real.dead, real.weight) = (false, EffectiveWeight::ONE));
         assert_eq!(bench.expect(Reason::EstablishedFlow, &from(1).ack(2100)).real(), id);
     }
 }

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::{Action, Reason};
 use pgha_ctl::bpf::xdp::{Choice, Explanation, FlowState, KnownFlow};
-use pgha_machine::Weight;
+use pgha_machine::EffectiveWeight;
 use pgha_machine::balancer::{ServicePlan, SynLimit};
 use pgha_tests::dataplane::{FAMILIES, Family, Random, Segment, real, service};
 
@@ -186,11 +186,11 @@ fn change(bench: &mut Bench, random: &mut Random) {
     let number = random.below(service.reals.len());
     let real = &mut service.reals[number];
     match random.below(9) {
-        0 | 1 => (real.dead, real.weight) = (true, Weight::ZERO),
-        2 => (real.dead, real.weight) = (false, Weight::ZERO),
+        0 | 1 => (real.dead, real.weight) = (true, EffectiveWeight::ZERO),
+        2 => (real.dead, real.weight) = (false, EffectiveWeight::ZERO),
         3 | 4 => {
             let weight = u16::try_from(1 + random.below(5)).unwrap();
-            (real.dead, real.weight) = (false, Weight::new(weight).unwrap());
+            (real.dead, real.weight) = (false, EffectiveWeight::new(weight).unwrap());
         }
         5 => real.real.generation += 1,
         6 => real.local = !real.local,

@@ -2,7 +2,7 @@
 
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::Reason;
-use pgha_machine::Weight;
+use pgha_machine::EffectiveWeight;
 use pgha_tests::dataplane::{FAMILIES, Family, Random, real, service};
 
 use crate::harness::{Bench, SEED, seed, three, three_by};
@@ -97,7 +97,7 @@ fn xdp_a_port_used_anew_goes_where_the_scheduler_says() {
         let first = bench.establish(1);
         bench.expect(Reason::EstablishedFlow, &from(1).fin().ack(2101));
         bench.expect(Reason::EstablishedFlow, &from(1).ack(2102));
-        bench.change(first, |real| real.weight = Weight::ZERO);
+        bench.change(first, |real| real.weight = EffectiveWeight::ZERO);
         let second = bench.expect(Reason::NewFlow, &from(1).syn().sequence(5_000_000)).real();
         assert_ne!(second, first);
         // Sent again before the server answered: no other turn.
@@ -263,12 +263,14 @@ fn change(random: &mut Random, bench: &mut Bench) {
     let reals = &mut bench.plan.services[0].reals;
     let at = reals.iter().position(|real| real.real.id == id);
     match at {
-        Some(at) => reals[at].weight = Weight::new(random.of(&[0, 0, 1, 1, 2, 7, 100])).unwrap(),
+        Some(at) => {
+            reals[at].weight = EffectiveWeight::new(random.of(&[0, 0, 1, 1, 2, 7, 100])).unwrap()
+        }
         // It joins, and stays: those that flows are on leave in another test.
         None => reals.push(real(id)),
     }
-    if reals.iter().all(|real| real.weight == Weight::ZERO) {
-        reals[0].weight = Weight::ONE;
+    if reals.iter().all(|real| real.weight == EffectiveWeight::ZERO) {
+        reals[0].weight = EffectiveWeight::ONE;
     }
     let order = random.below(reals.len());
     reals.rotate_left(order);

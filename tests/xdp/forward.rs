@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::Reason;
-use pgha_machine::Weight;
+use pgha_machine::EffectiveWeight;
 use pgha_tests::dataplane::{FAMILIES, Segment, real, service};
 
 use crate::harness::{Bench, named, three, three_by};
@@ -21,7 +21,7 @@ fn xdp_syn_goes_to_the_server_that_the_table_names() {
     for family in FAMILIES {
         let from = |number| family.segment(number);
         let mut reals = [real(1), real(2), real(300)];
-        reals[1].weight = Weight::new(5).unwrap();
+        reals[1].weight = EffectiveWeight::new(5).unwrap();
         let mut bench = Bench::new([service(family.vip(), Scheduler::Maglev, reals)]);
         let named = named(&bench.plan.services[0], 0..500);
         let mut shares = BTreeMap::<u16, u64>::new();
@@ -88,7 +88,7 @@ fn xdp_a_syn_again_stays_on_its_server() {
         // A table that names only one other for each of the two.
         bench.plan.services[0].reals.extend([real(4)]);
         for id in 1..=3 {
-            bench.change(id, |real| real.weight = Weight::ZERO);
+            bench.change(id, |real| real.weight = EffectiveWeight::ZERO);
         }
         assert_eq!(bench.expect(Reason::SynAgain, &from(1).syn()).real(), retransmitted);
         assert_eq!(bench.expect(Reason::SynAgain, &from(2).syn().sequence(77)).real(), reused);

@@ -10,7 +10,7 @@ use std::thread;
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::{Action, Reason};
 use pgha_ctl::bpf::xdp::Active;
-use pgha_machine::Weight;
+use pgha_machine::EffectiveWeight;
 use pgha_machine::balancer::{ServicePlan, SynLimit};
 use pgha_tests::dataplane::{DIRECTOR_MAC, FAMILIES, Family, Random, VIP, mac, real, service};
 use pgha_tests::lab::{READER_VIP, READER_VIP6};
@@ -61,7 +61,8 @@ fn change(random: &mut Random, bench: &mut Bench) {
         for real in &mut service.reals {
             real.dead = !real.local && random.one_in(3);
             let drained = everybody_drained || random.one_in(4);
-            real.weight = if real.dead || drained { Weight::ZERO } else { Weight::ONE };
+            real.weight =
+                if real.dead || drained { EffectiveWeight::ZERO } else { EffectiveWeight::ONE };
         }
     }
     bench.apply();

@@ -133,7 +133,7 @@ impl Bench {
     pub(crate) fn kill(&mut self, id: u16) {
         self.change(id, |real| {
             real.dead = true;
-            real.weight = pgha_machine::Weight::ZERO;
+            real.weight = pgha_machine::EffectiveWeight::ZERO;
         });
     }
 

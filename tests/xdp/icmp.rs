@@ -189,7 +189,7 @@ fn xdp_icmp_errors_follow_the_flow_and_not_the_table() {
     for family in FAMILIES {
         let mut bench = three(family);
         let real = bench.establish(1);
-        bench.change(real, |real| real.weight = pgha_machine::Weight::ZERO);
+        bench.change(real, |real| real.weight = pgha_machine::EffectiveWeight::ZERO);
         let error = error(family, ErrorKind::TooBig(1400), &least(&reply(family, 1)));
         assert_eq!(bench.expect_frame(Reason::IcmpError, &error.frame()).real(), real);
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use pgha_common::maps::Scheduler;
 use pgha_common::verdict::Reason;
-use pgha_machine::{Weight, table};
+use pgha_machine::{EffectiveWeight, table};
 use pgha_tests::dataplane::{FAMILIES, Family, Segment, real, service};
 
 use crate::harness::{Bench, cpus, entries, named, on_cpu, three, three_by};
@@ -16,7 +16,7 @@ fn xdp_round_robin_is_strict_on_all_cpus() {
     for family in FAMILIES {
         let from = |number| family.segment(number);
         let mut reals = [real(1), real(2), real(3)];
-        reals[1].weight = Weight::new(3).unwrap();
+        reals[1].weight = EffectiveWeight::new(3).unwrap();
         let mut bench = Bench::new([service(family.vip(), Scheduler::RoundRobin, reals)]);
         let ring = table::ring(&entries(&bench.plan.services[0]));
         assert_eq!(ring.len(), 5);
@@ -51,7 +51,7 @@ fn xdp_a_drained_server_keeps_its_flows_and_gets_no_new_ones() {
             let mut bench = Bench::new([three_by(family, scheduler)]);
             let before: Vec<_> = (0..60).map(|number| bench.establish(number)).collect();
             assert!(before.contains(&2));
-            bench.change(2, |real| real.weight = Weight::ZERO);
+            bench.change(2, |real| real.weight = EffectiveWeight::ZERO);
             for (number, real) in (0..60).zip(before) {
                 let kept = bench.expect(Reason::EstablishedFlow, &from(number).ack(2200));
                 assert_eq!(kept.real(), real);
@@ -69,7 +69,7 @@ fn xdp_maglev_moves_only_the_clients_of_the_server_that_left() {
         let from = |number| family.segment(number);
         let mut bench = three(family);
         let before = named(&bench.plan.services[0], 0..600);
-        bench.change(3, |real| real.weight = Weight::ZERO);
+        bench.change(3, |real| real.weight = EffectiveWeight::ZERO);
         let moved = (0..600)
             .zip(before)
             .filter(|(number, before)| {
@@ -132,7 +132,7 @@ fn xdp_source_moves_the_clients_of_the_server_that_left() {
         let syn = |host, port| Segment::new(client(family, host, port), family.vip()).syn();
         let before: Vec<_> =
             (0..600).map(|host| bench.expect(Reason::NewFlow, &syn(host, 1)).real()).collect();
-        bench.change(3, |real| real.weight = Weight::ZERO);
+        bench.change(3, |real| real.weight = EffectiveWeight::ZERO);
         let moved = (0..600)
             .zip(before)
             .filter(|(host, before)| {
@@ -161,11 +161,11 @@ fn xdp_least_prefers_the_server_with_fewer_open_flows() {
         let reals = [real(1), real(2)];
         let mut bench = Bench::new([service(family.vip(), Scheduler::Least, reals)]);
         // All go to one, which is what a server that was down long finds when it comes back.
-        bench.change(2, |real| real.weight = Weight::ZERO);
+        bench.change(2, |real| real.weight = EffectiveWeight::ZERO);
         for number in 0..400 {
             assert_eq!(bench.establish(number), 1);
         }
-        bench.change(2, |real| real.weight = Weight::ONE);
+        bench.change(2, |real| real.weight = EffectiveWeight::ONE);
         // Of two choices at least one is the idle server three times in four.
         let got = opened(&mut bench, 1000..1200);
         assert!(got[&2] > 120, "{got:?}");
@@ -186,14 +186,14 @@ fn xdp_least_prefers_the_server_with_fewer_open_flows() {
 fn xdp_least_follows_the_weights() {
     for family in FAMILIES {
         let mut reals = [real(1), real(2), real(3)];
-        reals[2].weight = Weight::new(4).unwrap();
+        reals[2].weight = EffectiveWeight::new(4).unwrap();
         let mut bench = Bench::new([service(family.vip(), Scheduler::Least, reals)]);
         let got = opened(&mut bench, 0..3000);
         let share = |id| f64::from(got[&id]) / 3000.0;
         for (id, expected) in [(1, 1.0 / 6.0), (2, 1.0 / 6.0), (3, 4.0 / 6.0)] {
             assert!((share(id) - expected).abs() < 0.05, "{got:?}");
         }
-        bench.change(3, |real| real.weight = Weight::ZERO);
+        bench.change(3, |real| real.weight = EffectiveWeight::ZERO);
         assert!(!opened(&mut bench, 5000..5300).contains_key(&3));
     }
 }
@@ -216,8 +216,8 @@ fn xdp_shares_follow_the_weights() {
     for family in FAMILIES {
         for scheduler in [Scheduler::Maglev, Scheduler::RoundRobin] {
             let mut reals = [real(1), real(2), real(3)];
-            reals[1].weight = Weight::new(2).unwrap();
-            reals[2].weight = Weight::new(5).unwrap();
+            reals[1].weight = EffectiveWeight::new(2).unwrap();
+            reals[2].weight = EffectiveWeight::new(5).unwrap();
             let mut bench = Bench::new([service(family.vip(), scheduler, reals)]);
             let got = opened(&mut bench, 0..CLIENTS);
             for (id, weight) in [(1, 1.0), (2, 2.0), (3, 5.0)] {

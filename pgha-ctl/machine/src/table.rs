@@ -9,7 +9,7 @@ mod ring;
 
 use std::net::IpAddr;
 
-use crate::Weight;
+use crate::EffectiveWeight;
 
 pub use maglev::maglev;
 pub use quality::{excess_remap, share_error};
@@ -23,13 +23,13 @@ pub struct Entry {
     /// Who it is on every director: decides which slots it prefers.
     pub address: IpAddr,
     /// Its share. Entries of weight 0 get no slot.
-    pub weight: Weight,
+    pub weight: EffectiveWeight,
 }
 
 /// The entries that get slots, in an order that every director has.
 fn in_service(entries: &[Entry]) -> Vec<Entry> {
     let mut entries: Vec<_> =
-        entries.iter().copied().filter(|entry| entry.weight > Weight::ZERO).collect();
+        entries.iter().copied().filter(|entry| entry.weight > EffectiveWeight::ZERO).collect();
     entries.sort_unstable_by_key(|entry| entry.address);
     entries
 }

@@ -5,10 +5,13 @@ mod checker;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use pgha_machine::NodeName;
-use pgha_machine::balancer::{Discovery, Node, Scheduler, Service, SynLimit};
+use pgha_machine::balancer::{
+    AutoWeight, Discovery, LagLimits, Node, Probe, Scheduler, Service, SynLimit,
+};
 
 use super::Config;
 use super::document::Document;
@@ -219,6 +222,11 @@ fn service(checks: &mut Checker, at: &str, raw: RawService) -> Option<Service> {
         default_weight: default_weight?,
         allowed_clients: allowed_clients?,
         syn_limit: syn_limit?,
+        lag: LagLimits::default(),
+        auto_weight: AutoWeight::default(),
+        slow_start: Duration::ZERO,
+        probe: Probe::Off,
+        fallback_to_primary: false,
     })
 }
 

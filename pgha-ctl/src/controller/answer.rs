@@ -1,10 +1,10 @@
 //! What operators ask of the controller.
 
 use std::collections::BTreeMap;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgha_common::verdict::Reason;
-use pgha_machine::balancer::{Event, Order};
+use pgha_machine::balancer::{Event, OrderChange};
 use pgha_machine::director::Role;
 
 use super::Controller;
@@ -41,11 +41,6 @@ impl Controller {
     fn order(&mut self, request: &OrderRequest) -> Result<OrderReply, Refusal> {
         let server = self.server_named(&request.server)?;
         let address = server.address;
-        let order = match request.order {
-            OrderKind::Weight { weight } => Order::Weight(weight),
-            OrderKind::Drain => Order::Drain,
-            OrderKind::Undrain => Order::Undrain,
-        };
         let services: Vec<_> = self
             .config
             .services()
@@ -65,12 +60,21 @@ impl Controller {
                 request.server
             )));
         }
-        for service in &services {
-            self.balancer.handle(Event::Steered { service: *service, address, order });
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut orders = self.balancer.orders();
+        for (vip, port) in services.iter().copied() {
+            let change = match request.order {
+                OrderKind::Weight { weight } => OrderChange::Weight { vip, port, address, weight },
+                OrderKind::Drain => OrderChange::Drain { vip, port, address, reset_at: None },
+                OrderKind::Undrain => OrderChange::Undrain { vip, port, address },
+            };
+            orders.change(&change, "an operator", wall.as_secs());
         }
+        let wall = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        self.balancer.handle(self.now(), Event::Ordered { orders, wall });
         // The reply says what is, so the maps come first.
         self.program();
-        tracing::info!(%address, ?order, "ordered by an operator");
+        tracing::info!(%address, order = ?request.order, "ordered by an operator");
         let mut views = self.balancer.view();
         views.retain(|view| services.contains(&(view.vip, view.port)));
         Ok(OrderReply { schema: SCHEMA, services: views })

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use pgha_common::verdict::Reason;
+use pgha_machine::EffectiveWeight;
 use pgha_machine::balancer::{ServerView, Standing};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -43,7 +44,27 @@ impl Kind {
 }
 
 /// The values of a metric's labels, in their order, and its own.
-type Sample = (Vec<String>, u64);
+type Sample = (Vec<String>, Number);
+
+/// The value of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    Whole(u64),
+    /// Of what is kept in thousandths and told in units, so that no metric has a unit of its own.
+    Thousandths(u64),
+}
+
+impl From<u64> for Number {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<EffectiveWeight> for Number {
+    fn from(weight: EffectiveWeight) -> Self {
+        Self::Thousandths(weight.thousandths().into())
+    }
+}
 
 /// A metric.
 struct Family {
@@ -106,7 +127,7 @@ const FAMILIES: &[Family] = &[
         kind: Kind::Gauge,
         labels: SERVER,
         help: "Weight of a real server in force: 0 while it gets no new connections",
-        samples: |status| servers(status, |view| Some(u64::from(view.effective_weight.get()))),
+        samples: |status| servers(status, |view| Some(view.effective_weight)),
     },
     Family {
         name: "pgha_server_up",
@@ -120,7 +141,7 @@ const FAMILIES: &[Family] = &[
         kind: Kind::Gauge,
         labels: SERVER,
         help: "1 while an operator drains a real server",
-        samples: |status| servers(status, |view| Some(u64::from(view.drained))),
+        samples: |status| servers(status, |view| Some(u64::from(view.drained.is_some()))),
     },
     Family {
         name: "pgha_server_replay_lag_bytes",
@@ -143,7 +164,7 @@ const FAMILIES: &[Family] = &[
         help: "This director, and where in the kernel its program runs",
         samples: |status| {
             let mode = status.director.mode.clone().unwrap_or_default();
-            vec![(vec![status.cluster.to_string(), mode], 1)]
+            vec![(vec![status.cluster.to_string(), mode], 1.into())]
         },
     },
     Family {
@@ -196,7 +217,7 @@ const FAMILIES: &[Family] = &[
         kind: Kind::Info,
         labels: &["version"],
         help: "The controller",
-        samples: |status| vec![(vec![status.version.clone()], 1)],
+        samples: |status| vec![(vec![status.version.clone()], 1.into())],
     },
 ];
 
@@ -238,23 +259,34 @@ impl Collector for Scrape {
     }
 }
 
-fn encode(metric: &mut MetricEncoder<'_>, kind: Kind, number: u64) -> Result<(), fmt::Error> {
-    if kind == Kind::Counter {
-        let none: Option<&Exemplar<NoLabelSet, u64>> = None;
-        return metric.encode_counter(&number, none);
+fn encode(metric: &mut MetricEncoder<'_>, kind: Kind, number: Number) -> Result<(), fmt::Error> {
+    let none: Option<&Exemplar<NoLabelSet, u64>> = None;
+    match (kind, number) {
+        (Kind::Counter, Number::Whole(number)) => metric.encode_counter(&number, none),
+        (Kind::Counter, Number::Thousandths(number)) => {
+            metric.encode_counter(&(number as f64 / 1e3), none)
+        }
+        // The library writes whole gauges as signed numbers.
+        (Kind::Gauge | Kind::Info, Number::Whole(number)) => {
+            metric.encode_gauge(&i64::try_from(number).unwrap_or(i64::MAX))
+        }
+        (Kind::Gauge | Kind::Info, Number::Thousandths(number)) if number % 1_000 == 0 => {
+            metric.encode_gauge(&i64::try_from(number / 1_000).unwrap_or(i64::MAX))
+        }
+        (Kind::Gauge | Kind::Info, Number::Thousandths(number)) => {
+            metric.encode_gauge(&(number as f64 / 1e3))
+        }
     }
-    // The library writes gauges as signed numbers.
-    metric.encode_gauge(&i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn one(number: u64) -> Vec<Sample> {
-    vec![(Vec::new(), number)]
+    vec![(Vec::new(), number.into())]
 }
 
 fn reasons(status: &Status) -> Vec<Sample> {
     let sample = |reason: &Reason| {
         let count = status.reasons.get(reason.name()).copied().unwrap_or(0);
-        (vec![action_name(reason.action()).to_owned(), reason.name().to_owned()], count)
+        (vec![action_name(reason.action()).to_owned(), reason.name().to_owned()], count.into())
     };
     Reason::ALL.iter().map(sample).collect()
 }
@@ -262,7 +294,7 @@ fn reasons(status: &Status) -> Vec<Sample> {
 fn services(status: &Status) -> Vec<Sample> {
     let sample = |ServiceStatus { view, .. }: &ServiceStatus| {
         let labels = [&view.scheduler, &view.discovery].into_iter().cloned();
-        (service(view.name.as_str(), view.vip, view.port).chain(labels).collect(), 1)
+        (service(view.name.as_str(), view.vip, view.port).chain(labels).collect(), 1.into())
     };
     status.services.iter().map(sample).collect()
 }
@@ -289,20 +321,20 @@ fn each_table(numbers: [u64; 4]) -> Vec<Sample> {
     let tables = ["established", "pending"]
         .into_iter()
         .flat_map(|table| ["ipv4", "ipv6"].map(|family| vec![table.to_owned(), family.to_owned()]));
-    tables.zip(numbers).collect()
+    tables.zip(numbers.map(Number::from)).collect()
 }
 
 fn traffic(status: &Status, number: fn(&TrafficStatus) -> u64) -> Vec<Sample> {
     each_server(status, |service, view| service.traffic.get(&view.id).map(number))
 }
 
-fn servers(status: &Status, number: fn(&ServerView) -> Option<u64>) -> Vec<Sample> {
+fn servers<N: Into<Number>>(status: &Status, number: fn(&ServerView) -> Option<N>) -> Vec<Sample> {
     each_server(status, |_, view| number(view))
 }
 
-fn each_server(
+fn each_server<N: Into<Number>>(
     status: &Status,
-    number: impl Fn(&ServiceStatus, &ServerView) -> Option<u64>,
+    number: impl Fn(&ServiceStatus, &ServerView) -> Option<N>,
 ) -> Vec<Sample> {
     let mut samples = Vec::new();
     for of in &status.services {
@@ -311,7 +343,7 @@ fn each_server(
             let address = server.address.to_string();
             let labels = service(of.view.name.as_str(), of.view.vip, of.view.port)
                 .chain([name.unwrap_or_else(|| address.clone()), address]);
-            samples.extend(number(of, server).map(|number| (labels.collect(), number)));
+            samples.extend(number(of, server).map(|number| (labels.collect(), number.into())));
         }
     }
     samples

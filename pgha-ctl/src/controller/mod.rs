@@ -22,6 +22,7 @@ mod news;
 mod peers;
 mod preflight;
 mod primary;
+mod probes;
 mod reload;
 mod role;
 pub mod status;
@@ -34,7 +35,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use pgha_machine::balancer::{Balancer, Effect};
+use pgha_machine::Moment;
+use pgha_machine::balancer::{Balancer, Effect, Event};
 use pgha_machine::director::{self, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -55,7 +57,7 @@ use neighbours::Announcements;
 use peers::Peers;
 use primary::PrimaryKnown;
 use survey::Surveys;
-use watch::{Orders, Told, Watchers};
+use watch::{Manner, Told, Watchers};
 
 pub use error::{ControllerError, InterfacesError};
 
@@ -108,7 +110,7 @@ struct Controller {
     /// The interfaces that have no carrier.
     cut_off: BTreeSet<IfIndex>,
     watchers: Watchers,
-    orders: tokio::sync::watch::Sender<Orders>,
+    manner: tokio::sync::watch::Sender<Manner>,
     primary_task: Option<JoinHandle<()>>,
     primary: Option<PrimaryKnown>,
     tell: mpsc::Sender<Told>,
@@ -146,7 +148,7 @@ impl Controller {
             (true, false) => Role::Standby,
             (false, _) => preflight::role(&interfaces, &config, None).await?,
         };
-        let (orders, ordered) = tokio::sync::watch::channel(Orders::of(&config));
+        let (manner, asked) = tokio::sync::watch::channel(Manner::of(&config));
         // Small channels: who tells faster than the loop takes in has to wait, and loses nothing.
         let (tell, told) = mpsc::channel(64);
         let (request, requests) = mpsc::channel(16);
@@ -164,8 +166,8 @@ impl Controller {
             surveys: Surveys::default(),
             neighbours,
             cut_off: BTreeSet::new(),
-            watchers: Watchers::new(ordered, tell.clone()),
-            orders,
+            watchers: Watchers::new(asked, tell.clone()),
+            manner,
             primary_task: None,
             primary: None,
             tell,
@@ -258,6 +260,7 @@ impl Controller {
             }
             let announcement = self.announcements.next().filter(|_| self.attach_by.is_none());
             let role_due = self.role_due();
+            let balancer_due = self.balancer_due();
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
@@ -268,6 +271,7 @@ impl Controller {
                 claim = self.listening.next() => self.claimed(claim),
                 surveyed = self.surveys.result() => self.surveyed(surveyed),
                 () = until(role_due) => self.role_tick(),
+                () = until(balancer_due) => self.balancer.handle(self.now(), Event::Tick),
                 _ = repair.tick() => self.repair().await,
                 _ = flush.tick(), if !self.packet_logs.is_empty() => self.flush_packet_log(),
                 () = trace::over(&mut self.trace) => self.end_trace(),
@@ -283,6 +287,17 @@ impl Controller {
         Ok(())
     }
 
+    /// This moment by the clock of the machine, which begins with the controller.
+    fn now(&self) -> Moment {
+        self.started.elapsed().into()
+    }
+
+    /// When the machine wants to be asked again.
+    fn balancer_due(&self) -> Option<Instant> {
+        let due = self.balancer.poll_timeout()?;
+        Some(self.started + due.since(Moment::default()))
+    }
+
     /// Does what the machine asks for.
     async fn carry_out(&mut self) {
         let mut program = false;
@@ -292,6 +307,8 @@ impl Controller {
                 Effect::Unwatch(target) => self.watchers.unwatch(target),
                 Effect::CheckNow(target) => self.watchers.check_now(target),
                 Effect::Resolve(address) => self.resolve(address).await,
+                Effect::Probe(path, via) => self.probe(path, via),
+                Effect::Unprobe(path) => self.unprobe(path),
                 Effect::Program => program = true,
                 Effect::Tell(news) => news::tell(&news, &self.interfaces),
             }

@@ -100,7 +100,7 @@ impl Controller {
         {
             self.program();
         }
-        self.balancer.handle(Event::Neighbour(address, neighbour));
+        self.balancer.handle(self.now(), Event::Neighbour(address, neighbour));
     }
 
     async fn interface_gone(&self, index: IfIndex) -> Result<(), ControllerError> {

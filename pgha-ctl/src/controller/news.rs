@@ -16,6 +16,13 @@ pub(super) fn tell(news: &News, interfaces: &Interfaces) {
         News::PrimaryLost => {
             tracing::warn!("the primary does not answer; the readers stay as they are");
         }
+        News::SeveralPrimaries(hosts) => {
+            let hosts = hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+            tracing::warn!(
+                "{hosts} all say that they are the primary; the readers stay as they are until one \
+                 of them is stopped or rewound"
+            );
+        }
         News::Joined(target) => tracing::info!("{} is a member now", at(target)),
         News::Left(target) => tracing::info!("{} is no member any more", at(target)),
         News::Up(target) => tracing::info!("{} gets new connections", at(target)),

@@ -22,7 +22,7 @@ impl Controller {
     /// Hands on what a watcher tells.
     pub(super) fn take_in(&mut self, told: Told) {
         match told {
-            Told::Event(event) => self.balancer.handle(event),
+            Told::Event(event) => self.balancer.handle(self.now(), event),
             // The last word of a task that was ended when the configuration changed.
             Told::Primary(host, _) if !self.asks(host) => {}
             Told::Primary(host, report) => {
@@ -33,7 +33,7 @@ impl Controller {
                     errors: Vec::new(),
                 });
                 let answer = self.identify(host, report);
-                self.balancer.handle(Event::Primary(answer));
+                self.balancer.handle(self.now(), Event::Primary(answer));
             }
             Told::PrimaryLost(errors) => {
                 let errors: Vec<_> =
@@ -49,7 +49,7 @@ impl Controller {
                     tracing::warn!("the primary cannot be asked: {}", errors.join("; "));
                     known.errors = errors;
                 }
-                self.balancer.handle(Event::PrimaryLost);
+                self.balancer.handle(self.now(), Event::PrimaryLost);
             }
         }
     }
@@ -63,9 +63,20 @@ impl Controller {
         let config = self.balancer.config();
         let walsenders = report.walsenders.into_iter().filter_map(|walsender| {
             let address = config.address_of(&walsender.application_name, walsender.client)?;
-            Some(Walsender { address, sync_state: walsender.sync_state })
+            Some(Walsender {
+                address,
+                sync_state: walsender.sync_state,
+                replay_lag: None,
+                replayed: None,
+            })
         });
-        PrimaryAnswer { host, lsn: report.lsn, walsenders: walsenders.collect() }
+        PrimaryAnswer {
+            host,
+            timeline: None,
+            system: None,
+            lsn: report.lsn,
+            walsenders: walsenders.collect(),
+        }
     }
 
     /// Begins to ask the primary of the configuration, and nobody else any more.
@@ -74,7 +85,7 @@ impl Controller {
             task.abort();
         }
         if let Some(primary) = self.config.primary() {
-            let task = watch_primary(primary.clone(), self.orders.subscribe(), self.tell.clone());
+            let task = watch_primary(primary.clone(), self.manner.subscribe(), self.tell.clone());
             self.primary_task = Some(tokio::spawn(task));
         }
     }

@@ -4,7 +4,7 @@ use pgha_machine::balancer::Event;
 
 use super::claims::Listening;
 use super::error::ReloadError;
-use super::watch::Orders;
+use super::watch::Manner;
 use super::{Controller, peers, preflight};
 use crate::config::Config;
 use crate::net::{NeighbourWatch, local_addresses};
@@ -38,12 +38,12 @@ impl Controller {
         config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         let primary_changed = config.primary() != self.config.primary();
         let new_vips = preflight::vips(&config) != preflight::vips(&self.config);
-        self.orders.send_replace(Orders::of(&config));
+        self.manner.send_replace(Manner::of(&config));
         if primary_changed {
             // What the one before said last is no word of the new one's.
-            self.balancer.handle(Event::PrimaryLost);
+            self.balancer.handle(self.now(), Event::PrimaryLost);
         }
-        self.balancer.handle(Event::Configured(config.balancer(local)));
+        self.balancer.handle(self.now(), Event::Configured(config.balancer(local)));
         self.config = config;
         self.peers.retain(self.config.director());
         for address in peers::addresses(self.config.director()) {

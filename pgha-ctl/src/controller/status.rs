@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::bpf::xdp::Survey;
 
 /// Number of the form of everything the API sends; a field is only ever added without a new one.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// The whole state of one director.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,15 +39,15 @@ pub(super) enum Told {
     PrimaryLost(Vec<(IpAddr, PgError)>),
 }
 
-/// What the watchers go by; changed by a reload.
+/// How the watchers ask; changed by a reload.
 #[derive(Clone, Debug)]
-pub(super) struct Orders {
+pub(super) struct Manner {
     pub(super) login: Login,
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
 }
 
-impl Orders {
+impl Manner {
     /// Those of a configuration.
     pub(super) fn of(config: &Config) -> Self {
         Self {
@@ -61,18 +61,18 @@ impl Orders {
 /// The tasks of all servers.
 pub(super) struct Watchers {
     tasks: HashMap<Target, (JoinHandle<()>, Arc<Notify>)>,
-    orders: watch::Receiver<Orders>,
+    manner: watch::Receiver<Manner>,
     tell: mpsc::Sender<Told>,
 }
 
 impl Watchers {
-    pub(super) fn new(orders: watch::Receiver<Orders>, tell: mpsc::Sender<Told>) -> Self {
-        Self { tasks: HashMap::new(), orders, tell }
+    pub(super) fn new(manner: watch::Receiver<Manner>, tell: mpsc::Sender<Told>) -> Self {
+        Self { tasks: HashMap::new(), manner, tell }
     }
 
     pub(super) fn watch(&mut self, target: Target) {
         let nudge = Arc::new(Notify::new());
-        let task = watch_server(target, self.orders.clone(), self.tell.clone(), nudge.clone());
+        let task = watch_server(target, self.manner.clone(), self.tell.clone(), nudge.clone());
         if let Some((former, _)) = self.tasks.insert(target, (tokio::spawn(task), nudge)) {
             former.abort();
         }
@@ -99,7 +99,7 @@ impl Drop for Watchers {
 
 async fn watch_server(
     target: Target,
-    orders: watch::Receiver<Orders>,
+    manner: watch::Receiver<Manner>,
     tell: mpsc::Sender<Told>,
     nudge: Arc<Notify>,
 ) {
@@ -107,7 +107,7 @@ async fn watch_server(
     let mut kept: Option<Session> = None;
     let mut hurry_until = Instant::now();
     loop {
-        let Orders { login, interval, timeout } = orders.borrow().clone();
+        let Manner { login, interval, timeout } = manner.borrow().clone();
         let began = Instant::now();
         let (finding, session) = postgres::check(&login, server, timeout).await;
         let uncertain = matches!(finding, Finding::Silent(_) | Finding::Answered(_));
@@ -151,12 +151,12 @@ async fn end_of(session: &mut Option<Session>) {
 /// their order, when it is not there any more.
 pub(super) async fn watch_primary(
     primary: Primary,
-    orders: watch::Receiver<Orders>,
+    manner: watch::Receiver<Manner>,
     tell: mpsc::Sender<Told>,
 ) {
     let mut kept: Option<(IpAddr, Session)> = None;
     loop {
-        let Orders { login, interval, timeout } = orders.borrow().clone();
+        let Manner { login, interval, timeout } = manner.borrow().clone();
         let began = Instant::now();
         let next = began + interval;
         let told = match ask_again(kept.take(), &login, timeout).await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use pgha_machine::Lsn;
-use pgha_machine::balancer::{Finding, Replay, SyncState};
+use pgha_machine::balancer::{Finding, Standby, SyncState};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
@@ -217,9 +217,13 @@ pub async fn check(login: &Login, server: Server, timeout: Duration) -> (Finding
 fn standby(rows: &[SimpleQueryRow]) -> Option<Finding> {
     let row = rows.first()?;
     Some(if row.get("in_recovery")? == "t" {
-        Finding::Standby(Replay { received: lsn(row, "received"), replayed: lsn(row, "replayed") })
+        Finding::Standby(Standby {
+            received: lsn(row, "received"),
+            replayed: lsn(row, "replayed"),
+            ..Standby::default()
+        })
     } else {
-        Finding::NotInRecovery
+        Finding::NotInRecovery { timeline: None, system: None }
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use pgha_common::maps::Scheduler;
 use pgha_ctl::bpf::xdp::DataPlane;
-use pgha_machine::Weight;
+use pgha_machine::EffectiveWeight;
 use pgha_machine::balancer::Plan;
 use pgha_machine::table::{Entry, excess_remap, maglev, share_error};
 
@@ -54,7 +54,7 @@ pub(super) fn measure() -> Result<Figures> {
 fn servers(random: &mut Random, count: u32) -> Vec<Entry> {
     (1..=count)
         .filter_map(|number| {
-            let weight = Weight::new(u16::try_from(1 + random.below(20)).ok()?)?;
+            let weight = EffectiveWeight::new(u16::try_from(1 + random.below(20)).ok()?)?;
             let address =
                 Ipv4Addr::from(0x0a00_0000 + number * 256 + u32::try_from(random.below(256)).ok()?);
             Some(Entry { id: u16::try_from(number).ok()?, address: address.into(), weight })
@@ -66,10 +66,11 @@ fn servers(random: &mut Random, count: u32) -> Vec<Entry> {
 fn change(random: &mut Random, servers: &[Entry]) -> Vec<Entry> {
     let mut changed = servers.to_vec();
     let index = random.below(servers.len());
-    changed[index].weight = match u16::try_from(random.below(21)).ok().and_then(Weight::new) {
-        Some(weight) if weight != changed[index].weight => weight,
-        _ => Weight::ZERO,
-    };
+    changed[index].weight =
+        match u16::try_from(random.below(21)).ok().and_then(EffectiveWeight::new) {
+            Some(weight) if weight != changed[index].weight => weight,
+            _ => EffectiveWeight::ZERO,
+        };
     changed
 }
 
@@ -80,7 +81,7 @@ fn swap() -> Result<f64> {
     let mut samples = Samples::default();
     for turn in 0..SWAPS {
         let mut reals: Vec<_> = (1..=SERVERS).map(real).collect();
-        if let Some(weight) = Weight::new(2 + turn) {
+        if let Some(weight) = EffectiveWeight::new(2 + turn) {
             reals[usize::from(turn % SERVERS)].weight = weight;
         }
         let plan = Plan { services: vec![service(VIP, Scheduler::Maglev, reals)] };

@@ -17,7 +17,7 @@ use pgha_common::maps::Scheduler;
 use pgha_ctl::bpf::PinDirectory;
 use pgha_ctl::bpf::xdp::{Active, DataPlane, DirectorPlan, FlowCapacity, Settings};
 use pgha_machine::balancer::{RealPlan, ServicePlan, Steering};
-use pgha_machine::{Mac, Neighbour, Weight};
+use pgha_machine::{EffectiveWeight, Mac, Neighbour};
 
 pub use bpffs::PrivateBpffs;
 pub use family::{FAMILIES, Family, VIP, VIP6, client, client6};
@@ -92,7 +92,7 @@ pub fn real(id: u16) -> RealPlan {
         neighbour: Some(Neighbour { interface: 0, mac }),
         local: false,
         dead: false,
-        weight: Weight::ONE,
+        weight: EffectiveWeight::ONE,
         steering: Steering::default(),
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use ipnet::IpNet;
 pub use pgha_common::maps::Scheduler;
 
+use super::probe::Probe;
 use crate::{NodeName, Weight};
 
 /// Everything the decisions depend on that an operator writes down.
@@ -44,6 +46,44 @@ pub struct Service {
     pub allowed_clients: Vec<IpNet>,
     /// How many new connections one source may open; `None` says any number.
     pub syn_limit: Option<SynLimit>,
+    /// How far a server may lag.
+    pub lag: LagLimits,
+    /// What moves the weights by itself.
+    pub auto_weight: AutoWeight,
+    /// For how long a server that joins has less than its weight; nothing says that it has all of it
+    /// at once.
+    pub slow_start: Duration,
+    /// How the path through the VIP is probed.
+    pub probe: Probe,
+    /// Whether the primary serves when no standby is left.
+    pub fallback_to_primary: bool,
+}
+
+/// How far a server may lag behind the primary and still get new connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LagLimits {
+    /// In bytes of WAL that it has not replayed.
+    pub bytes: Option<Limit<u64>>,
+    /// In the age of what its readers see.
+    pub time: Option<Limit<Duration>>,
+}
+
+/// A limit with two edges, so that a value that hovers about it does not move clients to and fro.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit<T> {
+    /// Beyond this a server drains.
+    pub drain: T,
+    /// It gets new connections again once it is at this or below; never more than `drain`.
+    pub back: T,
+}
+
+/// What moves the weights by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AutoWeight {
+    /// The lag, in proportion to the limits it has.
+    pub lag: bool,
+    /// Connections in use, in proportion to `max_connections`.
+    pub connections: bool,
 }
 
 /// A token bucket for the SYNs of one source: an IPv4 address or an IPv6 /64.

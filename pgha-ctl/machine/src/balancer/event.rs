@@ -1,12 +1,15 @@
 //! What comes in and what comes out: plain data.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::member::{Down, Finding};
-use crate::{Lsn, Neighbour, Weight};
+use super::orders::Orders;
+use super::probe::{Path, ProbeFinding, Via};
+use crate::{Lsn, Mac, Neighbour, Timeline};
 
 /// `sync_state` of `pg_stat_replication` (PostgreSQL documentation, "Monitoring statistics").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,13 +25,18 @@ pub enum SyncState {
     Quorum,
 }
 
-/// A streaming walsender of the primary, and whose it is.
+/// A streaming walsender of the primary or of a standby, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walsender {
     /// The standby's address.
     pub address: IpAddr,
     /// Its part in synchronous commit.
     pub sync_state: SyncState,
+    /// `replay_lag`: how long the last commits took to be replayed there. `None` while nothing is
+    /// written.
+    pub replay_lag: Option<Duration>,
+    /// `replay_lsn`: end of the WAL it has replayed.
+    pub replayed: Option<Lsn>,
 }
 
 /// One answer of the primary.
@@ -36,6 +44,10 @@ pub struct Walsender {
 pub struct PrimaryAnswer {
     /// Where it is.
     pub host: IpAddr,
+    /// The timeline it writes.
+    pub timeline: Option<Timeline>,
+    /// Its system identifier.
+    pub system: Option<u64>,
     /// End of its WAL.
     pub lsn: Option<Lsn>,
     /// Its streaming walsenders; several may belong to one address.
@@ -58,6 +70,9 @@ pub enum Event {
     Primary(PrimaryAnswer),
     /// The primary could not be asked, or said nothing of use.
     PrimaryLost,
+    /// Several hosts say that they are the primary, and none by a newer timeline. Which of them to
+    /// believe is not for the balancer to say: it changes nothing.
+    SeveralPrimaries(Vec<PrimaryAnswer>),
     /// A check ended.
     Checked(Target, Finding),
     /// The session kept open to a server ended.
@@ -66,26 +81,24 @@ pub enum Event {
     Neighbour(IpAddr, Option<Neighbour>),
     /// The operator wrote a new configuration.
     Configured(Config),
-    /// The operator steers one server of one service.
-    Steered {
-        /// VIP and port of the service.
-        service: (IpAddr, u16),
-        /// The server.
-        address: IpAddr,
-        /// What to do.
-        order: Order,
+    /// A probe through a VIP ended.
+    Probed(Path, ProbeFinding),
+    /// Somebody else answers ARP or neighbour solicitations for a VIP.
+    VipAnswered {
+        /// The VIP.
+        vip: IpAddr,
+        /// Who.
+        mac: Mac,
     },
-}
-
-/// What an operator may order for a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// This weight, or the configuration's again.
-    Weight(Option<Weight>),
-    /// No new connections.
-    Drain,
-    /// New connections again.
-    Undrain,
+    /// What operators have set, all of it, as the store has it now.
+    Ordered {
+        /// That.
+        orders: Orders,
+        /// What the clock on the wall says: milliseconds since the Unix epoch.
+        wall: u64,
+    },
+    /// The time of [`super::Balancer::poll_timeout`] has come.
+    Tick,
 }
 
 /// What is to be done.
@@ -99,6 +112,10 @@ pub enum Effect {
     CheckNow(Target),
     /// Learn the MAC address of this neighbour, and follow it.
     Resolve(IpAddr),
+    /// Probe this path regularly from now on, in this way; again when the way changes.
+    Probe(Path, Via),
+    /// Stop that.
+    Unprobe(Path),
     /// Make the data plane equal to [`super::Balancer::plan`].
     Program,
     /// Tell people.
@@ -112,6 +129,8 @@ pub enum News {
     PrimaryAnswers(usize),
     /// The primary cannot be asked; the readers stay as they are.
     PrimaryLost,
+    /// Several hosts say that they are the primary; the readers stay as they are.
+    SeveralPrimaries(Vec<IpAddr>),
     /// A server became a member of a service.
     Joined(Target),
     /// A server is no member any more.

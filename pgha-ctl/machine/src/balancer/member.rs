@@ -1,21 +1,29 @@
 //! One real server of one service: what is known of it, and what follows from that.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use pgha_common::flow::RealRef;
 use serde::{Deserialize, Serialize};
 
-use super::SyncState;
 use super::config::Discovery;
-use crate::{Lsn, Neighbour, Weight};
+use super::event::{SyncState, Walsender};
+use super::reasons::Stamp;
+use super::withheld::Withheld;
+use crate::{Lsn, Moment, Neighbour, Timeline, Weight};
 
 /// What a check of a server found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// It answers as a hot standby.
-    Standby(Replay),
+    Standby(Standby),
     /// It answers and is not in recovery.
-    NotInRecovery,
+    NotInRecovery {
+        /// The timeline it writes.
+        timeline: Option<Timeline>,
+        /// Its system identifier.
+        system: Option<u64>,
+    },
     /// Its port refuses connections.
     Refused,
     /// It listens, but takes no new sessions (SQLSTATE 57P03: starting up or shutting down).
@@ -29,13 +37,34 @@ pub enum Finding {
     Silent(String),
 }
 
-/// How far a standby is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replay {
+/// What a standby says of itself. What it does not tell, or the role may not see, is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standby {
     /// End of the WAL it has received and flushed, where it streams or has streamed.
     pub received: Option<Lsn>,
     /// End of the WAL it has replayed.
     pub replayed: Option<Lsn>,
+    /// The timeline of its last restart point or of what it receives, the later one.
+    pub timeline: Option<Timeline>,
+    /// Its system identifier.
+    pub system: Option<u64>,
+    /// `now() - pg_last_xact_replay_timestamp()`: how old the last commit is that it has replayed.
+    pub age: Option<Duration>,
+    /// Its WAL receiver streams.
+    pub receiving: bool,
+    /// How many of its connections are in use.
+    pub connections: Option<Connections>,
+    /// Its own streaming walsenders: the standbys that are cascaded behind it.
+    pub walsenders: Vec<Walsender>,
+}
+
+/// How many connections a server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Sessions of clients, in whatever state.
+    pub used: u32,
+    /// `max_connections`.
+    pub most: u32,
 }
 
 /// Whether new connections may go to a server, by its checks alone.
@@ -124,7 +153,7 @@ impl Health {
             }
             (_, Finding::Refused) => Self::Down(Down::Refused, 0),
             (_, Finding::NotAccepting) => Self::Down(Down::NotAccepting, 0),
-            (_, Finding::NotInRecovery) => Self::Down(Down::NotInRecovery, 0),
+            (_, Finding::NotInRecovery { .. }) => Self::Down(Down::NotInRecovery, 0),
             (
                 Self::Unproven(_),
                 Finding::Answered(_) | Finding::Silent(_) | Finding::Undecided(_),
@@ -166,61 +195,6 @@ pub struct Steering {
     pub weight: Option<Weight>,
 }
 
-/// Why a server gets no new connections. All that apply are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Withheld {
-    /// An operator drains it.
-    Drained,
-    /// Its weight is 0.
-    WeightZero,
-    /// It has not passed `rise` checks yet.
-    Unproven,
-    /// See [`Down::Refused`].
-    Refused,
-    /// See [`Down::Silent`].
-    Silent,
-    /// See [`Down::NotAccepting`].
-    NotAccepting,
-    /// See [`Down::Failing`].
-    Failing,
-    /// See [`Down::NotInRecovery`].
-    NotInRecovery,
-    /// The configuration does not list it any more.
-    NotListed,
-    /// It does not stream from the primary, says the primary.
-    NotStreaming,
-    /// Nobody answers ARP or neighbour discovery for its address.
-    NoMac,
-}
-
-impl Withheld {
-    /// Whether a server may serve in spite of this when no other can: it is alive and a standby, as
-    /// far as anybody knows.
-    #[must_use]
-    pub const fn is_tolerable(self) -> bool {
-        matches!(self, Self::NotStreaming | Self::Failing)
-    }
-
-    /// One short phrase for people.
-    #[must_use]
-    pub const fn phrase(self) -> &'static str {
-        match self {
-            Self::Drained => "drained by an operator",
-            Self::WeightZero => "weight is 0",
-            Self::Unproven => "not enough good checks yet",
-            Self::Refused => "its port refuses connections",
-            Self::Silent => "does not answer",
-            Self::NotAccepting => "accepts no new sessions",
-            Self::Failing => "answers checks with errors",
-            Self::NotInRecovery => "is not a standby",
-            Self::NotListed => "no longer in the node table",
-            Self::NotStreaming => "does not stream from the primary",
-            Self::NoMac => "its MAC address is unknown",
-        }
-    }
-}
-
 /// One real server of one service.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -240,7 +214,19 @@ pub struct Member {
     pub(super) silences: u8,
     pub(super) neighbour: Option<Neighbour>,
     pub(super) configured_weight: Weight,
+    pub(super) ordered: OrderedHere,
+}
+
+/// What operators set for one server of one service, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OrderedHere {
     pub(super) steering: Steering,
+    /// Who set the weight of `steering`.
+    pub(super) weight_set: Option<Stamp>,
+    /// Who drained it.
+    pub(super) drained: Option<Stamp>,
+    /// When the sessions left are reset.
+    pub(super) reset_at: Option<Moment>,
 }
 
 /// What the primary said last of a server.
@@ -256,7 +242,7 @@ impl Member {
     /// The weight it would have if nothing were wrong.
     #[must_use]
     pub fn wanted_weight(&self) -> Weight {
-        self.steering.weight.unwrap_or(self.configured_weight)
+        self.ordered.steering.weight.unwrap_or(self.configured_weight)
     }
 
     /// Every reason for which it gets no new connections, in the order of who can mend it.
@@ -278,7 +264,7 @@ impl Member {
             };
         let unlisted = discovery == Discovery::Direct && !self.listed;
         [
-            self.steering.drained.then_some(Withheld::Drained),
+            self.ordered.steering.drained.then_some(Withheld::Drained),
             (self.wanted_weight() == Weight::ZERO).then_some(Withheld::WeightZero),
             health,
             unlisted.then_some(Withheld::NotListed),
@@ -288,6 +274,12 @@ impl Member {
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// Whether its sessions are gone, or are to go by an operator's word, and its clients are told so.
+    #[must_use]
+    pub fn is_dead(&self, now: Moment) -> bool {
+        self.health.is_dead() || self.ordered.reset_at.is_some_and(|at| at <= now)
     }
 
     /// Whether nothing is left that makes it a member: not listed, not streaming by the primary's
@@ -300,7 +292,7 @@ impl Member {
         };
         let streams = discovery != Discovery::Direct && self.streaming != Some(Streaming::No);
         // What an operator ordered outlives a restart of the server it was ordered for.
-        let steered = self.steering != Steering::default();
+        let steered = self.ordered.steering != Steering::default();
         !self.listed && !streams && !steered && sessions_gone
     }
 }

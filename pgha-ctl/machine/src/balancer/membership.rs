@@ -7,7 +7,7 @@ use pgha_common::flow::RealRef;
 
 use super::config::{Config, Discovery, Service};
 use super::event::{Effect, News, Target};
-use super::member::{Down, Health, Member, Steering};
+use super::member::{Down, Health, Member, OrderedHere};
 use super::plan::InheritedReal;
 use super::{Balancer, Pool, key};
 
@@ -84,7 +84,7 @@ impl Balancer {
             silences: 0,
             neighbour: self.neighbours.get(&address).copied(),
             configured_weight: self.config.weight(&self.pools[index].service, address),
-            steering: Steering::default(),
+            ordered: OrderedHere::default(),
         };
         self.enter(index, member);
         self.tell(News::Joined(target));
@@ -119,7 +119,7 @@ impl Balancer {
             silences: 0,
             neighbour: left.neighbour,
             configured_weight: self.config.weight(&self.pools[index].service, left.address),
-            steering: left.steering,
+            ordered: OrderedHere::inherited(left.steering),
         };
         self.enter(index, member);
     }

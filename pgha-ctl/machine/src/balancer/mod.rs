@@ -16,21 +16,31 @@ mod event;
 mod ids;
 mod member;
 mod membership;
+mod orders;
 mod plan;
+mod probe;
+mod reasons;
 mod view;
+mod withheld;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-pub use config::{Config, Discovery, Node, Scheduler, Service, SynLimit};
-pub use event::{Effect, Event, News, Order, PrimaryAnswer, SyncState, Target, Walsender};
-pub use member::{Down, Finding, Health, Member, Replay, Steering, Streaming, Withheld};
+pub use config::{
+    AutoWeight, Config, Discovery, LagLimits, Limit, Node, Scheduler, Service, SynLimit,
+};
+pub use event::{Effect, Event, News, PrimaryAnswer, SyncState, Target, Walsender};
+pub use member::{Connections, Down, Finding, Health, Member, Standby, Steering, Streaming};
+pub use orders::{Drain, OrderChange, Ordered, Orders, ReaderOrder, ServerOrder};
 pub use plan::{Inherited, InheritedReal, Plan, RealPlan, ServicePlan};
-pub use view::{ServerView, ServiceView, Standing};
+pub use probe::{Path, Probe, ProbeFinding, Via, VipStanding};
+pub use reasons::{Stamp, WeightReason};
+pub use view::{ServerRole, ServerView, ServiceView, Standing};
+pub use withheld::Withheld;
 
 use ids::Ids;
 
-use crate::{Neighbour, Weight};
+use crate::{EffectiveWeight, Moment, Neighbour};
 
 /// One service and its members.
 #[derive(Debug)]
@@ -42,11 +52,11 @@ struct Pool {
 
 impl Pool {
     /// The share of new connections a member has.
-    fn weight(&self, member: &Member, primary_answers: bool) -> Weight {
+    fn weight(&self, member: &Member, primary_answers: bool) -> EffectiveWeight {
         if self.withheld(member, primary_answers).is_empty() {
-            member.wanted_weight()
+            member.wanted_weight().into()
         } else {
-            Weight::ZERO
+            EffectiveWeight::ZERO
         }
     }
 
@@ -76,6 +86,12 @@ pub struct Balancer {
     /// The last answer of the primary; stays when it is lost.
     primary: Option<PrimaryAnswer>,
     primary_lost: bool,
+    /// When the last event came.
+    now: Moment,
+    /// The hosts that say they are the primary, where that is more than one.
+    several: Vec<IpAddr>,
+    /// What operators set; `None` until the store has said so.
+    orders: Option<Orders>,
     /// The primary was asked, with whatever result.
     asked: bool,
     /// How many answers came in, from whomever.
@@ -104,6 +120,9 @@ impl Balancer {
             ids,
             primary: None,
             primary_lost: true,
+            now: Moment::default(),
+            several: Vec::new(),
+            orders: None,
             asked: false,
             answers: 0,
             neighbours: BTreeMap::new(),
@@ -127,8 +146,9 @@ impl Balancer {
     }
 
     /// Takes in what happened. What follows from it waits in [`Self::poll_effect`].
-    pub fn handle(&mut self, event: Event) {
+    pub fn handle(&mut self, now: Moment, event: Event) {
         let before = self.plan();
+        self.now = now;
         match event {
             Event::Primary(answer) => {
                 self.asked = true;
@@ -136,13 +156,19 @@ impl Balancer {
             }
             Event::PrimaryLost => {
                 self.asked = true;
+                self.several.clear();
                 self.primary_lost();
             }
             Event::Checked(target, finding) => self.checked(target, &finding),
             Event::SessionEnded(target) => self.effects.push_back(Effect::CheckNow(target)),
             Event::Neighbour(address, neighbour) => self.neighbour(address, neighbour),
             Event::Configured(config) => self.configure(config),
-            Event::Steered { service, address, order } => self.steer(service, address, order),
+            Event::SeveralPrimaries(answers) => {
+                self.asked = true;
+                self.several_primaries(&answers);
+            }
+            Event::Ordered { orders, wall } => self.ordered(orders, wall),
+            Event::Probed(..) | Event::VipAnswered { .. } | Event::Tick => {}
         }
         self.forget_those_over();
         if self.plan() != before {
@@ -153,6 +179,13 @@ impl Balancer {
     /// The next thing to be done; `None` when nothing is left.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
+    }
+
+    /// When [`Event::Tick`] is due, if nothing else happens before; `None`: never.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        let members = self.pools.iter().flat_map(|pool| pool.members.values());
+        members.filter_map(|member| member.ordered.reset_at).filter(|at| *at > self.now).min()
     }
 
     /// What the data plane is to look like now.
@@ -174,9 +207,9 @@ impl Balancer {
                     address: member.address,
                     neighbour: member.neighbour,
                     local: member.local,
-                    dead: member.health.is_dead(),
+                    dead: member.is_dead(self.now),
                     weight: pool.weight(member, self.primary_answers()),
-                    steering: member.steering,
+                    steering: member.ordered.steering,
                 })
                 .collect(),
         });
@@ -223,6 +256,7 @@ impl Balancer {
             self.tell(News::PrimaryAnswers(answer.walsenders.len()));
         }
         self.primary_lost = false;
+        self.several.clear();
         self.count_answer(answer.host);
         self.welcome(&answer);
         let fall = self.config.fall;
@@ -255,6 +289,18 @@ impl Balancer {
                 }
             }
         }
+    }
+
+    fn several_primaries(&mut self, answers: &[PrimaryAnswer]) {
+        let hosts: Vec<_> = answers.iter().map(|answer| answer.host).collect();
+        hosts.iter().for_each(|host| self.count_answer(*host));
+        if self.several != hosts {
+            self.tell(News::SeveralPrimaries(hosts.clone()));
+        }
+        self.several = hosts;
+        // That is told already, and more exactly.
+        self.primary_lost = true;
+        self.primary_lost();
     }
 
     fn primary_lost(&mut self) {
@@ -319,17 +365,6 @@ impl Balancer {
         }
         if moved {
             self.tell(News::Moved(address, neighbour));
-        }
-    }
-
-    fn steer(&mut self, service: (IpAddr, u16), address: IpAddr, order: Order) {
-        let pool = self.pools.iter_mut().find(|pool| key(&pool.service) == service);
-        if let Some(member) = pool.and_then(|pool| pool.members.get_mut(&address)) {
-            match order {
-                Order::Weight(weight) => member.steering.weight = weight,
-                Order::Drain => member.steering.drained = true,
-                Order::Undrain => member.steering.drained = false,
-            }
         }
     }
 

@@ -7,7 +7,7 @@ use pgha_common::flow::RealRef;
 
 use super::config::{Scheduler, SynLimit};
 use super::member::Steering;
-use crate::{Neighbour, Weight};
+use crate::{EffectiveWeight, Neighbour};
 
 /// The whole data plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,10 +46,10 @@ pub struct RealPlan {
     pub neighbour: Option<Neighbour>,
     /// It is this very node.
     pub local: bool,
-    /// Its flows are answered by RST.
+    /// Its flows are answered by RST: its sessions are gone, or an operator wants them gone.
     pub dead: bool,
     /// Its share of new connections; 0 for a dead one.
-    pub weight: Weight,
+    pub weight: EffectiveWeight,
     /// What an operator set, for the next controller.
     pub steering: Steering,
 }

@@ -4,9 +4,13 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::member::{Down, Finding, Health, Member, Streaming, Withheld};
-use super::{Balancer, Pool, SyncState};
-use crate::{NodeName, Weight};
+use super::event::SyncState;
+use super::member::{Connections, Down, Finding, Health, Member, Streaming};
+use super::probe::VipStanding;
+use super::reasons::{Stamp, WeightReason};
+use super::withheld::Withheld;
+use super::{Balancer, Pool};
+use crate::{EffectiveWeight, NodeName, Timeline, Weight};
 
 /// One virtual service and its real servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,19 +55,70 @@ pub struct ServerView {
     /// The weight it would have if nothing were wrong.
     pub weight: Weight,
     /// The weight it has.
-    pub effective_weight: Weight,
-    /// An operator drains it.
-    pub drained: bool,
-    /// An operator set its weight.
-    pub weight_set: bool,
+    pub effective_weight: EffectiveWeight,
+    /// Why that is so, step by step.
+    #[serde(default)]
+    pub weight_reasons: Vec<WeightReason>,
+    /// Who drained it, if somebody did.
+    pub drained: Option<Stamp>,
+    /// In how many milliseconds the sessions that are left are reset; 0 when they are.
+    #[serde(default)]
+    pub reset_ms: Option<u64>,
+    /// Who set its weight, if somebody did.
+    pub weight_set: Option<Stamp>,
+    /// Who added it as a reader, if somebody did.
+    #[serde(default)]
+    pub reader: Option<Stamp>,
     /// Why it gets no new connections; empty when it does.
     pub withheld: Vec<Withheld>,
     /// End of the WAL it has replayed.
     pub replayed: Option<String>,
     /// How far that is behind the primary, in bytes; `None` while no primary answers.
     pub lag_bytes: Option<u64>,
+    /// How long what its readers see has been out of date, in milliseconds; `None` while that is not
+    /// known.
+    #[serde(default)]
+    pub lag_ms: Option<u64>,
+    /// End of the WAL it has received.
+    #[serde(default)]
+    pub received: Option<String>,
+    /// The timeline it is on.
+    #[serde(default)]
+    pub timeline: Option<Timeline>,
+    /// How many of its connections are in use.
+    #[serde(default)]
+    pub connections: Option<Connections>,
+    /// The standby it streams from, where that is not the primary.
+    #[serde(default)]
+    pub upstream: Option<IpAddr>,
+    /// What it is, by its last answer.
+    #[serde(default)]
+    pub role: ServerRole,
+    /// What probes through the VIP say.
+    #[serde(default)]
+    pub vip: VipStanding,
+    /// What the last of them said that did not come through.
+    #[serde(default)]
+    pub vip_error: Option<String>,
+    /// It answers ARP or neighbour solicitations for the VIP, which would draw clients past the
+    /// director.
+    #[serde(default)]
+    pub answers_arp: bool,
     /// What its last check failed with.
     pub error: Option<String>,
+}
+
+/// What a server is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerRole {
+    /// It is in recovery.
+    Standby,
+    /// It is not.
+    Primary,
+    /// It has not said yet.
+    #[default]
+    Unknown,
 }
 
 /// A server's health in one word.
@@ -97,10 +152,11 @@ impl Balancer {
     }
 
     fn server_view(&self, pool: &Pool, member: &Member) -> ServerView {
-        let replayed = match &member.finding {
-            Some(Finding::Standby(replay)) => replay.replayed,
+        let standby = match &member.finding {
+            Some(Finding::Standby(standby)) => Some(standby),
             _ => None,
         };
+        let replayed = standby.and_then(|standby| standby.replayed);
         // What a lost primary said last stands still, and a standby would seem to catch up.
         let primary = self.primary.as_ref().filter(|_| self.primary_answers());
         let primary_lsn = primary.and_then(|answer| answer.lsn);
@@ -121,14 +177,33 @@ impl Balancer {
                 Health::Unproven(_) | Health::Down(Down::Unproven, _) => Standing::Checking,
                 Health::Down(..) => Standing::Down,
             },
-            dead: member.health.is_dead(),
+            dead: member.is_dead(self.now),
             weight: member.wanted_weight(),
             effective_weight: pool.weight(member, self.primary_answers()),
-            drained: member.steering.drained,
-            weight_set: member.steering.weight.is_some(),
+            weight_reasons: Vec::new(),
+            drained: member.ordered.drained.clone(),
+            reset_ms: member
+                .ordered
+                .reset_at
+                .map(|at| u64::try_from(at.since(self.now).as_millis()).unwrap_or(u64::MAX)),
+            weight_set: member.ordered.weight_set.clone(),
+            reader: None,
             withheld: pool.withheld(member, self.primary_answers()),
             replayed: replayed.map(|lsn| lsn.to_string()),
             lag_bytes: replayed.zip(primary_lsn).map(|(lsn, end)| lsn.behind(end)),
+            lag_ms: None,
+            received: standby.and_then(|standby| standby.received).map(|lsn| lsn.to_string()),
+            timeline: standby.and_then(|standby| standby.timeline),
+            connections: standby.and_then(|standby| standby.connections),
+            upstream: None,
+            role: match &member.finding {
+                Some(Finding::Standby(_)) => ServerRole::Standby,
+                Some(Finding::NotInRecovery { .. }) => ServerRole::Primary,
+                _ => ServerRole::Unknown,
+            },
+            vip: VipStanding::Off,
+            vip_error: None,
+            answers_arp: false,
             error: match &member.finding {
                 Some(
                     Finding::Answered(error) | Finding::Silent(error) | Finding::Undecided(error),

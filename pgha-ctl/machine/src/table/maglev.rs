@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use pgha_common::table::SLOTS;
 
 use super::{Entry, in_service};
+use crate::EffectiveWeight;
 
 /// A weighted Maglev table: [`SLOTS`] ids, all 0 when no entry has a weight.
 ///
@@ -35,9 +36,13 @@ struct Claim {
 /// A server may have 1 of so many slots more or less than its share by weight.
 const TOLERANCE: u64 = 100;
 
-/// The unit of time of a server of weight 1 is `PACE * SCALE`, so that times are whole numbers.
+/// The unit of time of a server of weight 1 is `PACE * SCALE`, so that times are whole numbers. The
+/// last slot of the least weight, a tenth, is reached at `PACE * SCALE * 10 * ln(SLOTS)` or so, which a
+/// `u64` still holds.
 const PACE: u64 = 1 << 32;
 const SCALE: u64 = 1 << 24;
+/// Weight 1 in thousandths.
+const WEIGHT_UNIT: u64 = EffectiveWeight::ONE.thousandths() as u64;
 
 /// Binary places to which one time is compared with another by their ratio.
 const LATENESS_BITS: u32 = 20;
@@ -59,7 +64,7 @@ fn pace() -> Vec<u64> {
 
 /// The slots in the order that one server prefers, and when it reaches them.
 fn arrivals(server: &Entry, pace: &[u64]) -> impl Iterator<Item = (usize, u64)> {
-    let scale = SCALE / u64::from(server.weight.get());
+    let scale = SCALE * WEIGHT_UNIT / u64::from(server.weight.thousandths());
     Order::of(server).zip(pace).map(move |(slot, time)| (slot, time * scale))
 }
 
@@ -68,7 +73,7 @@ fn first_come(servers: &[Entry], pace: &[u64]) -> Vec<Claim> {
     let mut claims = vec![Claim { time: u64::MAX, server: 0 }; SLOTS];
     let mut walks: Vec<_> =
         servers.iter().map(|server| arrivals(server, pace).peekable()).collect();
-    let round = PACE * SCALE / total(servers);
+    let round = PACE * (SCALE * WEIGHT_UNIT / total(servers)).max(1);
     let (mut now, mut free) = (0, SLOTS);
     while free > 0 {
         now += round;
@@ -144,7 +149,8 @@ fn wanted(servers: &[Entry], counts: &[usize]) -> Vec<usize> {
         .map(|(count, (least, most))| *count.clamp(least, most))
         .collect();
     let load = |wanted: &[usize], server: usize| {
-        wanted[server] as u64 * SCALE / u64::from(servers[server].weight.get())
+        wanted[server] as u64 * SCALE * WEIGHT_UNIT
+            / u64::from(servers[server].weight.thousandths())
     };
     let sum: usize = wanted.iter().sum();
     for _ in sum..SLOTS {
@@ -164,14 +170,14 @@ fn wanted(servers: &[Entry], counts: &[usize]) -> Vec<usize> {
 
 /// The fewest and the most slots within the tolerance: at least the share by weight, rounded.
 fn bounds(server: &Entry, total: u64) -> (usize, usize) {
-    let share = SLOTS as u64 * u64::from(server.weight.get());
+    let share = SLOTS as u64 * u64::from(server.weight.thousandths());
     let least = (share - share / TOLERANCE).div_ceil(total).min(share / total).max(1);
     let most = ((share + share / TOLERANCE) / total).max(share.div_ceil(total));
     (least as usize, most as usize)
 }
 
 fn total(servers: &[Entry]) -> u64 {
-    servers.iter().map(|server| u64::from(server.weight.get())).sum()
+    servers.iter().map(|server| u64::from(server.weight.thousandths())).sum()
 }
 
 /// The order in which one server prefers the slots, as good as independent of the other servers'.

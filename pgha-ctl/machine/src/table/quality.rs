@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Entry;
-use crate::Weight;
+use crate::EffectiveWeight;
 
 /// How many slots each id has.
 pub(super) fn counts(slots: &[u16]) -> BTreeMap<u16, usize> {
@@ -19,13 +19,13 @@ pub(super) fn counts(slots: &[u16]) -> BTreeMap<u16, usize> {
 /// slot is no difference.
 #[must_use]
 pub fn share_error(entries: &[Entry], slots: &[u16]) -> f64 {
-    let total: f64 = entries.iter().map(|entry| f64::from(entry.weight.get())).sum();
+    let total: f64 = entries.iter().map(|entry| f64::from(entry.weight.thousandths())).sum();
     let counts = counts(slots);
     entries
         .iter()
-        .filter(|entry| entry.weight > Weight::ZERO)
+        .filter(|entry| entry.weight > EffectiveWeight::ZERO)
         .map(|entry| {
-            let due = slots.len() as f64 * f64::from(entry.weight.get()) / total;
+            let due = slots.len() as f64 * f64::from(entry.weight.thousandths()) / total;
             let off = (counts.get(&entry.id).copied().unwrap_or(0) as f64 - due).abs();
             if off < 1.0 { 0.0 } else { off / due }
         })

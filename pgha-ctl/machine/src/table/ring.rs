@@ -28,7 +28,7 @@ pub fn ring(entries: &[Entry]) -> Vec<u16> {
 }
 
 fn shares(entries: &[Entry]) -> Vec<i64> {
-    let weights = || entries.iter().map(|entry| i64::from(entry.weight.get()));
+    let weights = || entries.iter().map(|entry| i64::from(entry.weight.thousandths()));
     let divisor = weights().fold(0, greatest_common_divisor).max(1);
     let sum = weights().sum::<i64>() / divisor;
     let slots = RING_SLOTS as i64;

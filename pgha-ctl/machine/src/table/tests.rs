@@ -5,13 +5,13 @@ use proptest::prelude::*;
 
 use super::quality::counts;
 use super::{Entry, excess_remap, maglev, ring, share_error};
-use crate::Weight;
+use crate::EffectiveWeight;
 
 fn entry(host: u8, weight: u16) -> Entry {
     Entry {
         id: u16::from(host) + 1,
         address: Ipv4Addr::new(10, 0, 0, host).into(),
-        weight: Weight::new(weight).unwrap(),
+        weight: EffectiveWeight::new(weight).unwrap(),
     }
 }
 
@@ -35,16 +35,17 @@ fn no_server_leaves_every_slot_empty() {
 /// Every kind of change of one server: gone (or, the other way round, added), another weight.
 fn changes(full: &[Entry]) -> impl Iterator<Item = Vec<Entry>> {
     (0..full.len()).flat_map(|changed| {
-        let old = full[changed].weight.get();
-        let mut sets: Vec<_> = [0, old - 1, old + 1, old.div_ceil(2), old * 2, 20, 1000]
-            .into_iter()
-            .map(|weight| {
-                let mut entries = full.to_vec();
-                entries[changed].weight = Weight::new(weight.min(1000)).unwrap();
-                entries
-            })
-            .collect();
-        sets.retain(|set| set.iter().any(|entry| entry.weight > Weight::ZERO));
+        let old = full[changed].weight.thousandths();
+        let mut sets: Vec<_> =
+            [0, old - 1_000, old + 1_000, old.div_ceil(2), old * 2, 20_000, 1_000_000]
+                .into_iter()
+                .map(|weight| {
+                    let mut entries = full.to_vec();
+                    entries[changed].weight = EffectiveWeight::from_thousandths(weight);
+                    entries
+                })
+                .collect();
+        sets.retain(|set| set.iter().any(|entry| entry.weight > EffectiveWeight::ZERO));
         sets
     })
 }
@@ -58,7 +59,7 @@ fn moves_few_slots_too_many(what: &str, most: f64, address: impl Fn(u32, u32) ->
             .map(|n| Entry {
                 id: n as u16 + 1,
                 address: address(set, n),
-                weight: Weight::new((n * 7919 % highest) as u16 + 1).unwrap(),
+                weight: EffectiveWeight::new((n * 7919 % highest) as u16 + 1).unwrap(),
             })
             .collect();
         let before = maglev(&full);
@@ -151,7 +152,7 @@ proptest! {
     ) {
         let entries: Vec<_> = (1..)
             .zip(servers)
-            .map(|(id, (address, weight))| Entry { id, address, weight: Weight::new(weight).unwrap() })
+            .map(|(id, (address, weight))| Entry { id, address, weight: EffectiveWeight::new(weight).unwrap() })
             .collect();
         let error = share_error(&entries, &maglev(&entries));
         prop_assert!(error <= 0.01, "share error {}", error);
@@ -169,7 +170,7 @@ proptest! {
     #[test]
     fn tables_name_exactly_the_servers_with_a_weight(entries in servers()) {
         let mut wanted: Vec<_> =
-            entries.iter().filter(|e| e.weight > Weight::ZERO).map(|e| e.id).collect();
+            entries.iter().filter(|e| e.weight > EffectiveWeight::ZERO).map(|e| e.id).collect();
         wanted.sort_unstable();
         let maglev: Vec<_> = counts(&maglev(&entries)).into_keys().filter(|id| *id != 0).collect();
         prop_assert_eq!(&maglev, &wanted);
@@ -190,10 +191,10 @@ proptest! {
         let entries: Vec<_> = (0u8..).zip(&weights).map(|(n, weight)| entry(n, *weight)).collect();
         let ring = ring(&entries);
         prop_assert!((1..=RING_SLOTS).contains(&ring.len()));
-        let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let total: f64 = weights.iter().map(|weight| f64::from(*weight) * 1e3).sum();
         let counts = counts(&ring);
         for entry in &entries {
-            let due = ring.len() as f64 * f64::from(entry.weight.get()) / total;
+            let due = ring.len() as f64 * f64::from(entry.weight.thousandths()) / total;
             prop_assert!((counts[&entry.id] as f64 - due).abs() <= 2.0, "{counts:?}");
         }
     }

@@ -17,7 +17,7 @@ use pgha_common::maps::{
 use pgha_common::table::RING_SLOTS;
 use pgha_machine::balancer::{Plan, RealPlan, ServicePlan};
 use pgha_machine::table::{self, Entry};
-use pgha_machine::{Mac, Weight};
+use pgha_machine::{EffectiveWeight, Mac, Weight};
 use zerocopy::FromZeros;
 
 use super::inherit::mapped;
@@ -327,8 +327,18 @@ fn real_server(service: u16, plan: &RealPlan) -> RealServer {
         service: u8::try_from(service).unwrap_or(u8::MAX),
         interface: plan.neighbour.map(|neighbour| neighbour.interface).unwrap_or_default(),
         weight: plan.steering.weight.map(Weight::get).unwrap_or_default(),
-        share: plan.weight.get(),
+        share: share(plan.weight),
     }
+}
+
+/// Parts of a weight of 1 that a share in the maps can tell apart: as many as 1,000 times that fit.
+const SHARE_UNIT: u32 = 64;
+
+/// The weight as the data plane compares it.
+fn share(weight: EffectiveWeight) -> u16 {
+    let unit = EffectiveWeight::ONE.thousandths();
+    let share = (weight.thousandths() * SHARE_UNIT).div_ceil(unit);
+    u16::try_from(share).unwrap_or(u16::MAX)
 }
 
 fn entries(plan: &ServicePlan) -> Vec<Entry> {

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn an_explanation_is_plain_sentences() {
     let reply: ExplainReply = serde_json::from_value(serde_json::json!({
-        "schema": 2, "client": "10.0.0.7:40000",
+        "schema": 3, "client": "10.0.0.7:40000",
         "services": [{
             "vip": "10.0.0.100:5432", "service": "reader", "scheduler": "rr",
             "flow": {

@@ -9,13 +9,13 @@ fn sent() -> Status {
         json!({
             "name": name, "address": format!("10.0.0.{id}"), "id": id, "mac": "02:00:00:00:00:01",
             "interface": 0, "local": false, "listed": true, "sync_state": "quorum", "health": health,
-            "dead": health == "down", "weight": 2, "effective_weight": weight, "drained": false,
-            "weight_set": false, "withheld": withheld, "replayed": "0/3000060", "lag_bytes": 96,
+            "dead": health == "down", "weight": 2, "effective_weight": weight, "drained": null,
+            "weight_set": null, "withheld": withheld, "replayed": "0/3000060", "lag_bytes": 96,
             "error": null,
         })
     };
     serde_json::from_value(json!({
-        "schema": 2, "version": "0.1.0", "cluster": "main",
+        "schema": 3, "version": "0.1.0", "cluster": "main",
         "director": {
             "interfaces": [{ "name": "eth0", "mac": "02:00:00:00:00:15" }], "attached": true,
             "mode": "native", "active": true, "role": "active", "flows": 1024, "flows_ipv6": 1024,

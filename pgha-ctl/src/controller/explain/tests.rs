@@ -4,7 +4,7 @@ fn view(id: u16, withheld: &[Withheld]) -> ServerView {
     serde_json::from_value(serde_json::json!({
         "name": format!("db{id}"), "address": format!("10.0.0.{id}"), "id": id, "mac": null,
         "interface": null, "local": false, "listed": true, "sync_state": null, "health": "up",
-        "dead": false, "weight": 1, "effective_weight": 1, "drained": false, "weight_set": false,
+        "dead": false, "weight": 1, "effective_weight": 1, "drained": null, "weight_set": null,
         "withheld": withheld, "replayed": null, "lag_bytes": null, "error": null,
     }))
     .unwrap()

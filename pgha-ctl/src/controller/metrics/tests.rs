@@ -11,7 +11,7 @@ fn status() -> Status {
         .map(|(count, reason)| (reason.name().to_owned(), count.into()))
         .collect();
     serde_json::from_value(json!({
-        "schema": 2, "version": "1.2.3", "cluster": "main", "started": 1_700_000_000,
+        "schema": 3, "version": "1.2.3", "cluster": "main", "started": 1_700_000_000,
         "director": {
             "interfaces": [], "attached": true, "mode": "native", "active": true, "role": "active", "flows": 10,
             "flows_ipv6": 11, "pending_flows": 12, "pending_flows_ipv6": 13, "pid": 1, "taken_over": false,
@@ -23,7 +23,7 @@ fn status() -> Status {
             "servers": [{
                 "name": null, "address": "10.0.0.2", "id": 7, "mac": null, "interface": null,
                 "local": false, "listed": true, "sync_state": null, "health": "up", "dead": false,
-                "weight": 3, "effective_weight": 3, "drained": false, "weight_set": false,
+                "weight": 3, "effective_weight": 3, "drained": null, "weight_set": null,
                 "withheld": [], "replayed": null, "lag_bytes": 4096, "error": null,
             }],
             "traffic": { "7": { "packets": 5, "bytes": u64::MAX, "flows": 2, "open": 1 } },

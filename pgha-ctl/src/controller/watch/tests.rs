@@ -56,20 +56,20 @@ async fn hasty(at: impl Into<IpAddr>, answer: Vec<u8>) -> (u16, Arc<AtomicU32>) 
     (port, sessions)
 }
 
-fn orders() -> Orders {
+fn manner() -> Manner {
     let text = "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n[[node]]\nname = \"a\"\n\
                 address = \"10.0.0.1\"\n[[service]]\nname = \"reader\"\nvip = \"10.0.0.100\"\n\
                 discovery = \"direct\"\n";
     let config = Config::parse(text, std::path::Path::new("pgha.toml")).unwrap();
     let second = Duration::from_secs(1);
-    Orders { login: config.login().clone(), interval: second, timeout: second }
+    Manner { login: config.login().clone(), interval: second, timeout: second }
 }
 
 #[tokio::test]
 async fn a_server_that_ends_each_session_is_not_checked_without_pause() {
     let standby = [("in_recovery", Some("t")), ("received", None), ("replayed", None)];
     let (port, sessions) = hasty(Ipv4Addr::LOCALHOST, row(&standby)).await;
-    let (_orders, ordered) = watch::channel(orders());
+    let (_orders, ordered) = watch::channel(manner());
     let (tell, mut told) = mpsc::channel(64);
     let target = Target { address: Ipv4Addr::LOCALHOST.into(), port };
     let mut watchers = Watchers::new(ordered, tell);
@@ -97,7 +97,7 @@ async fn a_primary_that_ends_each_session_is_not_asked_without_pause() {
          port = {port}\n[[service]]\nname = \"reader\"\nvip = \"10.0.0.100\"\n"
     );
     let config = Config::parse(&text, std::path::Path::new("pgha.toml")).unwrap();
-    let (_orders, ordered) = watch::channel(orders());
+    let (_orders, ordered) = watch::channel(manner());
     let (tell, mut told) = mpsc::channel(64);
     let task = tokio::spawn(watch_primary(config.primary().unwrap().clone(), ordered, tell));
     sleep(Duration::from_millis(450)).await;
@@ -125,7 +125,7 @@ async fn a_primary_at_an_ipv6_address_names_walsenders_of_both_families() {
              port = {port}\n[[service]]\nname = \"reader\"\nvip = \"fd00::100\"\n"
         );
         let config = Config::parse(&text, std::path::Path::new("pgha.toml")).unwrap();
-        let Orders { login, timeout, .. } = orders();
+        let Manner { login, timeout, .. } = manner();
         let (host, _, report) =
             find_primary(config.primary().unwrap(), &login, timeout).await.unwrap();
         assert_eq!(host, Ipv6Addr::LOCALHOST);

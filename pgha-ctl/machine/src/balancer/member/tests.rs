@@ -1,8 +1,7 @@
 use proptest::prelude::*;
 
-use super::{Down, Finding, Health, Replay};
-
-const GOOD: Finding = Finding::Standby(Replay { received: None, replayed: None });
+use super::super::tests::{GOOD, NOT_IN_RECOVERY};
+use super::{Down, Finding, Health};
 
 fn bad_answer() -> Finding {
     Finding::Answered("53300".to_owned())
@@ -18,7 +17,7 @@ fn every_health_meets_every_finding() {
     let at_once = [
         (Finding::Refused, Down::Refused),
         (Finding::NotAccepting, Down::NotAccepting),
-        (Finding::NotInRecovery, Down::NotInRecovery),
+        (NOT_IN_RECOVERY, Down::NotInRecovery),
     ];
     let states = [
         Health::Unproven(0),
@@ -77,7 +76,7 @@ fn silence_says_nothing_until_it_is_enough() {
 fn findings() -> impl Strategy<Value = Finding> {
     prop_oneof![
         Just(GOOD),
-        Just(Finding::NotInRecovery),
+        Just(NOT_IN_RECOVERY),
         Just(Finding::Refused),
         Just(Finding::NotAccepting),
         Just(bad_answer()),

@@ -4,9 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 
 use super::super::{
-    Balancer, Discovery, Effect, Event, Inherited, News, Order, SynLimit, SyncState,
+    Balancer, Discovery, Effect, Event, Inherited, News, OrderChange, SynLimit, SyncState,
 };
-use super::{answer, at, bring_up, config, effects, host, readers, service, streaming};
+use super::{
+    NOW, answer, at, bring_up, config, effects, host, ordered, readers, service, streaming,
+};
 
 #[test]
 fn a_service_has_real_servers_of_both_families() {
@@ -14,26 +16,27 @@ fn a_service_has_real_servers_of_both_families() {
     let vip = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100).into();
     config.services[0].vip = vip;
     let mut balancer = Balancer::new(config, &Inherited::default());
-    balancer.handle(answer(&[(2, SyncState::Async), (7, SyncState::Quorum)]));
+    balancer.handle(NOW, answer(&[(2, SyncState::Async), (7, SyncState::Quorum)]));
     bring_up(&mut balancer, &[2, 7]);
     assert_eq!(service(&balancer).vip, vip);
     assert_eq!(readers(&balancer), [host(2), host(7)]);
-    let order = Event::Steered { service: (vip, 5432), address: host(7), order: Order::Drain };
-    balancer.handle(order);
+    let drain = OrderChange::Drain { vip, port: 5432, address: host(7), reset_at: None };
+    let order = ordered(&balancer, &drain);
+    balancer.handle(NOW, order);
     assert_eq!(readers(&balancer), [host(2)]);
 }
 
 #[test]
 fn a_server_behind_another_interface_has_moved() {
     let mut balancer = streaming(&[2, 7]);
-    balancer.handle(Event::Neighbour(host(7), Some(at(1, 7))));
+    balancer.handle(NOW, Event::Neighbour(host(7), Some(at(1, 7))));
     assert_eq!(
         effects(&mut balancer),
         [Effect::Tell(News::Moved(host(7), at(1, 7))), Effect::Program]
     );
     assert_eq!(service(&balancer).reals[1].neighbour, Some(at(1, 7)));
     assert_eq!(balancer.view()[0].servers[1].interface, Some(1));
-    balancer.handle(Event::Neighbour(host(7), Some(at(1, 7))));
+    balancer.handle(NOW, Event::Neighbour(host(7), Some(at(1, 7))));
     assert_eq!(effects(&mut balancer), []);
 }
 
@@ -45,7 +48,7 @@ fn limits_of_a_service_are_part_of_the_plan() {
     limited.services[0].syn_limit = Some(SynLimit { rate, burst: rate });
     limited.services[0].allowed_clients = vec!["10.0.0.0/8".parse().unwrap()];
     let service_of = limited.services[0].clone();
-    balancer.handle(Event::Configured(limited));
+    balancer.handle(NOW, Event::Configured(limited));
     assert_eq!(effects(&mut balancer), [Effect::Program]);
     let plan = service(&balancer);
     assert_eq!(plan.syn_limit, service_of.syn_limit);

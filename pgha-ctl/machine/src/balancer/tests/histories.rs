@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::super::{
-    Balancer, Discovery, Effect, Event, Finding, Inherited, Order, SyncState, Target,
+    Balancer, Discovery, Effect, Event, Finding, Inherited, Orders, SyncState, Target,
 };
-use super::{GOOD, READER, answer, at, config, effects, host, service, target};
-use crate::Weight;
+use super::{
+    GOOD, NOT_IN_RECOVERY, NOW, answer, at, config, drain, effects, host, service, target,
+};
+use crate::EffectiveWeight;
 
 fn events() -> impl Strategy<Value = Event> {
     let finding = prop_oneof![
         4 => Just(GOOD),
         1 => Just(Finding::Refused),
         1 => Just(Finding::NotAccepting),
-        1 => Just(Finding::NotInRecovery),
+        1 => Just(NOT_IN_RECOVERY),
         1 => Just(Finding::Answered("x".to_owned())),
         1 => Just(Finding::Silent("x".to_owned())),
         1 => Just(Finding::Undecided("x".to_owned())),
@@ -28,8 +30,11 @@ fn events() -> impl Strategy<Value = Event> {
         (1..8u8, prop::option::of(0..3u8)).prop_map(|(n, interface)| {
             Event::Neighbour(host(n), interface.map(|interface| at(interface, n)))
         }),
-        (1..8u8, prop::sample::select(&[Order::Drain, Order::Undrain, Order::Weight(None)]))
-            .prop_map(|(n, order)| Event::Steered { service: READER, address: host(n), order }),
+        prop::collection::btree_set(1..8u8, 0..4).prop_map(|drained| {
+            let mut orders = Orders::default();
+            drained.into_iter().for_each(|n| orders.change(&drain(n), "alice", 1));
+            Event::Ordered { orders, wall: 0 }
+        }),
         (
             prop::sample::select(&[Discovery::Walsenders, Discovery::Direct, Discovery::Both]),
             prop::collection::btree_set(1..8u8, 0..4)
@@ -54,13 +59,14 @@ proptest! {
             let before = balancer.plan();
             let lost = matches!(event, Event::PrimaryLost);
             let silent = matches!(event, Event::Checked(_, Finding::Silent(_)));
-            balancer.handle(event);
+            balancer.handle(NOW, event);
             for effect in effects(&mut balancer) {
                 match effect {
                     Effect::Watch(target) => prop_assert!(watched.insert(target)),
                     Effect::Unwatch(target) => prop_assert!(watched.remove(&target)),
                     Effect::Program => programmed = balancer.plan(),
                     Effect::CheckNow(_) | Effect::Resolve(_) | Effect::Tell(_) => {}
+                    Effect::Probe(..) | Effect::Unprobe(_) => {}
                 }
             }
             let plan = service(&balancer);
@@ -68,14 +74,19 @@ proptest! {
             for real in &plan.reals {
                 let at = Target { address: real.address, port: 5432 };
                 prop_assert!(watched.contains(&at));
-                prop_assert!(!real.dead || real.weight == Weight::ZERO);
-                prop_assert!(real.weight == Weight::ZERO || real.neighbour.is_some());
-                if real.weight > Weight::ZERO {
+                prop_assert!(!real.dead || real.weight == EffectiveWeight::ZERO);
+                prop_assert!(real.weight == EffectiveWeight::ZERO || real.neighbour.is_some());
+                if real.weight > EffectiveWeight::ZERO {
                     // I4: nobody is sent to a primary, nor to a server known to be gone.
-                    prop_assert!(!matches!(
+                    let unfit = matches!(
                         last.get(&real.address),
-                        None | Some(Finding::NotInRecovery | Finding::Refused | Finding::NotAccepting)
-                    ));
+                        None | Some(
+                            Finding::NotInRecovery { .. }
+                                | Finding::Refused
+                                | Finding::NotAccepting
+                        )
+                    );
+                    prop_assert!(!unfit);
                 }
             }
             if lost {

@@ -1,0 +1,80 @@
+//! Why a server gets no new connections.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a server gets no new connections. All that apply are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Withheld {
+    /// An operator drains it.
+    Drained,
+    /// Its weight is 0.
+    WeightZero,
+    /// It has not passed `rise` checks yet.
+    Unproven,
+    /// See [`super::Down::Refused`].
+    Refused,
+    /// See [`super::Down::Silent`].
+    Silent,
+    /// See [`super::Down::NotAccepting`].
+    NotAccepting,
+    /// See [`super::Down::Failing`].
+    Failing,
+    /// See [`super::Down::NotInRecovery`].
+    NotInRecovery,
+    /// It belongs to another cluster: its system identifier is not the primary's.
+    ForeignSystem,
+    /// It has WAL that the primary has not: it left the primary's history before the primary's timeline
+    /// began, or follows another primary.
+    Diverged,
+    /// The configuration does not list it any more.
+    NotListed,
+    /// It does not stream from the primary, says the primary.
+    NotStreaming,
+    /// It lags more than the service allows.
+    Lagging,
+    /// Nobody answers ARP or neighbour discovery for its address.
+    NoMac,
+    /// No probe through the VIP has come through yet.
+    VipUnproven,
+    /// Probes through the VIP get no answer: the VIP is missing on its `lo`, or it is not reached.
+    VipSilent,
+    /// Nobody listens on the VIP's port there.
+    VipRefused,
+    /// PostgreSQL takes no sessions on the VIP there.
+    VipNotAccepting,
+}
+
+impl Withheld {
+    /// Whether a server may serve in spite of this when no other can: it is alive and a standby, as
+    /// far as anybody knows.
+    #[must_use]
+    pub const fn is_tolerable(self) -> bool {
+        matches!(self, Self::NotStreaming | Self::Failing | Self::Lagging)
+    }
+
+    /// One short phrase for people.
+    #[must_use]
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Drained => "drained by an operator",
+            Self::WeightZero => "weight is 0",
+            Self::Unproven => "not enough good checks yet",
+            Self::Refused => "its port refuses connections",
+            Self::Silent => "does not answer",
+            Self::NotAccepting => "accepts no new sessions",
+            Self::Failing => "answers checks with errors",
+            Self::NotInRecovery => "is not a standby",
+            Self::ForeignSystem => "belongs to another cluster",
+            Self::Diverged => "has WAL that the primary has not",
+            Self::NotListed => "no longer in the node table",
+            Self::NotStreaming => "does not stream from the primary",
+            Self::Lagging => "lags too much",
+            Self::NoMac => "its MAC address is unknown",
+            Self::VipUnproven => "not probed through the VIP yet",
+            Self::VipSilent => "does not answer on the VIP: is it on lo there?",
+            Self::VipRefused => "nobody listens on the VIP's port",
+            Self::VipNotAccepting => "accepts no new sessions on the VIP",
+        }
+    }
+}
