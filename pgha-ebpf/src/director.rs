@@ -50,11 +50,18 @@ pub(crate) fn is_vip<A: Address>(address: A) -> bool {
     VIPS.get_ptr(Aligned(address.mapped()).here()).is_some()
 }
 
-/// Whether a frame from `mac` was balanced by another director: it is that director's MAC, and the
-/// sender is not that director itself (a client on its node is balanced like any other).
+/// Whether a frame from `mac` was balanced by another director, or is its probe of this very node: it is that
+/// director's MAC, and either the sender is not that director itself (a client on its node is balanced
+/// like any other), or the packet may make no further hop, so that it is for nobody else.
 #[inline(always)]
-pub(crate) fn balanced_elsewhere<A: Address>(this: &Director, mac: [u8; 6], sender: A) -> bool {
+pub(crate) fn balanced_elsewhere<A: Address>(
+    this: &Director,
+    mac: [u8; 6],
+    sender: A,
+    hops: u8,
+) -> bool {
     this.may_be_peer(mac)
         && PEERS.get_ptr(Aligned(PeerKey::director(mac)).here()).is_some()
-        && PEERS.get_ptr(Aligned(PeerKey::address(mac, sender.mapped())).here()).is_none()
+        && (hops <= 1
+            || PEERS.get_ptr(Aligned(PeerKey::address(mac, sender.mapped())).here()).is_none())
 }

@@ -27,7 +27,7 @@ pub(crate) fn steer<F: Packet + FlowTables>(
     let Some(ethernet) = frame::at::<Ethernet>(context, 0) else { return Reason::Runt.into() };
     let checked = if ethernet.destination != this.mac {
         Err(Reason::NotOurMac)
-    } else if director::balanced_elsewhere(this, ethernet.source, client) {
+    } else if director::balanced_elsewhere(this, ethernet.source, client, F::hops(header)) {
         Err(Reason::OtherDirector)
     } else {
         check::<F>(context, this, at, header)

@@ -42,7 +42,7 @@ pub(super) fn status(status: &Status) -> String {
     if let Some(known) = &status.primary {
         text.push_str(&primary(known));
     }
-    for ServiceStatus { view, traffic } in &status.services {
+    for ServiceStatus { view, traffic, .. } in &status.services {
         text.push('\n');
         text.push_str(&service(view, Some(&Seen { interfaces: &director.interfaces, traffic })));
     }

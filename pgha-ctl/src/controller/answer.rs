@@ -99,7 +99,8 @@ impl Controller {
                 let pgha_common::maps::Traffic { packets, bytes, flows } = sum;
                 traffic.insert(server.id, TrafficStatus { packets, bytes, flows, open });
             }
-            services.push(ServiceStatus { view, traffic });
+            let probes = self.probes_of(&view);
+            services.push(ServiceStatus { view, traffic, probes });
         }
         Ok(Status {
             schema: SCHEMA,

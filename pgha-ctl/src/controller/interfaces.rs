@@ -101,6 +101,11 @@ impl Interfaces {
         (self.of(address).index() == on).then_some(Neighbour { interface, mac })
     }
 
+    /// Whether one of them has that address itself.
+    pub(super) fn have(&self, address: IpAddr) -> bool {
+        self.0.iter().flat_map(Interface::subnets).any(|net| net.addr() == address)
+    }
+
     /// The interface with that number of the kernel's.
     pub(super) fn at(&self, index: IfIndex) -> Option<&Interface> {
         self.0.iter().find(|interface| interface.index() == index)

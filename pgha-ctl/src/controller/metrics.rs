@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::status::{FlowsInUse, ServiceStatus, Status, TrafficStatus};
+use super::status::{FlowsInUse, ProbeStatus, ServiceStatus, Status, TrafficStatus};
 use super::trace::action_name;
 
 #[cfg(test)]
@@ -77,6 +77,9 @@ struct Family {
 
 /// Labels of a real server.
 const SERVER: &[&str] = &["service", "vip", "port", "server", "address"];
+
+/// Labels of the probes of one.
+const PROBE: &[&str] = &["service", "vip", "port", "server", "address", "finding"];
 
 /// Every metric.
 const FAMILIES: &[Family] = &[
@@ -149,6 +152,20 @@ const FAMILIES: &[Family] = &[
         labels: SERVER,
         help: "WAL that a real server has not replayed yet; absent where that is not known",
         samples: |status| servers(status, |view| view.lag_bytes),
+    },
+    Family {
+        name: "pgha_server_probes",
+        kind: Kind::Counter,
+        labels: PROBE,
+        help: "Probes of a real server through the VIP by how they ended, since this controller began them",
+        samples: probes,
+    },
+    Family {
+        name: "pgha_server_answers_arp",
+        kind: Kind::Gauge,
+        labels: SERVER,
+        help: "1 while a real server answers ARP or neighbour solicitations for the VIP, which it must not",
+        samples: |status| servers(status, |view| Some(u64::from(view.answers_arp))),
     },
     Family {
         name: "pgha_service",
@@ -347,6 +364,26 @@ fn each_server<N: Into<Number>>(
         }
     }
     samples
+}
+
+fn probes(status: &Status) -> Vec<Sample> {
+    type Finding = (&'static str, fn(&ProbeStatus) -> u64);
+    const FINDINGS: [Finding; 5] = [
+        ("open", |probes| probes.open),
+        ("refused", |probes| probes.refused),
+        ("not_accepting", |probes| probes.not_accepting),
+        ("silent", |probes| probes.silent),
+        ("undecided", |probes| probes.undecided),
+    ];
+    let of = |(finding, number): Finding| {
+        let counted =
+            each_server(status, |service, view| service.probes.get(&view.address).map(number));
+        counted.into_iter().map(move |(mut labels, number)| {
+            labels.push(finding.to_owned());
+            (labels, number)
+        })
+    };
+    FINDINGS.into_iter().flat_map(of).collect()
 }
 
 fn service(name: &str, vip: IpAddr, port: u16) -> impl Iterator<Item = String> {

@@ -15,6 +15,7 @@ mod error;
 pub(crate) mod explain;
 pub(crate) mod flows;
 mod interfaces;
+mod leaks;
 mod metrics;
 mod named;
 mod neighbours;
@@ -53,9 +54,11 @@ use api::{ControlSocket, Request};
 use claims::Listening;
 use ended::Ended;
 use interfaces::Interfaces;
+use leaks::Leaks;
 use neighbours::Announcements;
 use peers::Peers;
 use primary::PrimaryKnown;
+use probes::Probes;
 use survey::Surveys;
 use watch::{Manner, Told, Watchers};
 
@@ -105,7 +108,9 @@ struct Controller {
     role: director::Director,
     waiting: role::Waiting,
     listening: Listening,
+    leaks: Leaks,
     surveys: Surveys,
+    probes: Probes,
     neighbours: NeighbourWatch,
     /// The interfaces that have no carrier.
     cut_off: BTreeSet<IfIndex>,
@@ -163,7 +168,9 @@ impl Controller {
             waiting: role::Waiting::default(),
             listening,
             ended: Ended::new(plane.flow_reader()?, RawSender::open()?),
+            leaks: Leaks::default(),
             surveys: Surveys::default(),
+            probes: Probes::new(&config),
             neighbours,
             cut_off: BTreeSet::new(),
             watchers: Watchers::new(asked, tell.clone()),
@@ -251,6 +258,7 @@ impl Controller {
     async fn run(&mut self, mut signals: Signals) -> Result<(), ControllerError> {
         let mut repair = tokio::time::interval(REPAIR);
         let mut flush = tokio::time::interval(FLUSH);
+        let mut leaks = tokio::time::interval(leaks::ROUND);
         loop {
             self.carry_out().await;
             if let Some(moment) = self.attach_by
@@ -269,6 +277,9 @@ impl Controller {
                 Some(request) = self.requests.recv() => self.answer(request),
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 claim = self.listening.next() => self.claimed(claim),
+                Some(probed) = self.probes.next() => self.probed(probed),
+                _ = leaks.tick() => self.look_for_leaks(),
+                answers = self.leaks.next() => self.leaked(answers),
                 surveyed = self.surveys.result() => self.surveyed(surveyed),
                 () = until(role_due) => self.role_tick(),
                 () = until(balancer_due) => self.balancer.handle(self.now(), Event::Tick),

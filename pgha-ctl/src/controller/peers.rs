@@ -115,19 +115,29 @@ pub(super) async fn ask(
     director: &Director,
     enough: &BTreeSet<Mac>,
 ) -> Result<Peers, NetError> {
+    let known = macs(interfaces, &addresses(director).collect(), enough).await?;
+    Ok(Peers { known, former: Vec::new() })
+}
+
+/// Asks the network for the MAC addresses of hosts. Ends early when it knows all of `enough`.
+pub(super) async fn macs(
+    interfaces: &Interfaces,
+    addresses: &BTreeSet<IpAddr>,
+    enough: &BTreeSet<Mac>,
+) -> Result<BTreeMap<IpAddr, Mac>, NetError> {
     let mut watch = NeighbourWatch::new(&interfaces.indices())?;
-    for address in addresses(director) {
-        watch.resolve(interfaces.of(address).index(), address).await?;
+    for address in addresses {
+        watch.resolve(interfaces.of(*address).index(), *address).await?;
     }
-    let mut peers = Peers::default();
+    let mut known = BTreeMap::new();
     let asked = async {
-        while !enough.iter().all(|mac| peers.has(*mac)) {
+        while !enough.iter().all(|mac| known.values().any(|found| found == mac)) {
             if let Change::Neighbour(NeighbourEvent { interface, address, mac: Some(mac) }) =
                 watch.next().await?
-                && is_address(director, address)
+                && addresses.contains(&address)
                 && interfaces.of(address).index() == interface
             {
-                peers.learn(address, mac);
+                known.insert(address, mac);
             }
         }
         Ok(())
@@ -135,6 +145,6 @@ pub(super) async fn ask(
     match timeout(PATIENCE, asked).await {
         Ok(Err(error)) => Err(error),
         // Whoever is not known by now is taken for a stranger.
-        Ok(Ok(())) | Err(_) => Ok(peers),
+        Ok(Ok(())) | Err(_) => Ok(known),
     }
 }

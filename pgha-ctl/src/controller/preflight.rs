@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use pgha_machine::balancer::Node;
 use pgha_machine::director::{Heard, Role, first_role};
 use rtnetlink::Handle;
 
@@ -124,7 +125,10 @@ pub(super) async fn role(
     }
     let wanted = heard.iter().map(|heard| heard.by).collect();
     let peers = peers::ask(interfaces, config.director(), &wanted).await?;
-    let role = first_role(inherited, heard, |mac| peers.has(mac)).map_err(taken)?;
+    let role = match first_role(inherited, heard, |mac| peers.has(mac)) {
+        Ok(role) => role,
+        Err(stranger) => return Err(taken(interfaces, config, stranger).await),
+    };
     for heard in heard.iter().filter(|heard| !heard.asks) {
         if peers.has(heard.by) {
             tracing::info!(
@@ -134,7 +138,7 @@ pub(super) async fn role(
             );
         } else {
             // A data plane that serves is not given up because a stranger answers too.
-            tracing::warn!("{}", taken(*heard));
+            tracing::warn!("{}", taken(interfaces, config, *heard).await);
         }
     }
     Ok(role)
@@ -145,17 +149,31 @@ pub(super) async fn role(
 pub(super) async fn new_vips_free(
     interfaces: &Interfaces,
     old: &Config,
-    new: &Config,
+    config: &Config,
     peers: &Peers,
 ) -> Result<(), NetError> {
     let old = vips(old);
-    let new: Vec<_> = vips(new).into_iter().filter(|vip| !old.contains(vip)).collect();
-    let heard = heard(interfaces, &new, HASTE).await?;
-    heard.into_iter().find(|heard| !peers.has(heard.by)).map_or(Ok(()), |heard| Err(taken(heard)))
+    let vips: Vec<_> = vips(config).into_iter().filter(|vip| !old.contains(vip)).collect();
+    let heard = heard(interfaces, &vips, HASTE).await?;
+    match heard.into_iter().find(|heard| !peers.has(heard.by)) {
+        Some(stranger) => Err(taken(interfaces, config, stranger).await),
+        None => Ok(()),
+    }
 }
 
-const fn taken(heard: Heard) -> NetError {
-    NetError::VipTaken { vip: heard.vip, mac: heard.by }
+/// Who has a VIP: a listed real server is named.
+async fn taken(interfaces: &Interfaces, config: &Config, heard: Heard) -> NetError {
+    let Heard { vip, by: mac, .. } = heard;
+    let nodes = config.nodes().iter().filter(|node| !interfaces.have(node.address));
+    let addresses = nodes.clone().map(|node| node.address).collect();
+    let known = peers::macs(interfaces, &addresses, &[mac].into()).await.unwrap_or_default();
+    let has_it = |node: &&Node| known.get(&node.address) == Some(&mac);
+    match nodes.clone().find(has_it) {
+        Some(node) => {
+            NetError::VipLeaks { vip, mac, server: format!("{} ({})", node.name, node.address) }
+        }
+        None => NetError::VipTaken { vip, mac },
+    }
 }
 
 async fn heard(

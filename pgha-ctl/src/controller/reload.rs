@@ -45,6 +45,7 @@ impl Controller {
         }
         self.balancer.handle(self.now(), Event::Configured(config.balancer(local)));
         self.config = config;
+        self.probes.configure(&self.config);
         self.peers.retain(self.config.director());
         for address in peers::addresses(self.config.director()) {
             // A neighbour known for long is no news that would come by itself.

@@ -1,9 +1,9 @@
 //! The role of this director: whether it answers for the VIPs, and who else says that they are its.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use pgha_machine::Mac;
+use pgha_machine::balancer;
 use pgha_machine::director::{Effect, Event, Role};
 use tokio::sync::oneshot;
 
@@ -14,9 +14,6 @@ use super::{Controller, preflight};
 use crate::net::NetError;
 use crate::net::vip::Claim;
 
-/// How often the same stranger's claims are told.
-const TOLD_AGAIN: Duration = Duration::from_secs(60);
-
 /// Where an answer to an operator goes.
 pub(super) type Reply = oneshot::Sender<Result<RoleReply, Refusal>>;
 
@@ -25,19 +22,6 @@ pub(super) type Reply = oneshot::Sender<Result<RoleReply, Refusal>>;
 pub(super) struct Waiting {
     /// Operators who want this director to be active.
     takers: Vec<Reply>,
-    /// The stranger told last, and when.
-    stranger: Option<(Mac, Instant)>,
-}
-
-impl Waiting {
-    fn is_told(&mut self, mac: Mac) -> bool {
-        let now = Instant::now();
-        if self.stranger.is_some_and(|(told, at)| told == mac && now < at + TOLD_AGAIN) {
-            return true;
-        }
-        self.stranger = Some((mac, now));
-        false
-    }
 }
 
 impl Controller {
@@ -102,16 +86,20 @@ impl Controller {
             }
         };
         // One of this node's own, heard by another of them.
-        if self.interfaces.macs().contains(&mac) || self.role.role() == Role::Standby {
+        if self.interfaces.macs().contains(&mac) {
             return;
         }
-        if self.config.director().peers().is_empty() {
-            if !self.waiting.is_told(mac) {
-                tracing::warn!(
-                    "{mac} announces VIP {vip} too; this director keeps it, for it has no [[director.peer]]; \
-                     stop that host from answering (on a real server: pgha realserver setup)"
-                );
-            }
+        // A real server that is no director takes nothing over: it leaks.
+        let leaks = !self.peers.has(mac) && self.server_with(mac).is_some();
+        if leaks {
+            let now = self.now();
+            self.balancer.handle(now, balancer::Event::VipAnswered { vip, mac });
+        }
+        if leaks || self.config.director().peers().is_empty() {
+            self.tell_leak(vip, mac, "announces");
+            return;
+        }
+        if self.role.role() == Role::Standby {
             return;
         }
         let own = self.interfaces.of(vip).mac();

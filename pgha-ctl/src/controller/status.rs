@@ -124,6 +124,26 @@ pub struct ServiceStatus {
     pub view: ServiceView,
     /// What each real server got, by its id.
     pub traffic: BTreeMap<u16, TrafficStatus>,
+    /// How the probes of each real server through the VIP ended, by its address.
+    #[serde(default)]
+    pub probes: BTreeMap<IpAddr, ProbeStatus>,
+}
+
+/// How the probes of one real server through one VIP ended, since the controller began them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// Somebody listens there.
+    pub open: u64,
+    /// Nobody listens there.
+    pub refused: u64,
+    /// PostgreSQL takes no sessions there.
+    pub not_accepting: u64,
+    /// No answer came.
+    pub silent: u64,
+    /// They could not be carried out.
+    pub undecided: u64,
+    /// What the last one was told on its way, by ICMP.
+    pub said: Option<String>,
 }
 
 /// What a real server got since it has its id.

@@ -42,3 +42,23 @@ fn address(message: &AddressMessage) -> Option<(IfIndex, IpNet)> {
     let net = IpNet::new(find(local).or_else(|| find(only))?, message.header.prefix_len).ok()?;
     Some((IfIndex::new(message.header.index)?, net))
 }
+
+/// The address in which this node may ask for a VIP or its servers: of the VIP's family, if possible in its
+/// subnet, then any but a link-local one. No VIP is one.
+pub(super) fn asking<'a>(
+    own: impl IntoIterator<Item = &'a IpNet>,
+    vip: IpAddr,
+    vips: &BTreeSet<IpAddr>,
+) -> Option<IpAddr> {
+    let usable = own
+        .into_iter()
+        .filter(|net| net.addr().is_ipv4() == vip.is_ipv4() && !vips.contains(&net.addr()));
+    let rank = |net: &IpNet| {
+        let link_local = match net.addr() {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        (!net.contains(&vip), link_local)
+    };
+    usable.min_by_key(|net| rank(net)).map(IpNet::addr)
+}

@@ -28,6 +28,10 @@ pub enum NetError {
         "VIP {vip} is in use: {mac} answers for it; choose a free address, or stop that host from answering (on a real server: pgha realserver setup)"
     )]
     VipTaken { vip: IpAddr, mac: Mac },
+    #[error(
+        "VIP {vip} is in use: {mac} answers for it, which is the real server {server}; run there: pgha realserver setup --vip {vip}"
+    )]
+    VipLeaks { vip: IpAddr, mac: Mac, server: String },
     #[error("the offloads of interface {name} cannot be read: {source}; see: ethtool -k {name}")]
     Offloads { name: String, source: io::Error },
     #[error("no permission to {what}; it needs {needs}")]

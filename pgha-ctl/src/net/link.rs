@@ -1,6 +1,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -11,7 +12,7 @@ use pgha_machine::Mac;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp};
 
-use super::addresses::interface_addresses;
+use super::addresses::{asking, interface_addresses};
 use super::error::NetError;
 use super::netlink::answer;
 
@@ -123,6 +124,12 @@ impl Interface {
     #[must_use]
     pub const fn xdp(&self) -> Option<XdpAttachment> {
         self.xdp
+    }
+
+    /// Its address in which to ask for a VIP; `None` where it has none of that family but VIPs.
+    #[must_use]
+    pub fn asks(&self, vip: IpAddr, vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        asking(&self.subnets, vip, vips)
     }
 
     /// Whether `address` lies in one of its subnets, so that a neighbour there has it.

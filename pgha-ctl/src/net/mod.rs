@@ -8,10 +8,12 @@
 mod addresses;
 pub mod caps;
 mod error;
+mod filter;
 mod link;
 mod neighbour;
 mod netlink;
 pub mod offload;
+pub mod probe;
 pub mod raw;
 pub mod realserver;
 pub mod vip;

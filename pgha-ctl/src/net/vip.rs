@@ -8,6 +8,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -67,6 +68,34 @@ pub async fn probe(
     Ok(asker)
 }
 
+/// Everybody else who answers when this node asks for `vip` in the name of `from`, as any host does before it
+/// sends there: one question, and `patience` to answer it. Who hears that takes this node for no user of the
+/// VIP, and for none to come.
+///
+/// # Errors
+/// No CAP_NET_RAW, or the interface is gone or down.
+pub async fn answerers(
+    interface: &Interface,
+    from: IpAddr,
+    vip: IpAddr,
+    patience: Duration,
+) -> Result<BTreeSet<Mac>, NetError> {
+    let own = interface.mac();
+    let listener = Listener::open(interface, Hears::whoever_claims(vip))?;
+    if let Some(question) = frame::question(own, from, vip) {
+        listener.send(&question)?;
+    }
+    let end = Instant::now() + patience;
+    let mut heard = BTreeSet::new();
+    while let Ok(word) = timeout_at(end, listener.next()).await {
+        let Word { address, mac, said } = word?;
+        if address == vip && mac != own && said == Said::Answers {
+            heard.insert(mac);
+        }
+    }
+    Ok(heard)
+}
+
 /// Tells the network that `vip` is at this interface, once: a gratuitous ARP request (RFC 5227,
 /// section 3), or an unsolicited neighbour advertisement to all nodes (RFC 4861, section 7.2.6).
 /// Neighbours that know another MAC for the VIP take this one over. Repeating it is the caller's
@@ -82,7 +111,7 @@ pub fn announce(interface: &Interface, vip: IpAddr) -> Result<(), NetError> {
 /// Somebody else who has `vip` or is about to (RFC 5227, 2.1.1; RFC 4862, 5.4.3).
 fn other_user(word: Word, vip: IpAddr, own: Mac) -> Option<User> {
     let asks = match word.said {
-        Said::Claims => false,
+        Said::Claims | Said::Answers => false,
         Said::Probes => true,
         Said::Uses => return None,
     };

@@ -24,9 +24,10 @@ pub struct Claim {
     pub mac: Mac,
 }
 
-/// Listens on one interface for claims of VIPs by others: gratuitous ARP, ARP replies and neighbour
-/// advertisements. A host that merely asks in a VIP's name (a real server whose `arp_announce` is
-/// wrong) is not heard: it wants no connections.
+/// Listens on one interface for claims of VIPs by others: what they tell everybody, by gratuitous ARP and
+/// unsolicited neighbour advertisements. A host that merely asks in a VIP's name (a real server whose
+/// `arp_announce` is wrong) is not heard: it wants no connections. Nor is one that only answers this node
+/// (one whose `arp_ignore` is wrong): [`super::answerers`] finds those.
 ///
 /// While this lives, the interface is in the multicast groups of its IPv6 VIPs too. Without that
 /// its card, and a switch with MLD snooping, would keep the solicitations for them from the data

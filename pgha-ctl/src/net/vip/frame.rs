@@ -25,8 +25,10 @@ pub(super) struct Word {
 /// What a host says about an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// "It is here": an announcement or an answer.
+    /// "It is here", to everybody: an announcement.
     Claims,
+    /// "It is here", to one who asked.
+    Answers,
     /// It asks for another address in this one's name.
     Uses,
     /// It wants to know whether anybody has it, and is about to use it.
@@ -38,6 +40,16 @@ pub(super) fn probe(own: Mac, address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => arp::probe(own, address),
         IpAddr::V6(address) => ndp::probe(own, address),
+    }
+}
+
+/// Asks who has `address` as any host does that wants to send there, in the name of `from`, which is of the
+/// same family.
+pub(super) fn question(own: Mac, from: IpAddr, address: IpAddr) -> Option<Vec<u8>> {
+    match (from, address) {
+        (IpAddr::V4(from), IpAddr::V4(address)) => Some(arp::request(own, from, address)),
+        (IpAddr::V6(from), IpAddr::V6(address)) => Some(ndp::solicitation(own, from, address)),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
     }
 }
 
@@ -54,7 +66,7 @@ pub(super) fn announcement(own: Mac, address: IpAddr) -> Vec<u8> {
 pub(super) fn read(frame: &[u8]) -> Option<Word> {
     let (ethernet, rest) = Ethernet::read_from_prefix(frame).ok()?;
     match ethernet.ethertype {
-        ETHERTYPE_ARP => arp::read(rest),
+        ETHERTYPE_ARP => arp::read(rest, ethernet.destination),
         ETHERTYPE_IPV6 => ndp::read(rest, Mac::new(ethernet.source)?),
         _ => None,
     }

@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::frame::{self, Word, at};
 use crate::net::error::NetError;
+use crate::net::filter::{jump, statement};
 use crate::net::link::Interface;
 
 /// Room for an untagged frame of the usual size; neighbour discovery is far shorter.
@@ -90,19 +91,6 @@ fn icmp6_filter(first: u8, last: u8) -> [SockFilter; 9] {
         ret(FRAME_MAX),
         ret(0),
     ]
-}
-
-fn statement(code: u32, value: usize) -> SockFilter {
-    SockFilter::new(opcode(code), 0, 0, u32::try_from(value).unwrap_or(u32::MAX))
-}
-
-fn jump(test: u32, value: u8, if_true: u8, if_false: u8) -> SockFilter {
-    let code = opcode(libc::BPF_JMP | test | libc::BPF_K);
-    SockFilter::new(code, if_true, if_false, u32::from(value))
-}
-
-fn opcode(code: u32) -> u16 {
-    u16::try_from(code).unwrap_or(u16::MAX)
 }
 
 /// A packet socket on one interface, non-blocking.

@@ -9,6 +9,8 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 use super::{Said, Word};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
+/// In the first byte of a MAC address: that of a group (IEEE 802).
+const GROUP: u8 = 1;
 
 /// RFC 5227, 2.1.1: the sender's address is left out.
 pub(super) fn probe(own: Mac, address: Ipv4Addr) -> Vec<u8> {
@@ -21,7 +23,7 @@ pub(super) fn announcement(own: Mac, address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// To everybody, without padding (the card pads).
-fn request(own: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+pub(super) fn request(own: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     let ethernet =
         Ethernet { destination: BROADCAST, source: own.bytes(), ethertype: ETHERTYPE_ARP };
     let arp = Arp {
@@ -35,11 +37,14 @@ fn request(own: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     [ethernet.as_bytes(), arp.as_bytes()].concat()
 }
 
-pub(super) fn read(packet: &[u8]) -> Option<Word> {
+/// What a packet says in a frame to `to`. A reply to one host answers it, unless sender and target are the same
+/// (RFC 5227, section 3).
+pub(super) fn read(packet: &[u8], to: [u8; 6]) -> Option<Word> {
     let (arp, _padding) = Arp::read_from_prefix(packet).ok()?;
     let nobody = Ipv4Addr::UNSPECIFIED.octets();
     let (said, address) = match arp.operation {
         _ if arp.format != Arp::IPV4_OVER_ETHERNET => return None,
+        Arp::REPLY if arp.sender != arp.target && to[0] & GROUP == 0 => (Said::Answers, arp.sender),
         Arp::REPLY => (Said::Claims, arp.sender),
         Arp::REQUEST if arp.sender == nobody => (Said::Probes, arp.target),
         Arp::REQUEST if arp.sender == arp.target => (Said::Claims, arp.sender),

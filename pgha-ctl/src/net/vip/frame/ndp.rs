@@ -40,6 +40,13 @@ pub(super) fn probe(own: Mac, address: Ipv6Addr) -> Vec<u8> {
     frame(own, Ipv6Addr::UNSPECIFIED, solicited_node(address), message, &[])
 }
 
+/// RFC 4861, section 7.2.2.
+pub(super) fn solicitation(own: Mac, from: Ipv6Addr, address: Ipv6Addr) -> Vec<u8> {
+    let message = message(Discovery::SOLICITATION, 0, address);
+    let option = LinkAddress { kind: LinkAddress::OF_SENDER, length: 1, mac: own.bytes() };
+    frame(own, from, solicited_node(address), message, option.as_bytes())
+}
+
 /// RFC 4861, section 7.2.6.
 pub(super) fn announcement(own: Mac, address: Ipv6Addr) -> Vec<u8> {
     let message = message(Discovery::ADVERTISEMENT, Discovery::OVERRIDE, address);
@@ -85,6 +92,9 @@ pub(super) fn read(packet: &[u8], from: Mac) -> Option<Word> {
     }
     let (source, target) = (Ipv6Addr::from(ipv6.source), Ipv6Addr::from(message.target));
     let (said, address, names) = match message.icmp.icmp_type {
+        Discovery::ADVERTISEMENT if message.icmp.rest[0] & Discovery::SOLICITED != 0 => {
+            (Said::Answers, target, LinkAddress::OF_TARGET)
+        }
         Discovery::ADVERTISEMENT => (Said::Claims, target, LinkAddress::OF_TARGET),
         Discovery::SOLICITATION if source.is_unspecified() => {
             (Said::Probes, target, LinkAddress::OF_SENDER)

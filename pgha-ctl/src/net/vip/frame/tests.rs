@@ -49,6 +49,23 @@ fn an_arp_probe_is_a_broadcast_request_from_nobody() {
 }
 
 #[test]
+fn a_question_is_that_of_any_host() {
+    assert_eq!(
+        question(mac(1), OTHER.into(), VIP.into()).unwrap(),
+        bytes(
+            "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 \
+             020000000001 0a000007 000000000000 0a000064"
+        )
+    );
+    let own = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+    let solicitation = question(mac(1), own.into(), VIP6.into()).unwrap();
+    assert_eq!(solicitation[..6], bytes("3333ff123456"));
+    // Who hears it knows where to answer, and takes it for no claim of the VIP.
+    assert_eq!(read(&solicitation), word(own, 1, Said::Uses));
+    assert_eq!(question(mac(1), own.into(), VIP.into()), None);
+}
+
+#[test]
 fn an_arp_announcement_names_the_vip_twice() {
     let frame = announcement(mac(1), VIP.into());
     assert_eq!(frame[20..22], [0, 1]);
@@ -95,7 +112,12 @@ fn arp_claims_uses_or_probes() {
     assert_eq!(changed(28, &OTHER.octets()), word(OTHER, 2, Said::Uses));
     let mut reply = request.clone();
     reply[21] = 2;
+    // A reply is an announcement where everybody gets it, or where it asks for nobody else.
     reply[38..42].copy_from_slice(&OTHER.octets());
+    assert_eq!(read(&reply), word(VIP, 2, Said::Claims));
+    reply[..6].copy_from_slice(&mac(1).bytes());
+    assert_eq!(read(&reply), word(VIP, 2, Said::Answers));
+    reply[38..42].copy_from_slice(&VIP.octets());
     assert_eq!(read(&reply), word(VIP, 2, Said::Claims));
     // Another format, another operation, no sender.
     for at in 12..22 {
@@ -115,6 +137,7 @@ fn neighbour_discovery_claims_uses_or_probes() {
     };
     assert_eq!(read(&advertisement), word(VIP6, 2, Said::Claims));
     assert_eq!(changed(|_| {}), word(VIP6, 2, Said::Claims));
+    assert_eq!(changed(|frame| frame[MESSAGE + 4] = 0x60), word(VIP6, 2, Said::Answers));
     assert_eq!(read(&probe(mac(2), VIP6.into())), word(VIP6, 2, Said::Probes));
     // The MAC of the option counts, else that of the frame; an option of another kind is passed over.
     assert_eq!(changed(|frame| frame[11] = 9), word(VIP6, 2, Said::Claims));

@@ -1,0 +1,140 @@
+//! Hosts that answer for the VIPs and should not: real servers whose `arp_ignore` is wrong.
+//!
+//! Clients that hear such an answer before the director's send everything to that one server, past every
+//! decision. Nobody announces that, so the director asks as a client would, and looks who answers.
+//!
+//! One task for each round of questions; ending it at any point loses nothing but that round.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use pgha_machine::Mac;
+use pgha_machine::balancer::{Event, ServerView};
+use tokio::task::JoinSet;
+
+use super::interfaces::Interfaces;
+use super::{Controller, preflight};
+use crate::net::{NetError, vip};
+
+/// How often who has the VIPs is asked.
+pub(super) const ROUND: Duration = Duration::from_secs(5);
+/// How long others have to answer.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often the same host's answers are told.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
+/// What came of one question.
+pub(super) type Answers = Result<Vec<(IpAddr, Mac)>, NetError>;
+
+/// The questions that wait for their answers, and who was told of.
+#[derive(Debug, Default)]
+pub(super) struct Leaks {
+    asking: JoinSet<Answers>,
+    told: Told,
+}
+
+/// Whom people were told of.
+#[derive(Debug, Default)]
+pub(super) struct Told(Vec<(IpAddr, Mac, Instant)>);
+
+impl Told {
+    /// Whether it is time to tell of this one, which is taken as told then.
+    pub(super) fn is_due(&mut self, vip: IpAddr, mac: Mac, now: Instant) -> bool {
+        self.0.retain(|(_, _, at)| now < *at + TOLD_AGAIN);
+        let known = self.0.iter().any(|(of, by, _)| (*of, *by) == (vip, mac));
+        if !known {
+            self.0.push((vip, mac, now));
+        }
+        !known
+    }
+}
+
+impl Leaks {
+    /// Asks for each VIP, unless the questions before still wait.
+    fn ask(&mut self, interfaces: &Interfaces, vips: &[IpAddr]) {
+        if !self.asking.is_empty() {
+            return;
+        }
+        let all = vips.iter().copied().collect();
+        for vip in vips.iter().copied() {
+            let interface = interfaces.of(vip).clone();
+            // Without an address of that family nobody could answer.
+            let Some(own) = interface.asks(vip, &all) else { continue };
+            self.asking.spawn(async move {
+                let heard = vip::answerers(&interface, own, vip, PATIENCE).await?;
+                Ok(heard.into_iter().map(|mac| (vip, mac)).collect())
+            });
+        }
+    }
+
+    /// The next answers; none ever come while nothing is asked. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Answers {
+        loop {
+            match self.asking.join_next().await {
+                Some(Ok(answers)) => return answers,
+                // It panicked, which was told then; the next round asks again.
+                Some(Err(_)) => {}
+                None => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Controller {
+    /// Asks who answers for the VIPs. Whoever stands by asks too: an answer of a server is wrong beside any
+    /// director's.
+    pub(super) fn look_for_leaks(&mut self) {
+        self.leaks.ask(&self.interfaces, &preflight::vips(&self.config));
+    }
+
+    /// Takes in who did.
+    pub(super) fn leaked(&mut self, answers: Answers) {
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::debug!("who answers for the VIPs is not known: {error}");
+                return;
+            }
+        };
+        for (vip, mac) in answers {
+            if !self.is_directors(mac) {
+                self.tell_leak(vip, mac, "answers for");
+                self.balancer.handle(self.now(), Event::VipAnswered { vip, mac });
+            }
+        }
+    }
+
+    /// Whether a MAC address is this director's or another's, who may answer for the VIPs.
+    pub(super) fn is_directors(&self, mac: Mac) -> bool {
+        self.interfaces.macs().contains(&mac) || self.peers.has(mac)
+    }
+
+    /// Tells people of a host that claims a VIP and is no director.
+    pub(super) fn tell_leak(&mut self, vip: IpAddr, mac: Mac, does: &str) {
+        let who = self.server_with(mac);
+        if !self.leaks.told.is_due(vip, mac, Instant::now()) {
+            return;
+        }
+        match who {
+            Some(server) => {
+                let name = server.name.map(|name| format!("{name}, ")).unwrap_or_default();
+                tracing::warn!(
+                    "real server {} ({name}{mac}) {does} VIP {vip}: clients that hear it send everything \
+                     there; run there: pgha realserver setup --vip {vip}",
+                    server.address
+                );
+            }
+            None => tracing::warn!(
+                "{mac}, which is neither a director nor a real server, {does} VIP {vip}; stop that host \
+                 from it, or name it as [[director.peer]]"
+            ),
+        }
+    }
+
+    /// The real server with a MAC address.
+    pub(super) fn server_with(&self, mac: Mac) -> Option<ServerView> {
+        let mac = mac.to_string();
+        let servers = self.balancer.view().into_iter().flat_map(|service| service.servers);
+        servers.into_iter().find(|server| server.mac.as_ref() == Some(&mac) && !server.local)
+    }
+}
