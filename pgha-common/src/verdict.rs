@@ -85,7 +85,7 @@ reasons! {
 
     /// The real server is this very node.
     LocalServer = "local_server" => Pass,
-    /// Already balanced by another director.
+    /// Already balanced by another director, or another director's probe of this node.
     OtherDirector = "other_director" => Pass,
     /// Not addressed to a VIP.
     NotVip = "not_vip" => Pass,

@@ -12,6 +12,7 @@ mod neighbours;
 mod network;
 mod orders;
 mod primary_lost;
+mod probe;
 mod protect;
 mod reader_lost;
 mod realserver;

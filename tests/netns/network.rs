@@ -40,7 +40,7 @@ fn mac_of(host: &Host) -> Mac {
 }
 
 /// Runs a future in a host's network namespace, on a runtime of its own.
-fn on<T: Send>(host: &Host, task: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on<T: Send>(host: &Host, task: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
     host.inside(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { tokio::time::timeout(SOON, task()).await })?

@@ -152,6 +152,13 @@ fn xdp_what_another_director_balanced_passes() {
         bench.expect(Reason::OtherDirector, &by_peer(1));
         // A client on that director's own node.
         bench.expect(Reason::NewFlow, &own.clone().with(|segment| segment.source = PEER_MAC));
+        // That director's probe of this very node: it may go no further, so that it is never balanced.
+        let last_hop = own.clone().with(|segment| segment.ip.set_hops(1));
+        bench.expect(
+            Reason::OtherDirector,
+            &last_hop.clone().with(|segment| segment.source = PEER_MAC),
+        );
+        bench.expect(Reason::TtlExpired, &last_hop);
         // Its address alone says nothing: it can come through a router.
         bench.expect(Reason::SynAgain, &own);
         assert_eq!(bench.pending().get(&family.key(2)), None);
