@@ -71,22 +71,36 @@ fn set(host: &Host, sysctl: &str, value: &str) -> Result<()> {
     host.run(["sh", "-c", &format!("echo {value} > /proc/sys/net/{sysctl}")]).map(drop)
 }
 
-/// Gives a host a VIP on its loopback, or takes it away.
-fn vip_on_lo(host: &Host, deed: &str, vip: IpAddr) -> Result<()> {
+/// Gives a host a VIP on its loopback, in whose name it asks nobody.
+fn give(host: &Host, vip: IpAddr) -> Result<()> {
+    set(host, "ipv4/conf/all/arp_announce", "2")?;
     let length = if vip.is_ipv4() { 32 } else { 128 };
     let address = format!("{vip}/{length}");
-    let command = host.command(["ip", "address", deed, &address, "dev", "lo"])?;
-    let nodad: &[&str] = if vip.is_ipv6() && deed == "add" { &["nodad"] } else { &[] };
+    let command = host.command(["ip", "address", "add", &address, "dev", "lo"])?;
+    let nodad: &[&str] = if vip.is_ipv6() { &["nodad"] } else { &[] };
     command.args(nodad).run().map(drop)
+}
+
+/// Hosts that may use their link-local addresses, which a server of an IPv6 VIP asks its neighbours by.
+fn hosts<const N: usize>(lab: &Lab, names: [&str; N]) -> Result<[Host; N]> {
+    let hosts: [Host; N] = lab.hosts(&names)?.try_into().expect("as many hosts as names");
+    for host in &hosts {
+        wait_until("an address that is not tentative", SOON, || {
+            let link =
+                host.run(["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link"])?;
+            Ok(link.contains("fe80") && !link.contains("tentative"))
+        })?;
+    }
+    Ok(hosts)
 }
 
 #[test]
 fn netns_probe_tells_what_a_client_would_find() -> Result<()> {
     let lab = Lab::new()?;
-    let [lb1, db1]: [Host; 2] = lab.hosts(&["lb1", "db1"])?.try_into().expect("two hosts");
+    let [lb1, db1] = hosts(&lab, ["lb1", "db1"])?;
     for vip in VIPS {
         assert_eq!(syn(&lb1, &db1, vip)?, (ProbeFinding::Silent, None), "{vip}: not on lo");
-        vip_on_lo(&db1, "add", vip)?;
+        give(&db1, vip)?;
         assert_eq!(syn(&lb1, &db1, vip)?, (ProbeFinding::Refused, None), "{vip}: closed");
         // On another address of the host.
         let elsewhere: IpAddr =
@@ -120,14 +134,13 @@ fn bind(host: &Host, vip: IpAddr) -> Result<TcpListener> {
 #[test]
 fn netns_probe_of_a_server_that_forwards_goes_no_further() -> Result<()> {
     let lab = Lab::new()?;
-    let [lb1, db1, db2]: [Host; 3] =
-        lab.hosts(&["lb1", "db1", "db2"])?.try_into().expect("three hosts");
+    let [lb1, db1, db2] = hosts(&lab, ["lb1", "db1", "db2"])?;
     set(&db1, "ipv4/ip_forward", "1")?;
     set(&db1, "ipv6/conf/all/forwarding", "1")?;
     let mut listeners = Vec::new();
     for vip in VIPS {
         // db1 knows who has it, and would pass on whatever may go further.
-        vip_on_lo(&db2, "add", vip)?;
+        give(&db2, vip)?;
         listeners.push(bind(&db2, vip)?);
         let mac = pgha_tests::lab::plan::mac_text(db2.mac());
         db1.run(["ip", "neigh", "replace", &vip.to_string(), "lladdr", &mac, "dev", "eth0"])?;
@@ -147,7 +160,7 @@ fn netns_probe_of_a_server_that_forwards_goes_no_further() -> Result<()> {
 #[test]
 fn netns_probe_of_this_very_node() -> Result<()> {
     let lab = Lab::new()?;
-    let lb1 = lab.host("lb1")?;
+    let [lb1] = hosts(&lab, ["lb1"])?;
     let of = |vip| -> Result<(ProbeFinding, Option<String>)> {
         let path = path(vip, &lb1);
         let mut ended = probe(&lb1, &[(path, Via::Local)], BTreeMap::new())?;
@@ -157,7 +170,7 @@ fn netns_probe_of_this_very_node() -> Result<()> {
     for vip in VIPS {
         let missing = Some(format!("this node has no address {vip}"));
         assert_eq!(of(vip)?, (ProbeFinding::Silent, missing));
-        vip_on_lo(&lb1, "add", vip)?;
+        give(&lb1, vip)?;
         assert_eq!(of(vip)?, (ProbeFinding::Refused, None), "{vip}");
         let listener = bind(&lb1, vip)?;
         listener.set_nonblocking(true)?;
@@ -170,11 +183,11 @@ fn netns_probe_of_this_very_node() -> Result<()> {
 #[test]
 fn netns_probe_that_cannot_be_made_says_why() -> Result<()> {
     let lab = Lab::new()?;
-    let [lb1, db1]: [Host; 2] = lab.hosts(&["lb1", "db1"])?.try_into().expect("two hosts");
+    let [lb1, db1] = hosts(&lab, ["lb1", "db1"])?;
     // A VIP on the director's loopback is no address to ask from, and answers from it get through all the same.
     for vip in VIPS {
-        vip_on_lo(&lb1, "add", vip)?;
-        vip_on_lo(&db1, "add", vip)?;
+        give(&lb1, vip)?;
+        give(&db1, vip)?;
         assert_eq!(syn(&lb1, &db1, vip)?, (ProbeFinding::Refused, None), "{vip}");
     }
     lb1.run(["ip", "-4", "address", "flush", "dev", "eth0"])?;
@@ -207,9 +220,9 @@ fn netns_probe_is_three_segments_and_the_kernel_adds_none() -> Result<()> {
     const RST: u8 = 4;
     const SYN_ACK: u8 = 0x12;
     let lab = Lab::new()?;
-    let [lb1, db1]: [Host; 2] = lab.hosts(&["lb1", "db1"])?.try_into().expect("two hosts");
+    let [lb1, db1] = hosts(&lab, ["lb1", "db1"])?;
     for vip in VIPS {
-        vip_on_lo(&db1, "add", vip)?;
+        give(&db1, vip)?;
         let _listener = bind(&db1, vip)?;
         let capture = Capture::at_port(&lb1, &format!("tcp and host {vip}"))?;
         assert_eq!(syn(&lb1, &db1, vip)?.0, ProbeFinding::Open);
@@ -226,7 +239,7 @@ fn netns_probe_is_three_segments_and_the_kernel_adds_none() -> Result<()> {
 #[test]
 fn netns_probe_by_startup_hears_postgresql_and_leaves_its_log_alone() -> Result<()> {
     let lab = Lab::new()?;
-    let [lb1, db1]: [Host; 2] = lab.hosts(&["lb1", "db1"])?.try_into().expect("two hosts");
+    let [lb1, db1] = hosts(&lab, ["lb1", "db1"])?;
     let primary =
         lab.primary_with("db1", &PostgresOptions::default().guc("listen_addresses", "*"))?;
     let question = startup::message("pgha", "postgres");
@@ -238,7 +251,7 @@ fn netns_probe_by_startup_hears_postgresql_and_leaves_its_log_alone() -> Result<
         Ok(ended.remove(&path).context("the path")?.finding)
     };
     for vip in VIPS {
-        vip_on_lo(&db1, "add", vip)?;
+        give(&db1, vip)?;
     }
     let before = primary.log()?;
     for vip in VIPS {
