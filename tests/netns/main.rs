@@ -22,3 +22,4 @@ mod restart;
 mod roles;
 mod trace;
 mod upgrade;
+mod web;

@@ -4,3 +4,4 @@
 pub mod bench;
 pub mod dataplane;
 pub mod lab;
+pub mod skip;

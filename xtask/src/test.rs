@@ -1,5 +1,6 @@
 //! The test tiers, from the quickest to the slowest.
 
+use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use crate::workspace::{Workspace, is_root};
 
 #[cfg(test)]
 mod tests;
+
+/// Where tests list those of them that could not run, below the target directory.
+const SKIPPED: &str = "skipped-tests";
 
 /// A kind of test, in the order in which they run.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, ValueEnum)]
@@ -75,6 +79,8 @@ pub(crate) struct Selection {
 struct Outcome {
     tier: Tier,
     passed: bool,
+    /// Tests that could not run here, and why.
+    skipped: Vec<String>,
     took: Duration,
 }
 
@@ -113,16 +119,23 @@ fn in_order(named: &[Tier]) -> Vec<Tier> {
 fn run_tier(workspace: &Workspace, tier: Tier, filter: &[String]) -> Outcome {
     step(format_args!("tier {}", tier.name()));
     let begin = Instant::now();
+    let skipped = workspace.target().join(SKIPPED);
+    // Of an earlier run; it may not be there.
+    let _ = fs::remove_file(&skipped);
     let passed = if tier == Tier::Lint {
         report(lint::run(workspace))
     } else {
         let mut passed = true;
         for arguments in tier.cargo_arguments() {
-            passed &= report(exec(&mut cargo_test(workspace, arguments, filter)));
+            let mut test = cargo_test(workspace, arguments, filter);
+            passed &= report(exec(test.env("PGHA_SKIPPED", &skipped)));
         }
         passed
     };
-    let outcome = Outcome { tier, passed, took: begin.elapsed() };
+    // Nobody has written it where no test was skipped.
+    let skipped = fs::read_to_string(&skipped).unwrap_or_default();
+    let skipped = skipped.lines().map(str::to_owned).collect();
+    let outcome = Outcome { tier, passed, skipped, took: begin.elapsed() };
     step(format_args!("tier {}: {} in {}", tier.name(), result(&outcome), seconds(outcome.took)));
     outcome
 }
@@ -145,9 +158,16 @@ fn report(result: Result<()>) -> bool {
 
 fn summary(outcomes: &[Outcome]) -> String {
     let line = |tier: &str, result: &str, time: &str| format!("{tier:<8}{result:<10}{time:>10}\n");
+    let skipped: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.skipped).collect();
     let mut table = format!("\n{}", line("tier", "result", "time"));
     for outcome in outcomes {
         table += &line(outcome.tier.name(), result(outcome), &seconds(outcome.took));
+    }
+    if !skipped.is_empty() {
+        table += &format!("\nSKIPPED, so that nobody knows: {}\n", skipped.len());
+        for test in skipped {
+            table += &format!("    {test}\n");
+        }
     }
     table
 }

@@ -97,6 +97,15 @@ pub(super) async fn trace(control: &Path, query: &TraceQuery) -> Result<Incoming
     Err(serde_json::from_slice::<Refusal>(&body)?.into())
 }
 
+/// `GET` of any path: whatever the answer is.
+pub(super) async fn get(control: &Path, path: &str) -> Result<Response<Bytes>, ClientError> {
+    within(PATIENCE, control, async {
+        let (parts, body) = send(control, Method::GET, path, None::<&()>).await?.into_parts();
+        Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
+    })
+    .await
+}
+
 fn with_query(path: &str, query: &impl Serialize) -> Result<String, ClientError> {
     Ok(format!("{path}?{}", serde_urlencoded::to_string(query)?))
 }

@@ -8,6 +8,7 @@ mod realserver;
 mod steer;
 mod table;
 mod trace;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,6 +61,10 @@ enum Verb {
     Flows(flows::Arguments),
     /// Show frames with their verdicts, as they leave the program.
     Trace(trace::Arguments),
+    /// Serve the status page to a browser on this machine, until Ctrl-C.
+    ///
+    /// Prints its URL, which has a token in it. The page only reads.
+    Web(web::Arguments),
     /// Say which director answers for the VIPs.
     #[command(subcommand)]
     Director(director::Verb),
@@ -145,6 +150,7 @@ fn run(config: &Path, verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Flows(arguments) => runtime()?.block_on(flows::run(config, arguments))?,
         Verb::Trace(arguments) => runtime()?.block_on(trace::run(config, arguments))?,
+        Verb::Web(arguments) => runtime()?.block_on(web::run(config, &arguments))?,
         Verb::Director(verb) => runtime()?.block_on(director::run(config, verb))?,
         Verb::CheckConfig => check_config(config)?,
         Verb::Detach => detach(config)?,

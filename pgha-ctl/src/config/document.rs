@@ -144,7 +144,7 @@ impl Walk<'_> {
             | Kind::Choice(_)
             | Kind::Duration { .. } => value.is_str(),
             Kind::Interfaces | Kind::Addresses => value.is_str() || is_list_of_strings(value),
-            Kind::Hosts | Kind::Networks => is_list_of_strings(value),
+            Kind::Hosts | Kind::Networks | Kind::Choices(_) => is_list_of_strings(value),
             Kind::Boolean => value.is_bool(),
             Kind::Integer { .. } => integer(value).is_some(),
         };

@@ -98,8 +98,30 @@ pub enum ConfigError {
     NoNetworks { at: At },
     #[error("{at} has no meaning without a limit; give syn_rate too, or remove it")]
     BurstWithoutRate { at: At },
+    #[error("{at} has no meaning without {limit}; give that too, or remove it")]
+    ReturnWithoutLimit { at: At, limit: &'static str },
+    #[error(
+        "{at} is beyond {limit}, so a server would return before it left; give at most {limit}"
+    )]
+    ReturnBeyondLimit { at: At, limit: &'static str },
+    #[error(
+        "{at} names \"lag\", which is in proportion to a limit; give max_lag or max_lag_bytes too"
+    )]
+    AutoWeightWithoutLimit { at: At },
     #[error("{at} = {value:?} is neither an IP address nor the name of a [[node]]; {}", meant(.suggestion.as_deref(), "give the address"))]
     UnknownHost { at: At, value: String, suggestion: Option<String> },
+    #[error(
+        "{at} = {value:?} has no port from 1 to 65535 behind its ':'; write address:port or name:port, an IPv6 address in brackets as in \"[fd00::11]:5433\""
+    )]
+    HostPort { at: At, value: String },
+    #[error(
+        "{at} is missing: sslmode = {mode:?} verifies servers by it; name the file with the certificate of their authority, or choose sslmode = \"require\""
+    )]
+    NoRoot { at: At, mode: &'static str },
+    #[error(
+        "{at} is missing: {given} is given, and certificate and key belong together; add it, or remove {given}"
+    )]
+    HalfCertificate { at: At, given: &'static str },
     #[error("{at} = {value:?} is none of {}; {}", .choices.join(", "), meant(.suggestion.as_deref(), "choose one of them"))]
     Choice { at: At, value: String, choices: &'static [&'static str], suggestion: Option<String> },
     #[error("{at} = {value:?} cannot name a role or database; give 1 to 63 bytes")]
@@ -177,7 +199,13 @@ impl ConfigError {
             | Self::OtherFamily { at, .. }
             | Self::NoNetworks { at }
             | Self::BurstWithoutRate { at }
+            | Self::ReturnWithoutLimit { at, .. }
+            | Self::ReturnBeyondLimit { at, .. }
+            | Self::AutoWeightWithoutLimit { at }
             | Self::UnknownHost { at, .. }
+            | Self::HostPort { at, .. }
+            | Self::NoRoot { at, .. }
+            | Self::HalfCertificate { at, .. }
             | Self::Choice { at, .. }
             | Self::Identifier { at, .. }
             | Self::Duplicate { at, .. }

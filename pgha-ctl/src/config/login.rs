@@ -4,12 +4,88 @@ use std::path::{Path, PathBuf};
 
 use super::passfile::{self, PassfileError, Password, Wanted};
 
-/// How to log in to PostgreSQL. It holds no secret: passwords are looked up when they are needed.
+/// How to log in to PostgreSQL. It holds no secret: passwords and keys are read when they are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     pub(super) user: String,
     pub(super) dbname: String,
     pub(super) passfile: Option<PathBuf>,
+    pub(super) tls: Tls,
+}
+
+/// How much TLS protects sessions, in libpq's words (PostgreSQL documentation, "SSL Support", table
+/// "SSL Mode Descriptions"), from little to much. `allow` is left out: it protects from nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SslMode {
+    /// No TLS.
+    Disable,
+    /// TLS where the server takes it.
+    Prefer,
+    /// TLS, with whomever.
+    Require,
+    /// TLS with a server whose certificate a trusted authority signed.
+    VerifyCa,
+    /// The same, and the certificate names the server.
+    VerifyFull,
+}
+
+impl SslMode {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
+/// TLS with PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub(super) mode: SslMode,
+    pub(super) root: Option<PathBuf>,
+    pub(super) client: Option<ClientCertificate>,
+}
+
+/// What a client shows to servers that ask who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// PEM: the certificate, then those between it and its authority.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+}
+
+impl Tls {
+    /// How much it protects. `require` with trusted authorities is `verify-ca`, as libpq has it
+    /// (PostgreSQL documentation, "Client Verification of Server Certificates").
+    #[must_use]
+    pub const fn mode(&self) -> SslMode {
+        match self.mode {
+            SslMode::Require if self.root.is_some() => SslMode::VerifyCa,
+            mode => mode,
+        }
+    }
+
+    /// PEM: the trusted authorities; there from [`SslMode::VerifyCa`] on.
+    #[must_use]
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
+    /// What is shown to servers that ask.
+    #[must_use]
+    pub const fn client(&self) -> Option<&ClientCertificate> {
+        self.client.as_ref()
+    }
 }
 
 impl Login {
@@ -25,10 +101,17 @@ impl Login {
         &self.dbname
     }
 
-    /// The password file.
+    /// The password file: that of the configuration, else the one `PGPASSFILE` names.
     #[must_use]
-    pub fn passfile(&self) -> Option<&Path> {
-        self.passfile.as_deref()
+    pub fn passfile(&self) -> Option<PathBuf> {
+        let named = || env::var_os("PGPASSFILE").filter(|path| !path.is_empty());
+        self.passfile.clone().or_else(|| named().map(PathBuf::from))
+    }
+
+    /// TLS.
+    #[must_use]
+    pub const fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// The password for the server at `host:port`: the first match in the password file, else the
@@ -37,7 +120,7 @@ impl Login {
     /// # Errors
     /// The password file cannot be read, or others than its owner may read it.
     pub fn password_for(&self, host: IpAddr, port: u16) -> Result<Option<Password>, PassfileError> {
-        let found = match &self.passfile {
+        let found = match self.passfile() {
             Some(path) => {
                 let wanted = Wanted {
                     host: &host.to_string(),
@@ -45,7 +128,7 @@ impl Login {
                     dbname: &self.dbname,
                     user: &self.user,
                 };
-                passfile::lookup(&passfile::read(path)?, &wanted)
+                passfile::lookup(&passfile::read(&path)?, &wanted)
             }
             None => None,
         };
@@ -58,6 +141,6 @@ impl Login {
     }
 
     pub(super) fn check(&self) -> Result<(), PassfileError> {
-        self.passfile.as_deref().map_or(Ok(()), |path| passfile::read(path).map(drop))
+        self.passfile().map_or(Ok(()), |path| passfile::read(&path).map(drop))
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod login;
 mod model;
 pub mod passfile;
+pub mod private_file;
 mod raw;
 mod schema;
 mod validate;
@@ -28,7 +29,7 @@ use pgha_machine::balancer::{self, Discovery, Node, Service};
 use pgha_machine::{NodeName, Weight};
 
 pub use error::{At, ConfigError, ConfigErrors, Remark, RestartNeeded};
-pub use login::Login;
+pub use login::{ClientCertificate, Login, SslMode, Tls};
 pub use model::{Director, HealthTimings, Peer, Primary, Vlan};
 
 /// A valid configuration.

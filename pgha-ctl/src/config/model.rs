@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -126,21 +126,14 @@ impl Peer {
 /// Where the primary may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Primary {
-    pub(super) hosts: Vec<IpAddr>,
-    pub(super) port: u16,
+    pub(super) hosts: Vec<SocketAddr>,
 }
 
 impl Primary {
-    /// Addresses in the order to try them; at least one.
+    /// Where to ask, in the order of the file; at least one, each once, no port 0.
     #[must_use]
-    pub fn hosts(&self) -> &[IpAddr] {
+    pub fn hosts(&self) -> &[SocketAddr] {
         &self.hosts
-    }
-
-    /// PostgreSQL's port there, never 0.
-    #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.port
     }
 }
 

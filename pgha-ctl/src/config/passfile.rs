@@ -6,10 +6,9 @@
 mod tests;
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use super::private_file::{self, PrivateFileError};
 
 /// A password. It shows nothing of itself in `Debug` and has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,15 +34,8 @@ impl fmt::Debug for Password {
 
 /// The password file cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of each variant says what it and its fields mean")]
-pub enum PassfileError {
-    #[error("password file {} cannot be read: {source}; create it for the user pgha runs as", .path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("password file {} is not a plain file; name one", .path.display())]
-    NotAFile { path: PathBuf },
-    #[error("password file {} has mode {mode:04o}, open to group or others; run: chmod 0600 {}", .path.display(), .path.display())]
-    Open { path: PathBuf, mode: u32 },
-}
+#[error("password file {0}")]
+pub struct PassfileError(#[from] PrivateFileError);
 
 /// What a connection is to; libpq compares it as text.
 #[derive(Clone, Copy, Debug)]
@@ -57,19 +49,7 @@ pub(super) struct Wanted<'w> {
 /// The content of the file, if its owner alone may read it (where libpq only warns and ignores
 /// the file, this refuses, as a login without password would fail later and say less).
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, PassfileError> {
-    let unreadable = |source| PassfileError::Read { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(PassfileError::NotAFile { path: path.to_owned() });
-    }
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(PassfileError::Open { path: path.to_owned(), mode });
-    }
-    let mut content = Vec::new();
-    file.read_to_end(&mut content).map_err(unreadable)?;
-    Ok(content)
+    Ok(private_file::read(path)?)
 }
 
 /// The password of the first line that matches.

@@ -56,6 +56,10 @@ pub(super) struct RawPostgres {
     pub(super) user: Option<String>,
     pub(super) dbname: Option<String>,
     pub(super) passfile: Option<String>,
+    pub(super) sslmode: Option<String>,
+    pub(super) sslrootcert: Option<String>,
+    pub(super) sslcert: Option<String>,
+    pub(super) sslkey: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,6 +90,14 @@ pub(super) struct RawService {
     pub(super) allowed_clients: Option<Vec<String>>,
     pub(super) syn_rate: Option<i64>,
     pub(super) syn_burst: Option<i64>,
+    pub(super) max_lag_bytes: Option<i64>,
+    pub(super) return_lag_bytes: Option<i64>,
+    pub(super) max_lag: Option<String>,
+    pub(super) return_lag: Option<String>,
+    pub(super) auto_weight: Option<Vec<String>>,
+    pub(super) slow_start: Option<String>,
+    pub(super) probe: Option<String>,
+    pub(super) fallback_to_primary: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -81,17 +81,20 @@ fn type_of(kind: Kind) -> String {
         Kind::Address => "IP address of one host".to_owned(),
         Kind::Addresses => "IP address of one host or list of such".to_owned(),
         Kind::Interfaces => "string or list of strings".to_owned(),
-        Kind::Hosts => "list of IP addresses or node names".to_owned(),
+        Kind::Hosts => "list of IP addresses or node names, with or without port".to_owned(),
         Kind::Networks => "list of networks in CIDR notation".to_owned(),
         Kind::Boolean => "`true` or `false`".to_owned(),
         Kind::Integer { min, max } => format!("whole number, {min} to {max}"),
         Kind::Duration { min, max } => {
             format!("duration, {} to {}", milliseconds(min), milliseconds(max))
         }
-        Kind::Choice(names) => {
-            names.iter().map(|name| format!("`\"{name}\"`")).collect::<Vec<_>>().join(", ")
-        }
+        Kind::Choice(names) => quoted(names),
+        Kind::Choices(names) => format!("list of {}", quoted(names)),
     }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`\"{name}\"`")).collect::<Vec<_>>().join(", ")
 }
 
 fn default_of(absent: Absent) -> String {

@@ -3,8 +3,9 @@
 //! from here.
 
 use pgha_common::maps::{MAX_ALLOWED, MAX_INTERFACES, MAX_PEER_ADDRESSES, MAX_PEERS, MAX_SERVICES};
-use pgha_machine::balancer::Discovery;
+use pgha_machine::balancer::{Discovery, Probe};
 
+use super::login::SslMode;
 use super::model::Vlan;
 
 /// What a key holds, with its bounds.
@@ -18,7 +19,7 @@ pub(super) enum Kind {
     Addresses,
     /// The name of a network interface or a list of them.
     Interfaces,
-    /// Hosts: IP addresses or names of `[[node]]` entries.
+    /// Hosts: IP addresses or names of `[[node]]` entries, each with or without a port.
     Hosts,
     /// Networks: addresses with a prefix length.
     Networks,
@@ -33,6 +34,8 @@ pub(super) enum Kind {
         max: u64,
     },
     Choice(&'static [&'static str]),
+    /// A list of some of them.
+    Choices(&'static [&'static str]),
 }
 
 /// What an absent key means.
@@ -60,6 +63,9 @@ pub(super) struct Key {
 const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
 const WEIGHT: Kind = Kind::Integer { min: 0, max: 1_000 };
 const TABLE_SIZE: Kind = Kind::Integer { min: 1_024, max: 16_777_216 };
+/// A pebibyte: more than any backlog of WAL.
+const LAG_BYTES: i64 = 1 << 50;
+const HOUR: u64 = 3_600_000;
 const SYNS: i64 = 1_000_000;
 const RISE: Kind = Kind::Integer { min: 1, max: 10 };
 /// Not 1: whether others answer, which tells a server's silence from this node's own, is known only
@@ -70,9 +76,22 @@ const FALL: Kind = Kind::Integer { min: 2, max: 10 };
 pub(super) const SCHEDULERS: &[&str] = &["maglev", "rr", "source", "least"];
 /// Names of what is done with tagged frames.
 pub(super) const VLANS: &[&str] = &[Vlan::Pass.name(), Vlan::Forward.name()];
+/// Names of what protects a session with PostgreSQL.
+pub(super) const SSLMODES: &[&str] = &[
+    SslMode::Disable.name(),
+    SslMode::Prefer.name(),
+    SslMode::Require.name(),
+    SslMode::VerifyCa.name(),
+    SslMode::VerifyFull.name(),
+];
 /// Names a way of discovery may have in the file.
 pub(super) const DISCOVERIES: &[&str] =
     &[Discovery::Walsenders.name(), Discovery::Direct.name(), Discovery::Both.name()];
+
+/// Names of the ways to probe a VIP.
+pub(super) const PROBES: &[&str] = &[Probe::Off.name(), Probe::Syn.name(), Probe::Startup.name()];
+/// Names of what may move weights by itself.
+pub(super) const AUTO_WEIGHTS: &[&str] = &["lag", "connections"];
 
 /// How many entries a list may have, where that is limited.
 pub(super) fn most(list: &str) -> Option<usize> {
@@ -129,12 +148,20 @@ pub(super) const KEYS: &[Key] = &[
     key("postgres.dbname", Kind::Text, Absent::Text("postgres"), "\"postgres\"",
         "Database to connect to. At most 63 bytes."),
     key("postgres.passfile", Kind::Path, Absent::Nothing, "\"/etc/pgha/pgpass\"",
-        "Password file in libpq's format (`host:port:database:user:password`), readable by its owner only; each `:` of an IPv6 address is written `\\:` there. Without a match the environment variable `PGPASSWORD` is used."),
+        "Password file in libpq's format (`host:port:database:user:password`), readable by its owner only; each `:` of an IPv6 address is written `\\:` there. Without a match the environment variable `PGPASSWORD` is used. Without this key the environment variable `PGPASSFILE` names the file."),
+    key("postgres.sslmode", Kind::Choice(SSLMODES), Absent::Text("prefer"), "\"verify-full\"",
+        "TLS with PostgreSQL, as libpq has it. `disable`: none. `prefer`: where the server takes it, without looking at its certificate. `require`: always; the certificate is verified as by `verify-ca` where `sslrootcert` is given. `verify-ca`: and the certificate is signed by an authority in `sslrootcert`. `verify-full`: and it names, as a subject alternative name, the address that is connected to or the `[[node]]` at that address."),
+    key("postgres.sslrootcert", Kind::Path, Absent::Nothing, "\"/etc/pgha/pg-root.crt\"",
+        "Certificates, in PEM, of the authorities whose servers are trusted; required by `verify-ca` and `verify-full`. No file is looked for elsewhere, in contrast to libpq."),
+    key("postgres.sslcert", Kind::Path, Absent::Nothing, "\"/etc/pgha/pg-client.crt\"",
+        "Client certificate, in PEM, with those between it and its authority after it, where servers ask for one."),
+    key("postgres.sslkey", Kind::Path, Absent::Nothing, "\"/etc/pgha/pg-client.key\"",
+        "Its private key, in PEM, unencrypted, readable by its owner only."),
 
     key("primary.hosts", Kind::Hosts, Absent::Refused, "[\"10.0.0.11\", \"10.0.0.12\"]",
-        "Where the primary may be, tried in this order, as libpq does with `target_session_attrs=primary`: IP addresses or names of `[[node]]` entries."),
+        "Where the primary may be: IP addresses or names of `[[node]]` entries, each with its own port where that differs, such as `10.0.0.11:5433` or `[fd00::11]:5433`. All are asked side by side; the primary is the one that is not in recovery on the newest timeline."),
     key("primary.port", PORT, Absent::Integer(5_432), "5432",
-        "Port of PostgreSQL on these hosts."),
+        "Port of PostgreSQL on those hosts that are listed without one."),
 
     key("health.interval", Kind::Duration { min: 100, max: 60_000 }, Absent::Text("1s"), "\"1s\"",
         "Time between two checks of one server."),
@@ -163,6 +190,22 @@ pub(super) const KEYS: &[Key] = &[
         "New connections a second that one client address (in IPv6: one /64) may open; what exceeds that is dropped. 0 sets no limit."),
     key("service[].syn_burst", Kind::Integer { min: 1, max: SYNS }, Absent::Derived("`syn_rate`"), "200",
         "New connections that it may open at once, after a pause."),
+    key("service[].max_lag_bytes", Kind::Integer { min: 1, max: LAG_BYTES }, Absent::Nothing, "16777216",
+        "A standby that has this much of the primary's WAL not replayed drains: sessions stay, new connections go to others, unless all lag. Measured once per `health.interval`, so what the primary writes in that time is the least that can be told."),
+    key("service[].return_lag_bytes", Kind::Integer { min: 0, max: LAG_BYTES }, Absent::Derived("half of `max_lag_bytes`"), "8388608",
+        "It gets new connections again once it is this close."),
+    key("service[].max_lag", Kind::Duration { min: 100, max: 24 * HOUR }, Absent::Nothing, "\"10s\"",
+        "The same in time: a standby drains that has not replayed what the primary had written so long ago. A primary that writes nothing makes nobody lag."),
+    key("service[].return_lag", Kind::Duration { min: 0, max: 24 * HOUR }, Absent::Derived("half of `max_lag`"), "\"5s\"",
+        "It gets new connections again once it lags no longer than this."),
+    key("service[].auto_weight", Kind::Choices(AUTO_WEIGHTS), Absent::Nothing, "[\"lag\", \"connections\"]",
+        "What lowers weights by itself, down to a tenth, in steps of a tenth. `lag`: in proportion to the lag limits, of which one must be given. `connections`: in proportion to the part of `max_connections` in use."),
+    key("service[].slow_start", Kind::Duration { min: 0, max: HOUR }, Absent::Text("0s"), "\"30s\"",
+        "A server that joins others, or comes back, begins with a tenth of its weight and has all of it after this time. `0s`: at once."),
+    key("service[].probe", Kind::Choice(PROBES), Absent::Text("syn"), "\"startup\"",
+        "How it is proven, before the first client and regularly, that a connection to the VIP reaches PostgreSQL on that one server. `syn`: by the answer to a SYN. `startup`: by PostgreSQL's answer on such a connection. `off`: not at all."),
+    key("service[].fallback_to_primary", Kind::Boolean, Absent::Boolean(false), "true",
+        "The primary gets the connections when no standby is left. It needs the VIP on `lo` as they do."),
 
     key("node[].name", Kind::Name, Absent::Refused, "\"db2\"",
         "Name of the node, as in its `application_name`."),
@@ -227,7 +270,7 @@ impl Kind {
             Self::Text | Self::Name | Self::Path | Self::Address | Self::Choice(_) => "a string",
             Self::Duration { .. } => "a string with a unit (such as \"1s\" or \"250ms\")",
             Self::Interfaces | Self::Addresses => "a string or a list of strings",
-            Self::Hosts | Self::Networks => "a list of strings",
+            Self::Hosts | Self::Networks | Self::Choices(_) => "a list of strings",
             Self::Boolean => "true or false",
             Self::Integer { .. } => "a whole number",
         }

@@ -11,7 +11,9 @@ use super::schema::{KEYS, Kind};
 use super::*;
 
 mod families;
+mod postgres;
 mod properties;
+mod service;
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
@@ -176,8 +178,8 @@ fn primary_hosts_may_be_named_by_node() {
     let text = MINIMAL.replace("\"10.0.0.11\"", "\"db1\", \"127.0.0.1\"")
         + "[[node]]\nname = \"db1\"\naddress = \"10.0.0.11\"\n";
     let config = parse(&text).unwrap();
-    let hosts = [Ipv4Addr::new(10, 0, 0, 11), Ipv4Addr::LOCALHOST].map(IpAddr::V4);
-    assert_eq!(config.primary().unwrap().hosts(), hosts);
+    let hosts = [Ipv4Addr::new(10, 0, 0, 11), Ipv4Addr::LOCALHOST];
+    assert_eq!(config.primary().unwrap().hosts(), hosts.map(|host| (host, 5432).into()));
     assert_eq!(
         messages(&text.replace("\"db1\", \"127", "\"db2\", \"127")),
         [

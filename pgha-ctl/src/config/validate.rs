@@ -1,29 +1,26 @@
 //! From raw values to a [`Config`]: each value by itself, and how they fit together.
 
 mod checker;
+mod service;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use ipnet::IpNet;
 use pgha_machine::NodeName;
-use pgha_machine::balancer::{
-    AutoWeight, Discovery, LagLimits, Node, Probe, Scheduler, Service, SynLimit,
-};
+use pgha_machine::balancer::{Discovery, Node};
 
 use super::Config;
 use super::document::Document;
 use super::error::ConfigError;
-use super::login::Login;
+use super::login::{ClientCertificate, Login, SslMode, Tls};
 use super::model::{Director, HealthTimings, Peer, Primary, Vlan};
 use super::raw::{
     OneOrMore, RawConfig, RawDirector, RawHealth, RawNode, RawPeer, RawPostgres, RawPrimary,
     RawService,
 };
-use super::schema::{self, DISCOVERIES, SCHEDULERS, VLANS};
+use super::schema::{self, SSLMODES, VLANS};
 use checker::{Asker, Checker, Unique};
+use service::service;
 
 impl TryFrom<Document> for Config {
     type Error = Vec<ConfigError>;
@@ -173,11 +170,55 @@ fn peer(checks: &mut Checker, at: &str, raw: RawPeer) -> Option<Peer> {
 fn login(checks: &mut Checker, raw: RawPostgres) -> Option<Login> {
     let user = checks.identifier("postgres.user", raw.user);
     let dbname = checks.identifier("postgres.dbname", raw.dbname);
-    let passfile = match raw.passfile {
-        Some(path) => checks.absolute("postgres.passfile", path).map(Some),
+    let mut path = |key: &str, value: Option<String>| match value {
+        Some(path) => checks.absolute(key, path).map(Some),
         None => Some(None),
     };
-    Some(Login { user: user?, dbname: dbname?, passfile: passfile? })
+    let passfile = path("postgres.passfile", raw.passfile);
+    let root = path("postgres.sslrootcert", raw.sslrootcert);
+    let certificate = path("postgres.sslcert", raw.sslcert);
+    let key = path("postgres.sslkey", raw.sslkey);
+    let mode = checks.choice("postgres.sslmode", raw.sslmode, SSLMODES, sslmode_named);
+    let client = pair(checks, certificate?, key?);
+    let tls = tls(checks, mode?, root?, client?);
+    Some(Login { user: user?, dbname: dbname?, passfile: passfile?, tls: tls? })
+}
+
+/// A client certificate and its key, or neither.
+fn pair(
+    checks: &mut Checker,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Option<Option<ClientCertificate>> {
+    let (missing, given) = match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            return Some(Some(ClientCertificate { certificate, key }));
+        }
+        (None, None) => return Some(None),
+        (Some(_), None) => ("postgres.sslkey", "sslcert"),
+        (None, Some(_)) => ("postgres.sslcert", "sslkey"),
+    };
+    let at = checks.at(missing);
+    checks.fail(ConfigError::HalfCertificate { at, given });
+    None
+}
+
+fn tls(
+    checks: &mut Checker,
+    mode: SslMode,
+    root: Option<PathBuf>,
+    client: Option<ClientCertificate>,
+) -> Option<Tls> {
+    if root.is_none() && mode >= SslMode::VerifyCa && !checks.refused("postgres.sslrootcert") {
+        let at = checks.at("postgres.sslrootcert");
+        checks.fail(ConfigError::NoRoot { at, mode: mode.name() });
+        return None;
+    }
+    Some(Tls { mode, root, client })
+}
+
+fn sslmode_named(name: &str) -> Option<SslMode> {
+    SslMode::ALL.into_iter().find(|mode| mode.name() == name)
 }
 
 fn health(checks: &mut Checker, raw: RawHealth) -> Option<HealthTimings> {
@@ -188,113 +229,8 @@ fn health(checks: &mut Checker, raw: RawHealth) -> Option<HealthTimings> {
     Some(HealthTimings { interval: interval?, timeout: timeout?, rise: rise?, fall: fall? })
 }
 
-fn service(checks: &mut Checker, at: &str, raw: RawService) -> Option<Service> {
-    let key = |name: &str| format!("{at}.{name}");
-    let name = checks.own_name(Unique::ServiceName, &key("name"), raw.name);
-    let vip = checks.required(&key("vip"), raw.vip);
-    let vip = vip.and_then(|vip| checks.address(&key("vip"), vip));
-    let port = checks.integer(&key("port"), raw.port);
-    let scheduler = checks.choice(&key("scheduler"), raw.scheduler, SCHEDULERS, scheduler_named);
-    let discovery = checks.choice(&key("discovery"), raw.discovery, DISCOVERIES, discovery_named);
-    let default_weight = checks.weight(&key("default_weight"), raw.default_weight);
-    let allowed_clients = match raw.allowed_clients {
-        Some(networks) => allowed_clients(checks, &key("allowed_clients"), networks, vip),
-        None => Some(Vec::new()),
-    };
-    let syn_limit = syn_limit(checks, at, raw.syn_rate, raw.syn_burst);
-
-    let label = name.as_ref().map_or_else(|| at.to_owned(), NodeName::to_string);
-    if let Some(discovery) = discovery {
-        checks.askers.push(Asker { service: label.clone(), discovery });
-    }
-    if let Some(vip) = vip {
-        checks.vips.entry(vip).or_insert(label);
-    }
-    if let Some((vip, port)) = vip.zip(port) {
-        checks.unique(Unique::Endpoint, &key("vip"), SocketAddr::new(vip, port).to_string());
-    }
-    Some(Service {
-        name: name?,
-        vip: vip?,
-        port: port?,
-        scheduler: scheduler?,
-        discovery: discovery?,
-        default_weight: default_weight?,
-        allowed_clients: allowed_clients?,
-        syn_limit: syn_limit?,
-        lag: LagLimits::default(),
-        auto_weight: AutoWeight::default(),
-        slow_start: Duration::ZERO,
-        probe: Probe::Off,
-        fallback_to_primary: false,
-    })
-}
-
-fn allowed_clients(
-    checks: &mut Checker,
-    key: &str,
-    networks: Vec<String>,
-    vip: Option<IpAddr>,
-) -> Option<Vec<IpNet>> {
-    if networks.is_empty() {
-        let at = checks.at(key);
-        checks.fail(ConfigError::NoNetworks { at });
-        return None;
-    }
-    let networks = each(checks, key, networks, Checker::network)?;
-    let vip = vip?;
-    let mut fit = true;
-    for (index, network) in networks.iter().enumerate() {
-        if network.addr().is_ipv4() != vip.is_ipv4() {
-            let at = checks.at(&format!("{key}[{index}]"));
-            checks.fail(ConfigError::OtherFamily { at, network: *network, vip });
-            fit = false;
-        }
-    }
-    fit.then_some(networks)
-}
-
-/// The inner `None` sets no limit.
-fn syn_limit(
-    checks: &mut Checker,
-    at: &str,
-    rate: Option<i64>,
-    burst: Option<i64>,
-) -> Option<Option<SynLimit>> {
-    let (rate_key, burst_key) = (format!("{at}.syn_rate"), format!("{at}.syn_burst"));
-    let rate: Option<u32> = checks.integer(&rate_key, rate);
-    let given = burst.is_some();
-    let burst: Option<u32> = match burst {
-        Some(burst) => checks.integer(&burst_key, Some(burst)),
-        None => rate,
-    };
-    if rate == Some(0) && given && !checks.refused(&rate_key) {
-        let at = checks.at(&burst_key);
-        checks.fail(ConfigError::BurstWithoutRate { at });
-        return None;
-    }
-    let limit = NonZeroU32::new(rate?).zip(NonZeroU32::new(burst?));
-    Some(limit.map(|(rate, burst)| SynLimit { rate, burst }))
-}
-
 fn vlan_named(name: &str) -> Option<Vlan> {
     [Vlan::Pass, Vlan::Forward].into_iter().find(|vlan| vlan.name() == name)
-}
-
-fn scheduler_named(name: &str) -> Option<Scheduler> {
-    match name {
-        "maglev" => Some(Scheduler::Maglev),
-        "rr" => Some(Scheduler::RoundRobin),
-        "source" => Some(Scheduler::Source),
-        "least" => Some(Scheduler::Least),
-        _ => None,
-    }
-}
-
-fn discovery_named(name: &str) -> Option<Discovery> {
-    [Discovery::Walsenders, Discovery::Direct, Discovery::Both]
-        .into_iter()
-        .find(|discovery| discovery.name() == name)
 }
 
 fn node(checks: &mut Checker, at: &str, raw: RawNode) -> Option<Node> {
@@ -324,7 +260,17 @@ fn primary(checks: &mut Checker, raw: RawPrimary) -> Option<Primary> {
     let port = checks.integer("primary.port", raw.port);
     let hosts = checks.required("primary.hosts", raw.hosts)?;
     let hosts = some(checks, "primary.hosts", hosts, Checker::host);
-    Some(Primary { hosts: hosts?, port: port? })
+    let (hosts, port) = (hosts?, port?);
+    let hosts: Vec<_> = hosts
+        .into_iter()
+        .map(|(address, own)| SocketAddr::new(address, own.unwrap_or(port)))
+        .collect();
+    let mut fit = true;
+    for (index, host) in hosts.iter().enumerate() {
+        let key = format!("primary.hosts[{index}]");
+        fit &= checks.unique(Unique::PrimaryHost, &key, host.to_string());
+    }
+    fit.then_some(Primary { hosts })
 }
 
 /// Each service's discovery needs its source: the primary, the listed nodes, or both.

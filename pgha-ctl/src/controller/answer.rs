@@ -9,10 +9,12 @@ use pgha_machine::director::Role;
 
 use super::Controller;
 use super::api::Request;
+use super::events::{Happening, Kind, unix_ms};
 use super::named::{self, Endpoint};
+use super::state::StateStatus;
 use super::status::{
-    DirectorStatus, OrderKind, OrderReply, OrderRequest, Refusal, SCHEMA, ServiceStatus, Status,
-    TrafficStatus,
+    DirectorStatus, OrderKind, OrderReply, OrderRequest, PeerStatus, Refusal, SCHEMA,
+    ServiceStatus, Status, TrafficStatus,
 };
 use crate::bpf::xdp::{FlowCapacity, Mode, XdpError};
 
@@ -35,6 +37,12 @@ impl Controller {
                 let _ = reply.send(self.begin_trace(&query));
             }
             Request::Role(request, reply) => self.steer_role(request, reply),
+            Request::Events(query, reply) => {
+                let _ = reply.send(Ok(self.events.reply(query, unix_ms())));
+            }
+            Request::History(query, reply) => {
+                let _ = reply.send(Ok(self.history.since(query.since.unwrap_or(0))));
+            }
         }
     }
 
@@ -74,7 +82,14 @@ impl Controller {
         self.balancer.handle(self.now(), Event::Ordered { orders, wall });
         // The reply says what is, so the maps come first.
         self.program();
-        tracing::info!(%address, order = ?request.order, "ordered by an operator");
+        let what = match request.order {
+            OrderKind::Weight { weight: Some(weight) } => format!("weight {weight}"),
+            OrderKind::Weight { weight: None } => "its configured weight".to_owned(),
+            OrderKind::Drain => "drain".to_owned(),
+            OrderKind::Undrain => "undrain".to_owned(),
+        };
+        let text = format!("{address}: {what}, ordered by an operator");
+        self.tell(Happening::info(Kind::Ordered, text).of(address));
         let mut views = self.balancer.view();
         views.retain(|view| services.contains(&(view.vip, view.port)));
         Ok(OrderReply { schema: SCHEMA, services: views })
@@ -86,7 +101,7 @@ impl Controller {
         })
     }
 
-    fn status(&self) -> Result<Status, XdpError> {
+    pub(super) fn status(&self) -> Result<Status, XdpError> {
         let counters = self.plane.counters()?;
         let FlowCapacity { flows, flows_ipv6, pending_flows, pending_flows_ipv6 } =
             self.plane.flow_capacity()?;
@@ -100,13 +115,16 @@ impl Controller {
                 traffic.insert(server.id, TrafficStatus { packets, bytes, flows, open });
             }
             let probes = self.probes_of(&view);
-            services.push(ServiceStatus { view, traffic, probes });
+            let states = view.servers.iter().map(|server| (server.id, StateStatus::of(server)));
+            services.push(ServiceStatus { states: states.collect(), view, traffic, probes });
         }
         Ok(Status {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.config.cluster().clone(),
             director: DirectorStatus {
+                host: host_name(),
+                peers: self.config.director().peers().iter().map(PeerStatus::of).collect(),
                 interfaces: self.interfaces.status(),
                 attached: self.attach_by.is_none(),
                 mode: self.attached.map(|attached| mode_name(attached.mode).to_owned()),
@@ -137,4 +155,10 @@ const fn mode_name(mode: Mode) -> &'static str {
         Mode::Native => "native",
         Mode::Generic => "generic",
     }
+}
+
+/// Name of this host (hostname(7)); empty where it cannot be read.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim_end().to_owned()
 }

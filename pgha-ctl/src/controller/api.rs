@@ -25,11 +25,14 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::events::{EventsQuery, EventsReply};
 use super::explain::{ExplainQuery, ExplainReply};
 use super::flows::FlowsQuery;
+use super::history::{HistoryQuery, Samples};
 use super::metrics;
 use super::status::{OrderReply, OrderRequest, Refusal, RoleReply, RoleRequest, Status};
 use super::trace::TraceQuery;
+use super::web;
 
 /// Where the answer to a request goes.
 type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -49,6 +52,10 @@ pub(super) enum Request {
     Flows(FlowsQuery, Reply<Bytes>),
     /// `GET /v1/trace`: the parts of a file, as they come.
     Trace(TraceQuery, Reply<mpsc::Receiver<Bytes>>),
+    /// `GET /v1/events`.
+    Events(EventsQuery, Reply<EventsReply>),
+    /// `GET /v1/history`: what is sent is made of it outside the controller's loop.
+    History(HistoryQuery, Reply<Samples>),
 }
 
 /// The socket could not be opened.
@@ -146,6 +153,7 @@ pub(super) async fn serve(listener: UnixListener, requests: mpsc::Sender<Request
         .route("/v1/flows", get(flows))
         .route("/v1/trace", get(trace))
         .route("/metrics", get(metrics))
+        .merge(web::routes())
         .with_state(requests)
         .layer(axum::middleware::from_fn(only_the_owner));
     let service = router.into_make_service_with_connect_info::<Peer>();
@@ -167,7 +175,7 @@ async fn only_the_owner(
     refused(StatusCode::FORBIDDEN, Refusal { error })
 }
 
-type Requests = State<mpsc::Sender<Request>>;
+pub(super) type Requests = State<mpsc::Sender<Request>>;
 
 async fn status(State(requests): Requests) -> Response {
     json(ask_status(&requests).await)
@@ -213,12 +221,12 @@ async fn metrics(State(requests): Requests) -> Response {
     }
 }
 
-fn json<T: Serialize>(answer: Result<T, Response>) -> Response {
+pub(super) fn json<T: Serialize>(answer: Result<T, Response>) -> Response {
     answer.map_or_else(|response| response, |body| Json(body).into_response())
 }
 
 /// Asks the controller what the query of the request says.
-async fn ask_for<Q: DeserializeOwned, T>(
+pub(super) async fn ask_for<Q: DeserializeOwned, T>(
     requests: &mpsc::Sender<Request>,
     query: Option<&str>,
     request: impl FnOnce(Q, Reply<T>) -> Request,
@@ -261,6 +269,6 @@ async fn replied<T>(
     Err(refused(StatusCode::SERVICE_UNAVAILABLE, Refusal { error }))
 }
 
-fn refused(code: StatusCode, refusal: Refusal) -> Response {
+pub(super) fn refused(code: StatusCode, refusal: Refusal) -> Response {
     (code, Json(refusal)).into_response()
 }

@@ -5,7 +5,7 @@ use crate::bpf::xdp::XdpError;
 use crate::config::passfile::PassfileError;
 use crate::config::{ConfigErrors, RestartNeeded};
 use crate::net::{NetError, caps};
-use crate::postgres::PgError;
+use crate::postgres::{PgError, TlsFileError};
 
 /// Why a controller did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +34,8 @@ pub enum ControllerError {
     Xdp(#[from] XdpError),
     /// PostgreSQL refuses the login.
     #[error(
-        "PostgreSQL at {server} refuses user {user}: {source}; correct [postgres] user, dbname \
-         and passfile, or pg_hba.conf there"
+        "PostgreSQL at {server} refuses user {user}: {source}; correct [postgres] user, dbname, \
+         passfile and the ssl keys, or pg_hba.conf there"
     )]
     Login {
         /// Where.
@@ -48,6 +48,9 @@ pub enum ControllerError {
     /// No password can be looked up.
     #[error("[postgres] passfile: {0}")]
     Passfile(PassfileError),
+    /// The files that TLS needs.
+    #[error("[postgres] {0}")]
+    TlsFile(TlsFileError),
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] api::SocketError),

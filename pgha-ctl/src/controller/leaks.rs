@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use pgha_machine::Mac;
-use pgha_machine::balancer::{Event, ServerView};
+use pgha_machine::balancer::Event;
 use tokio::task::JoinSet;
 
+use super::events::{Happening, Kind};
 use super::interfaces::Interfaces;
 use super::{Controller, preflight};
 use crate::net::{NetError, vip};
@@ -98,8 +99,7 @@ impl Controller {
         };
         for (vip, mac) in answers {
             if !self.is_directors(mac) {
-                self.tell_leak(vip, mac, "answers for");
-                self.balancer.handle(self.now(), Event::VipAnswered { vip, mac });
+                self.leaks(vip, mac, "answers for");
             }
         }
     }
@@ -109,32 +109,25 @@ impl Controller {
         self.interfaces.macs().contains(&mac) || self.peers.has(mac)
     }
 
-    /// Tells people of a host that claims a VIP and is no director.
-    pub(super) fn tell_leak(&mut self, vip: IpAddr, mac: Mac, does: &str) {
-        let who = self.server_with(mac);
-        if !self.leaks.told.is_due(vip, mac, Instant::now()) {
-            return;
-        }
-        match who {
-            Some(server) => {
-                let name = server.name.map(|name| format!("{name}, ")).unwrap_or_default();
-                tracing::warn!(
-                    "real server {} ({name}{mac}) {does} VIP {vip}: clients that hear it send everything \
-                     there; run there: pgha realserver setup --vip {vip}",
-                    server.address
-                );
-            }
-            None => tracing::warn!(
-                "{mac}, which is neither a director nor a real server, {does} VIP {vip}; stop that host \
-                 from it, or name it as [[director.peer]]"
-            ),
+    /// A host that is no director claims a VIP. The machine tells of real servers.
+    pub(super) fn leaks(&mut self, vip: IpAddr, mac: Mac, does: &str) {
+        self.balancer.handle(self.now(), Event::VipAnswered { vip, mac });
+        if !self.is_servers(mac) && self.leaks.told.is_due(vip, mac, Instant::now()) {
+            let text = format!(
+                "{mac} {does} VIP {vip} too, and is neither a director nor a real server; this director \
+                 keeps it; stop that host from it, or name it as [[director.peer]]"
+            );
+            self.tell(Happening::warning(Kind::VipClaimed, text));
         }
     }
 
-    /// The real server with a MAC address.
-    pub(super) fn server_with(&self, mac: Mac) -> Option<ServerView> {
+    /// Whether a MAC address is that of a real server that is another node.
+    pub(super) fn is_servers(&self, mac: Mac) -> bool {
         let mac = mac.to_string();
-        let servers = self.balancer.view().into_iter().flat_map(|service| service.servers);
-        servers.into_iter().find(|server| server.mac.as_ref() == Some(&mac) && !server.local)
+        let mut servers = self.balancer.view().into_iter().flat_map(|service| service.servers);
+        servers.any(|server| server.mac.as_ref() == Some(&mac) && !server.local)
     }
 }
+
+#[cfg(test)]
+mod tests;

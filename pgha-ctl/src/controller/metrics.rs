@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::status::{FlowsInUse, ProbeStatus, ServiceStatus, Status, TrafficStatus};
+use super::status::{FlowsInUse, PrimaryStatus, ProbeStatus, ServiceStatus, Status, TrafficStatus};
 use super::trace::action_name;
 
 #[cfg(test)]
@@ -220,6 +220,29 @@ const FAMILIES: &[Family] = &[
         samples: |status| {
             let primary = status.primary.as_ref();
             primary.map_or_else(Vec::new, |primary| one(u64::from(primary.answers)))
+        },
+    },
+    Family {
+        name: "pgha_primary_stale_seconds",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "For how long the primary has not answered, 0 while it does: so old is what is known of walsenders; absent where no service asks it",
+        samples: |status| {
+            let age = |primary: &PrimaryStatus| one(primary.stale_ms.unwrap_or(0) / 1_000);
+            status.primary.as_ref().map_or_else(Vec::new, age)
+        },
+    },
+    Family {
+        name: "pgha_primary_rivals",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Hosts that are out of recovery besides one primary: former ones, or others with equal right; absent where no service asks it",
+        samples: |status| {
+            let rivals = |primary: &PrimaryStatus| {
+                let several = primary.several.len().saturating_sub(1);
+                one((several + primary.stale.len()) as u64)
+            };
+            status.primary.as_ref().map_or_else(Vec::new, rivals)
         },
     },
     Family {

@@ -12,8 +12,10 @@ mod api;
 mod claims;
 mod ended;
 mod error;
+pub mod events;
 pub(crate) mod explain;
 pub(crate) mod flows;
+pub mod history;
 mod interfaces;
 mod leaks;
 mod metrics;
@@ -26,10 +28,12 @@ mod primary;
 mod probes;
 mod reload;
 mod role;
+pub mod state;
 pub mod status;
 mod survey;
 pub(crate) mod trace;
 mod watch;
+mod web;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -42,6 +46,7 @@ use pgha_machine::director::{self, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::bpf::PinDirectory;
 use crate::bpf::xdp::{
@@ -53,6 +58,8 @@ use crate::net::{IfIndex, NeighbourWatch, Netlink, local_addresses};
 use api::{ControlSocket, Request};
 use claims::Listening;
 use ended::Ended;
+use events::{Events, Happening, Kind};
+use history::History;
 use interfaces::Interfaces;
 use leaks::Leaks;
 use neighbours::Announcements;
@@ -63,6 +70,7 @@ use survey::Surveys;
 use watch::{Manner, Told, Watchers};
 
 pub use error::{ControllerError, InterfacesError};
+pub(crate) use web::token;
 
 /// How often the log of verdicts is written out.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -117,13 +125,15 @@ struct Controller {
     watchers: Watchers,
     manner: tokio::sync::watch::Sender<Manner>,
     primary_task: Option<JoinHandle<()>>,
-    primary: Option<PrimaryKnown>,
+    primary: PrimaryKnown,
     tell: mpsc::Sender<Told>,
     told: mpsc::Receiver<Told>,
     requests: mpsc::Receiver<Request>,
     api_task: JoinHandle<()>,
     _socket: ControlSocket,
     announcements: Announcements,
+    events: Events,
+    history: History,
     started: Instant,
     /// The same moment by the clock on the wall.
     began: SystemTime,
@@ -176,13 +186,15 @@ impl Controller {
             watchers: Watchers::new(asked, tell.clone()),
             manner,
             primary_task: None,
-            primary: None,
+            primary: PrimaryKnown::nothing(Instant::now()),
             tell,
             told,
             requests,
             api_task: tokio::spawn(api::serve(listener, request)),
             _socket: socket,
             announcements: Announcements::none(),
+            events: Events::default(),
+            history: History::default(),
             started: Instant::now(),
             began: SystemTime::now(),
             trace: None,
@@ -224,6 +236,7 @@ impl Controller {
         self.write()?;
         let attached = self.plane.attach(&ports)?;
         self.attached = Some(attached);
+        self.balancer.begin();
         self.attach_by = None;
         if self.role.role() == Role::Active {
             self.announcements = Announcements::from_now();
@@ -231,12 +244,15 @@ impl Controller {
         let what = if attached.taken_over { "taken over on" } else { "attached to" };
         let names = self.interfaces.names().join(", ");
         let role = self.role.role().name();
-        tracing::info!(mode = attached.mode.name(), role, "XDP program {what} {names}");
+        let mode = attached.mode.name();
+        let text = format!("XDP program {what} {names}; mode {mode}, role {role}");
+        self.tell(Happening::info(Kind::Attached, text));
         if attached.mode == Mode::Generic {
-            tracing::warn!(
+            let text = format!(
                 "the XDP program runs in generic mode, which is slower than natively: not every \
                  driver of {names} has native XDP; use devices whose drivers have it"
             );
+            self.tell(Happening::warning(Kind::Attached, text));
         }
         Ok(())
     }
@@ -259,6 +275,8 @@ impl Controller {
         let mut repair = tokio::time::interval(REPAIR);
         let mut flush = tokio::time::interval(FLUSH);
         let mut leaks = tokio::time::interval(leaks::ROUND);
+        let mut sample = tokio::time::interval(history::EVERY);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             self.carry_out().await;
             if let Some(moment) = self.attach_by
@@ -284,6 +302,7 @@ impl Controller {
                 () = until(role_due) => self.role_tick(),
                 () = until(balancer_due) => self.balancer.handle(self.now(), Event::Tick),
                 _ = repair.tick() => self.repair().await,
+                _ = sample.tick() => self.sample(),
                 _ = flush.tick(), if !self.packet_logs.is_empty() => self.flush_packet_log(),
                 () = trace::over(&mut self.trace) => self.end_trace(),
                 () = until(announcement) => self.announce(),
@@ -321,7 +340,7 @@ impl Controller {
                 Effect::Probe(path, via) => self.probe(path, via),
                 Effect::Unprobe(path) => self.unprobe(path),
                 Effect::Program => program = true,
-                Effect::Tell(news) => news::tell(&news, &self.interfaces),
+                Effect::Tell(news) => self.tell(news::told(&news, &self.interfaces)),
             }
         }
         if program {

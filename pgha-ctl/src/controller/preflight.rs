@@ -4,7 +4,7 @@
 mod tests;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -17,10 +17,10 @@ use super::error::{ControllerError, InterfacesError};
 use super::interfaces::Interfaces;
 use super::peers::{self, Peers};
 use super::watch::find_primary;
-use crate::config::{Config, Login};
+use crate::config::{Config, SslMode};
 use crate::net::vip::{self, User};
 use crate::net::{NetError, caps};
-use crate::postgres::{PgError, Server, Session};
+use crate::postgres::{Connector, PgError, Server, Session};
 
 /// How long others have to answer for a VIP.
 const PATIENCE: Duration = Duration::from_millis(600);
@@ -57,26 +57,24 @@ pub(super) async fn interfaces(
 /// primary, the listed nodes stand in for it.
 pub(super) async fn login(config: &Config) -> Result<(), ControllerError> {
     let timeout = config.health().timeout();
+    let connector = Connector::new(config);
+    if config.login().tls().mode() > SslMode::Disable {
+        connector.tls().map_err(ControllerError::TlsFile)?;
+    }
     let refused = match config.primary() {
-        Some(primary) => match find_primary(primary, config.login(), timeout).await {
-            Ok(_) => return Ok(()),
-            Err(errors) => {
-                let at = |address| Server { address, port: primary.port() };
-                errors.into_iter().map(|(host, error)| (at(host), error)).collect()
-            }
+        Some(primary) => match find_primary(primary, &connector, timeout).await {
+            Ok(()) => return Ok(()),
+            Err(errors) => errors,
         },
-        None => refused_by_nodes(config.login(), &servers(config), timeout).await,
+        None => refused_by_nodes(&connector, &servers(config), timeout).await,
     };
     for (server, error) in refused {
         if let PgError::Password(source) = error {
             return Err(ControllerError::Passfile(source));
         }
         if error.is_login_refused() {
-            return Err(ControllerError::Login {
-                server: SocketAddr::new(server.address, server.port),
-                user: config.login().user().to_owned(),
-                source: Box::new(error),
-            });
+            let user = config.login().user().to_owned();
+            return Err(ControllerError::Login { server, user, source: Box::new(error) });
         }
     }
     Ok(())
@@ -84,13 +82,15 @@ pub(super) async fn login(config: &Config) -> Result<(), ControllerError> {
 
 /// What each of the servers said; nothing as soon as one of them accepts the login.
 async fn refused_by_nodes(
-    login: &Login,
+    connector: &Connector,
     servers: &[Server],
     timeout: Duration,
 ) -> Vec<(Server, PgError)> {
     let mut opened: FuturesUnordered<_> = servers
         .iter()
-        .map(|server| async { (*server, Session::open(login, *server, timeout).await.map(drop)) })
+        .map(|server| async {
+            (*server, Session::open(connector, *server, timeout).await.map(drop))
+        })
         .collect();
     let mut errors = Vec::new();
     while let Some((server, opened)) = opened.next().await {
@@ -106,9 +106,7 @@ async fn refused_by_nodes(
 fn servers(config: &Config) -> Vec<Server> {
     let ports: BTreeSet<u16> = config.services().iter().map(|service| service.port).collect();
     let nodes = config.nodes().iter();
-    nodes
-        .flat_map(|node| ports.iter().map(|port| Server { address: node.address, port: *port }))
-        .collect()
+    nodes.flat_map(|node| ports.iter().map(|port| Server::new(node.address, *port))).collect()
 }
 
 /// The role to begin with, by who else is heard to use the VIPs and by whether a former controller's data plane answers

@@ -1,81 +1,135 @@
 //! The primary: who it is, what it says, since when it says nothing.
 
-use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pgha_machine::balancer::{Event, PrimaryAnswer, Walsender};
+use pgha_machine::balancer::{Claim, Config, Event, Finding, PrimaryAnswer, Walsender};
 
 use super::Controller;
-use super::status::PrimaryStatus;
-use super::watch::{Told, watch_primary};
-use crate::postgres::PrimaryReport;
+use super::status::{PrimaryClaim, PrimaryStatus};
+use super::watch::{Hosts, Rival, Told, watch_primary};
+use crate::postgres::{Checked, NamedWalsender, PrimaryReport, Server};
 
 /// What is known of the primary beyond the machine's need.
 pub(super) struct PrimaryKnown {
-    host: Option<IpAddr>,
-    lsn: Option<String>,
+    /// The last answer that counted, and when it came.
+    answer: Option<(Server, PrimaryReport)>,
     last_answer: Instant,
+    /// Those that claim to be the primary with equal right.
+    several: Vec<PrimaryClaim>,
+    /// Those that are not in recovery on an older timeline.
+    stale: Vec<PrimaryClaim>,
     errors: Vec<String>,
+}
+
+impl PrimaryKnown {
+    pub(super) const fn nothing(since: Instant) -> Self {
+        Self {
+            answer: None,
+            last_answer: since,
+            several: Vec::new(),
+            stale: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
 }
 
 impl Controller {
     /// Hands on what a watcher tells.
     pub(super) fn take_in(&mut self, told: Told) {
-        match told {
-            Told::Event(event) => self.balancer.handle(self.now(), event),
-            // The last word of a task that was ended when the configuration changed.
-            Told::Primary(host, _) if !self.asks(host) => {}
-            Told::Primary(host, report) => {
-                self.primary = Some(PrimaryKnown {
-                    host: Some(host),
-                    lsn: report.lsn.map(|lsn| lsn.to_string()),
-                    last_answer: Instant::now(),
-                    errors: Vec::new(),
-                });
-                let answer = self.identify(host, report);
-                self.balancer.handle(self.now(), Event::Primary(answer));
+        let event = match told {
+            Told::Checked(target, checked) => {
+                Event::Checked(target, identified(self.balancer.config(), checked))
             }
-            Told::PrimaryLost(errors) => {
+            Told::SessionEnded(target) => Event::SessionEnded(target),
+            Told::Primary(hosts) => match self.hosts_told(hosts) {
+                Some(event) => event,
+                None => return,
+            },
+        };
+        self.balancer.handle(self.now(), event);
+    }
+
+    /// `None` for the last word of a task that was ended when the configuration changed.
+    fn hosts_told(&mut self, hosts: Hosts) -> Option<Event> {
+        let asked = |server: &Server| {
+            self.config.primary().is_some_and(|primary| primary.hosts().contains(server))
+        };
+        match hosts {
+            Hosts::Primary(server, report, rivals) => {
+                if !asked(&server) {
+                    return None;
+                }
+                self.tell_stale(&rivals);
+                let event = Event::Primary(self.identify(server, &report));
+                let known = &mut self.primary;
+                known.answer = Some((server, report));
+                known.last_answer = Instant::now();
+                known.several.clear();
+                known.errors.clear();
+                Some(event)
+            }
+            Hosts::Several(all) => {
+                if !all.iter().all(|(server, _)| asked(server)) {
+                    return None;
+                }
+                let claims =
+                    all.iter().map(|(server, report)| self.claim_of(*server, report.claim()));
+                let claims: Vec<_> = claims.collect();
+                if self.primary.several != claims {
+                    let told: Vec<_> = claims.iter().map(ToString::to_string).collect();
+                    tracing::warn!("several hosts are out of recovery: {}", told.join("; "));
+                    self.primary.several = claims;
+                }
+                self.primary.errors.clear();
+                let answers = all.iter().map(|(server, report)| self.identify(*server, report));
+                Some(Event::SeveralPrimaries(answers.collect()))
+            }
+            Hosts::Lost(errors, rivals) => {
+                self.tell_stale(&rivals);
                 let errors: Vec<_> =
                     errors.into_iter().map(|(host, error)| format!("{host}: {error}")).collect();
-                let started = self.started;
-                let known = self.primary.get_or_insert_with(|| PrimaryKnown {
-                    host: None,
-                    lsn: None,
-                    last_answer: started,
-                    errors: Vec::new(),
-                });
-                if known.errors != errors {
+                if self.primary.errors != errors {
                     tracing::warn!("the primary cannot be asked: {}", errors.join("; "));
-                    known.errors = errors;
+                    self.primary.errors = errors;
                 }
-                self.balancer.handle(self.now(), Event::PrimaryLost);
+                self.primary.several.clear();
+                Some(Event::PrimaryLost)
             }
         }
     }
 
-    fn asks(&self, host: IpAddr) -> bool {
-        self.config.primary().is_some_and(|primary| primary.hosts().contains(&host))
+    /// Notes those on an older timeline; new ones are told.
+    fn tell_stale(&mut self, rivals: &[Rival]) {
+        let claims: Vec<_> =
+            rivals.iter().map(|rival| self.claim_of(rival.server, rival.claim)).collect();
+        for claim in claims.iter().filter(|claim| !self.primary.stale.contains(claim)) {
+            tracing::warn!(
+                "{claim} is not in recovery, on an older timeline than the primary's: it is a former \
+                 primary, and whatever is written to it will be lost; stop it, then rewind it"
+            );
+        }
+        self.primary.stale = claims;
+    }
+
+    fn claim_of(&self, server: Server, Claim { timeline, system }: Claim) -> PrimaryClaim {
+        let named = self.balancer.config().node_at(server.ip());
+        PrimaryClaim {
+            name: named.map(|node| node.name.clone()),
+            host: server.ip(),
+            port: server.port(),
+            timeline,
+            system: system.map(|system| system.to_string()),
+        }
     }
 
     /// Whose walsenders they are.
-    fn identify(&self, host: IpAddr, report: PrimaryReport) -> PrimaryAnswer {
-        let config = self.balancer.config();
-        let walsenders = report.walsenders.into_iter().filter_map(|walsender| {
-            let address = config.address_of(&walsender.application_name, walsender.client)?;
-            Some(Walsender {
-                address,
-                sync_state: walsender.sync_state,
-                replay_lag: None,
-                replayed: None,
-            })
-        });
+    fn identify(&self, server: Server, report: &PrimaryReport) -> PrimaryAnswer {
         PrimaryAnswer {
-            host,
-            timeline: None,
-            system: None,
+            host: server.ip(),
+            timeline: report.timeline,
+            system: report.system,
             lsn: report.lsn,
-            walsenders: walsenders.collect(),
+            walsenders: walsenders(self.balancer.config(), &report.walsenders),
         }
     }
 
@@ -92,14 +146,53 @@ impl Controller {
 
     pub(super) fn primary_status(&self) -> PrimaryStatus {
         let answers = self.balancer.primary_answers();
-        let since = self.primary.as_ref().map_or(self.started, |known| known.last_answer);
-        let age = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let known = &self.primary;
+        let age = known.last_answer.elapsed();
+        let claim =
+            known.answer.as_ref().map(|(server, report)| self.claim_of(*server, report.claim()));
+        let lsn = known.answer.as_ref().and_then(|(_, report)| report.lsn);
+        let stale_since = SystemTime::now().checked_sub(age).unwrap_or(UNIX_EPOCH);
+        let stale_since = stale_since.duration_since(UNIX_EPOCH).unwrap_or_default();
         PrimaryStatus {
             answers,
-            host: self.primary.as_ref().and_then(|known| known.host),
-            lsn: self.primary.as_ref().and_then(|known| known.lsn.clone()),
-            stale_ms: (!answers).then_some(age),
-            errors: self.primary.as_ref().map(|known| known.errors.clone()).unwrap_or_default(),
+            host: claim.as_ref().map(|claim| claim.host),
+            port: claim.as_ref().map(|claim| claim.port),
+            name: claim.as_ref().and_then(|claim| claim.name.clone()),
+            timeline: claim.as_ref().and_then(|claim| claim.timeline),
+            system: claim.and_then(|claim| claim.system),
+            lsn: lsn.map(|lsn| lsn.to_string()),
+            stale_ms: (!answers).then(|| milliseconds(age)),
+            stale_since: (!answers).then_some(stale_since.as_secs()),
+            several: known.several.clone(),
+            stale: known.stale.clone(),
+            errors: known.errors.clone(),
         }
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a check found out, with the standbys behind a standby.
+fn identified(config: &Config, checked: Checked) -> Finding {
+    match checked.finding {
+        Finding::Standby(mut standby) => {
+            standby.walsenders = walsenders(config, &checked.walsenders);
+            Finding::Standby(standby)
+        }
+        finding => finding,
+    }
+}
+
+fn walsenders(config: &Config, named: &[NamedWalsender]) -> Vec<Walsender> {
+    let identified = named.iter().filter_map(|walsender| {
+        Some(Walsender {
+            address: config.address_of(&walsender.application_name, walsender.client)?,
+            sync_state: walsender.sync_state,
+            replay_lag: walsender.replay_lag,
+            replayed: walsender.replayed,
+        })
+    });
+    identified.collect()
 }

@@ -4,6 +4,7 @@ use pgha_machine::balancer::Event;
 
 use super::claims::Listening;
 use super::error::ReloadError;
+use super::events::{Happening, Kind};
 use super::watch::Manner;
 use super::{Controller, peers, preflight};
 use crate::config::Config;
@@ -13,8 +14,14 @@ impl Controller {
     /// Takes a new configuration, or keeps the old one and says what is wrong with the new.
     pub(super) async fn reload(&mut self) {
         match self.reloaded().await {
-            Ok(()) => tracing::info!("reloaded {}", self.path.display()),
-            Err(error) => tracing::warn!("the old configuration stays in force: {error}"),
+            Ok(()) => {
+                let text = format!("reloaded {}", self.path.display());
+                self.tell(Happening::info(Kind::Reloaded, text));
+            }
+            Err(error) => {
+                let text = format!("the old configuration stays in force: {error}");
+                self.tell(Happening::warning(Kind::ReloadRefused, text));
+            }
         }
     }
 

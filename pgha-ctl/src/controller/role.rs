@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use pgha_machine::balancer;
 use pgha_machine::director::{Effect, Event, Role};
 use tokio::sync::oneshot;
 
 use super::claims::Listening;
+use super::events::{Happening, Kind};
 use super::neighbours::Announcements;
 use super::status::{Refusal, RoleReply, RoleRequest, SCHEMA};
 use super::{Controller, preflight};
@@ -51,7 +51,8 @@ impl Controller {
                     let _ = reply.send(Err(Refusal { error: error.to_owned() }));
                     return;
                 }
-                tracing::info!("an operator has this director take the VIPs");
+                let text = "an operator has this director take the VIPs";
+                self.tell(Happening::info(Kind::Ordered, text));
                 // What was said before is no answer to what this director is about to say.
                 while let Some(claim) = self.listening.next().now_or_never() {
                     self.claimed(claim);
@@ -61,7 +62,8 @@ impl Controller {
                 self.settle();
             }
             RoleRequest::Release => {
-                tracing::info!("an operator has this director release the VIPs");
+                let text = "an operator has this director release the VIPs";
+                self.tell(Happening::info(Kind::Ordered, text));
                 self.role_event(Event::Release, "an operator released the VIPs meanwhile");
                 // Whoever asked may be gone by now.
                 let _ = reply.send(Ok(self.role_reply()));
@@ -90,13 +92,9 @@ impl Controller {
             return;
         }
         // A real server that is no director takes nothing over: it leaks.
-        let leaks = !self.peers.has(mac) && self.server_with(mac).is_some();
-        if leaks {
-            let now = self.now();
-            self.balancer.handle(now, balancer::Event::VipAnswered { vip, mac });
-        }
+        let leaks = !self.peers.has(mac) && self.is_servers(mac);
         if leaks || self.config.director().peers().is_empty() {
-            self.tell_leak(vip, mac, "announces");
+            self.leaks(vip, mac, "announces");
             return;
         }
         if self.role.role() == Role::Standby {
@@ -106,7 +104,8 @@ impl Controller {
         let why = format!("{mac} announced VIP {vip} in the same moment");
         self.role_event(Event::Claimed { own, by: mac }, &why);
         if self.role.role() == Role::Standby {
-            tracing::warn!("{mac} announces VIP {vip}: this director stands by from now on");
+            let text = format!("{mac} announces VIP {vip}: this director stands by from now on");
+            self.tell(Happening::warning(Kind::VipClaimed, text));
         }
     }
 
@@ -117,7 +116,7 @@ impl Controller {
             Some(Effect::Answer) => {
                 self.program();
                 self.announcements = Announcements::from_now();
-                tracing::info!("this director is the active one now");
+                self.tell(Happening::info(Kind::Role, "this director is the active one now"));
             }
             Some(Effect::Withdraw) => {
                 // Nothing is said of the VIPs any more, in whatever state the data plane is.
@@ -126,7 +125,7 @@ impl Controller {
                 for taker in self.waiting.takers.drain(..) {
                     let _ = taker.send(Err(Refusal { error: why.to_owned() }));
                 }
-                tracing::info!("this director stands by");
+                self.tell(Happening::info(Kind::Role, "this director stands by"));
             }
             None => {}
         }

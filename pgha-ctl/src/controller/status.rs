@@ -1,14 +1,17 @@
 //! What `pgha status` shows, and the control API sends.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use pgha_common::maps::name;
-use pgha_machine::NodeName;
 use pgha_machine::balancer::ServiceView;
+use pgha_machine::{NodeName, Timeline};
 use serde::{Deserialize, Serialize};
 
+use super::state::StateStatus;
 use crate::bpf::xdp::Survey;
+use crate::config::Peer;
 
 /// Number of the form of everything the API sends; a field is only ever added without a new one.
 pub const SCHEMA: u32 = 3;
@@ -40,6 +43,12 @@ pub struct Status {
 /// This director.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectorStatus {
+    /// Name of its host.
+    #[serde(default)]
+    pub host: String,
+    /// The other directors.
+    #[serde(default)]
+    pub peers: Vec<PeerStatus>,
     /// Its interfaces, in the order of their numbers.
     pub interfaces: Vec<InterfaceStatus>,
     /// Whether the program is on the interfaces.
@@ -92,6 +101,21 @@ impl FlowsInUse {
     }
 }
 
+/// Another director, of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: NodeName,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl PeerStatus {
+    pub(super) fn of(peer: &Peer) -> Self {
+        Self { name: peer.name().clone(), addresses: peer.addresses().to_vec() }
+    }
+}
+
 /// One interface of a director.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
@@ -108,12 +132,64 @@ pub struct PrimaryStatus {
     pub answers: bool,
     /// Where it answered last.
     pub host: Option<IpAddr>,
+    /// Its port there.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// The name of the node there, where it has one.
+    #[serde(default)]
+    pub name: Option<NodeName>,
+    /// The timeline it wrote then.
+    #[serde(default)]
+    pub timeline: Option<Timeline>,
+    /// Its system identifier, in decimal.
+    #[serde(default)]
+    pub system: Option<String>,
     /// End of its WAL then.
     pub lsn: Option<String>,
     /// For how long it has not answered, in milliseconds: so old is what is known of walsenders.
     pub stale_ms: Option<u64>,
+    /// Since when: seconds since the Unix epoch.
+    #[serde(default)]
+    pub stale_since: Option<u64>,
+    /// The hosts that all are out of recovery and none on an older timeline, where that is more than
+    /// one: nothing changes until a person has settled it.
+    #[serde(default)]
+    pub several: Vec<PrimaryClaim>,
+    /// The hosts that are out of recovery on an older timeline than the primary's: former primaries.
+    #[serde(default)]
+    pub stale: Vec<PrimaryClaim>,
     /// What its hosts said instead.
     pub errors: Vec<String>,
+}
+
+/// A host that says it is not in recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrimaryClaim {
+    /// The name of the node there, where it has one.
+    pub name: Option<NodeName>,
+    /// Its address.
+    pub host: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// The timeline it writes.
+    pub timeline: Option<Timeline>,
+    /// Its system identifier, in decimal: JSON's numbers do not hold all of them.
+    pub system: Option<String>,
+}
+
+impl fmt::Display for PrimaryClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = SocketAddr::new(self.host, self.port);
+        match &self.name {
+            Some(name) => write!(f, "{name} ({at})")?,
+            None => write!(f, "{at}")?,
+        }
+        match self.timeline {
+            Some(timeline) => write!(f, " on timeline {timeline}")?,
+            None => f.write_str(" on an unknown timeline")?,
+        }
+        self.system.as_ref().map_or(Ok(()), |system| write!(f, " of system {system}"))
+    }
 }
 
 /// One virtual service.
@@ -122,6 +198,9 @@ pub struct ServiceStatus {
     /// What was decided.
     #[serde(flatten)]
     pub view: ServiceView,
+    /// What each real server is to new connections, and why, by its id.
+    #[serde(default)]
+    pub states: BTreeMap<u16, StateStatus>,
     /// What each real server got, by its id.
     pub traffic: BTreeMap<u16, TrafficStatus>,
     /// How the probes of each real server through the VIP ended, by its address.

@@ -17,6 +17,7 @@
 //! Everything in a lab ends with it: when it is dropped, when the test panics, and when the owner
 //! is killed, for then the [`reaper`] does it. A lab that was [kept](Lab::keep) stays.
 pub mod artifacts;
+pub mod browser;
 pub mod capture;
 pub mod config;
 pub mod director;

@@ -1,5 +1,6 @@
 //! Installs packages without starting what they contain.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -31,6 +32,18 @@ const NO_MAIN_CLUSTER: &str = "# Made by cargo xtask setup for the time of an in
 create_main_cluster = false
 ";
 
+/// Somebody wants an end, and not only of the installation.
+#[derive(Debug)]
+pub(super) struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted; the next `cargo xtask setup` completes the installation")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Installs `packages`; no service is started and no PostgreSQL cluster is created.
 pub(super) fn install(packages: &[&Package]) -> Result<()> {
     let interrupts = Interrupts::hold_back()?;
@@ -42,7 +55,7 @@ pub(super) fn install(packages: &[&Package]) -> Result<()> {
     };
     let done = apt(packages, &interrupts);
     if interrupts.any() {
-        bail!("interrupted; the next `cargo xtask setup` completes the installation");
+        return Err(Interrupted.into());
     }
     done.map_err(|error| anyhow!("{error:#}; type: {}", packages::typed(packages, true)))
 }

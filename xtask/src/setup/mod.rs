@@ -7,7 +7,7 @@ mod packages;
 mod temporary_file;
 pub(crate) mod toolchain;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::exec::{command_line_with_variables, exec_to_stderr, step};
 use crate::workspace::{Workspace, is_root};
@@ -32,9 +32,14 @@ pub(crate) fn run(workspace: &Workspace, missing: Missing) -> Result<Toolchain> 
         return without_dpkg(toolchain, &facts);
     };
     list(&packages, &toolchain, &facts);
+    let (optional, needed): (Vec<_>, Vec<_>) =
+        packages.into_iter().partition(|package| package.is_optional());
     match missing {
-        Missing::Report => report(workspace, &packages, &toolchain)?,
-        Missing::Install => install(workspace, &packages, &toolchain)?,
+        Missing::Report => report(workspace, &needed, &toolchain)?,
+        Missing::Install => install(workspace, &needed, &toolchain)?,
+    }
+    if !optional.is_empty() {
+        try_optional(&optional, missing)?;
     }
     step(format_args!("set-up: complete; eBPF objects are built with {toolchain}"));
     Ok(toolchain)
@@ -73,7 +78,8 @@ fn install(workspace: &Workspace, packages: &[&Package], toolchain: &Toolchain) 
             bail!("installing packages needs root; type: {}", packages::typed(packages, false));
         }
         install::install(packages)?;
-        let still = packages::missing(toolchain).unwrap_or_default();
+        let mut still = packages::missing(toolchain).unwrap_or_default();
+        still.retain(|package| !package.is_optional());
         if !still.is_empty() {
             bail!(
                 "apt-get succeeded, and yet packages are missing; type: {}",
@@ -90,6 +96,26 @@ fn install(workspace: &Workspace, packages: &[&Package], toolchain: &Toolchain) 
                 command_line_with_variables(&toolchain::linker_install(workspace))
             );
         }
+    }
+    Ok(())
+}
+
+/// Without these some tests are skipped, which is said here and again by each of them.
+fn try_optional(packages: &[&Package], missing: Missing) -> Result<()> {
+    let installed = match missing {
+        Missing::Install if is_root() => install::install(packages),
+        Missing::Install => Err(anyhow!("installing packages needs root")),
+        Missing::Report => Err(anyhow!("--no-install was given")),
+    };
+    if let Err(error) = installed {
+        if error.is::<install::Interrupted>() {
+            return Err(error);
+        }
+        step(format_args!(
+            "set-up: tests that need {} will be SKIPPED ({error:#}); to have them, type: {}",
+            packages::names(packages).join(", "),
+            packages::typed(packages, is_root())
+        ));
     }
     Ok(())
 }

@@ -24,19 +24,22 @@ enum Needed {
     Always,
     /// Only where the eBPF objects are built with Debian's toolchain.
     ForDebianToolchain,
+    /// By tests that are skipped where it cannot be had.
+    ForSomeTests,
 }
 
 /// The server whose installation would create and start a cluster.
 pub(crate) const POSTGRESQL: &str = "postgresql-15";
 
 /// Every package that may be needed: the one list.
-const PACKAGES: [Package; 13] = [
+const PACKAGES: [Package; 14] = [
     always("gcc", "linker of the host binaries, and compiler of crates that contain C"),
     always("libc6-dev", "C library that the host binaries are linked with"),
     always(POSTGRESQL, "the servers of the lab"),
     always("iproute2", "ip: namespaces and links of the lab"),
     always("ethtool", "offload settings of the lab's links"),
     always("tcpdump", "packet captures in the lab"),
+    for_some_tests("chromium", "browser for the test of the status page (about 100 MB)"),
     for_toolchain("rustc-web", "compiler of the eBPF objects"),
     for_toolchain("cargo-web", "cargo that fits that compiler"),
     for_toolchain("libstd-rust-web-dev-bpf", "core, compiled for eBPF"),
@@ -54,6 +57,17 @@ const fn for_toolchain(name: &'static str, why: &'static str) -> Package {
     Package { name, why, needed: Needed::ForDebianToolchain }
 }
 
+const fn for_some_tests(name: &'static str, why: &'static str) -> Package {
+    Package { name, why, needed: Needed::ForSomeTests }
+}
+
+impl Package {
+    /// Whether everything but some tests does without it.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.needed == Needed::ForSomeTests
+    }
+}
+
 /// The packages that `toolchain` and the rest need and that are not installed.
 ///
 /// `None` where dpkg cannot be asked.
@@ -67,7 +81,8 @@ pub(crate) fn missing(toolchain: &Toolchain) -> Option<Vec<&'static Package>> {
 /// The packages that `toolchain` and the rest need.
 pub(crate) fn wanted(toolchain: &Toolchain) -> Vec<&'static Package> {
     let debian = matches!(toolchain, Toolchain::Debian { .. });
-    PACKAGES.iter().filter(|package| package.needed == Needed::Always || debian).collect()
+    let wanted = |package: &&Package| package.needed != Needed::ForDebianToolchain || debian;
+    PACKAGES.iter().filter(wanted).collect()
 }
 
 const FORMAT: &str = "${Package}\t${Status}\n";

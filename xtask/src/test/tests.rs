@@ -31,8 +31,18 @@ fn the_filter_reaches_the_test_binary() {
 #[test]
 fn the_summary_has_a_line_for_each_tier() {
     let outcomes = [
-        Outcome { tier: Tier::Lint, passed: true, took: Duration::from_millis(12_340) },
-        Outcome { tier: Tier::Netns, passed: false, took: Duration::from_secs(100) },
+        Outcome {
+            tier: Tier::Lint,
+            passed: true,
+            skipped: Vec::new(),
+            took: Duration::from_millis(12_340),
+        },
+        Outcome {
+            tier: Tier::Netns,
+            passed: false,
+            skipped: Vec::new(),
+            took: Duration::from_secs(100),
+        },
     ];
     assert_eq!(
         summary(&outcomes),
@@ -40,5 +50,21 @@ fn the_summary_has_a_line_for_each_tier() {
          tier    result          time\n\
          lint    passed        12.3 s\n\
          netns   FAILED       100.0 s\n"
+    );
+}
+
+#[test]
+fn the_summary_names_what_was_skipped() {
+    let skipped = vec!["a_test: there is no browser".to_owned()];
+    let outcome =
+        Outcome { tier: Tier::Netns, passed: true, skipped, took: Duration::from_secs(100) };
+    assert_eq!(
+        summary(&[outcome]),
+        "\n\
+         tier    result          time\n\
+         netns   passed       100.0 s\n\
+         \n\
+         SKIPPED, so that nobody knows: 1\n    \
+             a_test: there is no browser\n"
     );
 }

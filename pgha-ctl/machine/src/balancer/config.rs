@@ -125,12 +125,6 @@ impl Config {
         self.nodes.iter().find(|node| node.address == address)
     }
 
-    /// The weight of a server by configuration.
-    #[must_use]
-    pub fn weight(&self, service: &Service, address: IpAddr) -> Weight {
-        self.node_at(address).and_then(|node| node.weight).unwrap_or(service.default_weight)
-    }
-
     /// Who a walsender belongs to: the node its `application_name` names, else the address it is,
     /// else where it connects from. `None` for a nameless one on the primary's Unix socket, or one
     /// that is known by a link-local address only: that leads nowhere without a link.

@@ -9,6 +9,7 @@ use super::config::Config;
 use super::member::{Down, Finding};
 use super::orders::Orders;
 use super::probe::{Path, ProbeFinding, Via};
+use super::withheld::Withheld;
 use crate::{Lsn, Mac, Neighbour, Timeline};
 
 /// `sync_state` of `pg_stat_replication` (PostgreSQL documentation, "Monitoring statistics").
@@ -139,6 +140,17 @@ pub enum News {
     Up(Target),
     /// A server gets no new connections, for this reason.
     Down(Target, Down),
+    /// A server gets no new connections for a reason beyond its health.
+    Withheld(Path, Withheld),
+    /// That reason is gone.
+    Mended(Path, Withheld),
+    /// The primary gets new connections, because no standby is left.
+    FallsBack(Path),
+    /// It gets no more.
+    FallsBackNoMore(Path),
+    /// A server answers ARP or neighbour solicitations for the VIP: clients may reach it past the
+    /// director.
+    Leaks(Path, Mac),
     /// A server is reached elsewhere now.
     Moved(IpAddr, Neighbour),
     /// No id is left for a server: it gets no traffic.

@@ -6,8 +6,13 @@ use std::time::Duration;
 use pgha_common::flow::RealRef;
 use serde::{Deserialize, Serialize};
 
-use super::config::Discovery;
+use super::config::{Discovery, Service};
 use super::event::{SyncState, Walsender};
+use super::judge::{Sight, Verdict};
+use super::kinship::Kinship;
+use super::lag::{FULL, Lag};
+use super::orders::ReaderOrder;
+use super::probe::{Passage, Probe, Via};
 use super::reasons::Stamp;
 use super::withheld::Withheld;
 use crate::{Lsn, Moment, Neighbour, Timeline, Weight};
@@ -196,15 +201,21 @@ pub struct Steering {
 }
 
 /// One real server of one service.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Member {
     pub(super) address: IpAddr,
     pub(super) real: RealRef,
     pub(super) listed: bool,
     pub(super) local: bool,
-    /// `None`: the primary has not said anything sure since this server is known.
+    /// An operator added it.
+    pub(super) reader: Option<ReaderOrder>,
+    /// It is the primary of a service that falls back to it.
+    pub(super) fallback: bool,
+    /// `None`: nobody has said anything sure since this server is known.
     pub(super) streaming: Option<Streaming>,
-    /// How many answers of the primary in a row did not name it.
+    /// The standby that says so; `None`: the primary does.
+    pub(super) upstream: Option<IpAddr>,
+    /// How many answers in a row of whoever it streams from did not name it.
     pub(super) missed: u8,
     pub(super) health: Health,
     pub(super) finding: Option<Finding>,
@@ -213,8 +224,29 @@ pub struct Member {
     /// How many checks in a row were silent while others answered.
     pub(super) silences: u8,
     pub(super) neighbour: Option<Neighbour>,
-    pub(super) configured_weight: Weight,
+    /// Its weight in the node table.
+    pub(super) node_weight: Option<Weight>,
+    /// The service's.
+    pub(super) default_weight: Weight,
     pub(super) ordered: OrderedHere,
+    /// As it was measured last; stands still while the primary does not answer.
+    pub(super) lag: Option<Lag>,
+    /// Withheld for its lag.
+    pub(super) lagging: bool,
+    pub(super) connections: Option<Connections>,
+    pub(super) kinship: Kinship,
+    pub(super) passage: Passage,
+    /// The probing that was asked for last.
+    pub(super) probed: Option<(Probe, Via)>,
+    /// Until when it counts as one that answers for the VIP.
+    pub(super) leaks_until: Option<Moment>,
+    /// It has not served since it came up.
+    pub(super) fresh: bool,
+    /// Since when it starts slowly.
+    pub(super) rising: Option<Moment>,
+    /// The automatic part of its weight that is in force, in thousandths.
+    pub(super) followed: u32,
+    pub(super) verdict: Verdict,
 }
 
 /// What operators set for one server of one service, as far as it is known.
@@ -229,7 +261,7 @@ pub(super) struct OrderedHere {
     pub(super) reset_at: Option<Moment>,
 }
 
-/// What the primary said last of a server.
+/// What the primary, or another standby, said last of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streaming {
     /// It streams.
@@ -239,61 +271,134 @@ pub enum Streaming {
 }
 
 impl Member {
+    /// One of which nothing is known yet.
+    pub(super) fn new(address: IpAddr, real: RealRef, health: Health) -> Self {
+        Self {
+            address,
+            real,
+            listed: false,
+            local: false,
+            reader: None,
+            fallback: false,
+            streaming: None,
+            upstream: None,
+            missed: 0,
+            health,
+            finding: None,
+            heard: 0,
+            silences: 0,
+            neighbour: None,
+            node_weight: None,
+            default_weight: Weight::ONE,
+            ordered: OrderedHere::default(),
+            lag: None,
+            lagging: false,
+            connections: None,
+            kinship: Kinship::default(),
+            passage: Passage::default(),
+            probed: None,
+            leaks_until: None,
+            fresh: true,
+            rising: None,
+            followed: FULL,
+            verdict: Verdict::default(),
+        }
+    }
+
     /// The weight it would have if nothing were wrong.
     #[must_use]
     pub fn wanted_weight(&self) -> Weight {
-        self.ordered.steering.weight.unwrap_or(self.configured_weight)
+        let added = || self.reader.as_ref().and_then(|reader| reader.weight);
+        let set = self.ordered.steering.weight.or_else(added).or(self.node_weight);
+        set.unwrap_or(self.default_weight)
+    }
+
+    /// Whether somebody wrote it down as a member.
+    const fn is_written_down(&self) -> bool {
+        self.listed || self.reader.is_some()
     }
 
     /// Every reason for which it gets no new connections, in the order of who can mend it.
-    #[must_use]
-    pub fn withheld(&self, discovery: Discovery, primary_answers: bool) -> Vec<Withheld> {
+    pub(super) fn reasons(&self, service: &Service, sight: &Sight<'_>) -> Vec<Withheld> {
+        let discovery = service.discovery;
         let health = match self.health {
             Health::Up(_) => None,
             Health::Unproven(_) => Some(Withheld::Unproven),
             Health::Down(down, _) => Some(down.withheld()),
         };
-        // Fail static: what the primary said last stands while it cannot be asked, except that a
-        // listed server is not held back by it.
+        let primary = health == Some(Withheld::NotInRecovery);
+        // Fail static: what was said last stands while the primary cannot be asked, except that a
+        // listed server is not held back by it. An added reader is one whether it streams or not.
         let vanished = self.streaming == Some(Streaming::No)
-            && health != Some(Withheld::NotInRecovery)
+            && self.reader.is_none()
+            && !primary
             && match discovery {
                 Discovery::Walsenders => true,
                 Discovery::Direct => false,
-                Discovery::Both => primary_answers || !self.listed,
+                Discovery::Both => sight.answers || !self.listed,
             };
-        let unlisted = discovery == Discovery::Direct && !self.listed;
+        let unlisted = discovery == Discovery::Direct && !self.is_written_down() && !self.fallback;
+        let path = (service.probe != Probe::Off).then(|| self.passage.withheld()).flatten();
         [
             self.ordered.steering.drained.then_some(Withheld::Drained),
             (self.wanted_weight() == Weight::ZERO).then_some(Withheld::WeightZero),
             health,
+            self.kinship.withheld(sight.primary).filter(|_| !primary),
             unlisted.then_some(Withheld::NotListed),
             vanished.then_some(Withheld::NotStreaming),
+            (self.lagging && !primary).then_some(Withheld::Lagging),
             (self.neighbour.is_none() && !self.local).then_some(Withheld::NoMac),
+            path,
         ]
         .into_iter()
         .flatten()
         .collect()
     }
 
+    /// Takes in what its last check made of its health.
+    pub(super) fn take(&mut self, health: Health) {
+        if !health.is_up() {
+            (self.fresh, self.rising) = (true, None);
+        }
+        if matches!(health, Health::Down(Down::Silent, _)) {
+            // A host that comes back may come back without the VIP.
+            self.passage = Passage::default();
+        }
+        self.health = health;
+    }
+
     /// Whether its sessions are gone, or are to go by an operator's word, and its clients are told so.
-    #[must_use]
-    pub fn is_dead(&self, now: Moment) -> bool {
+    pub(super) fn is_dead(&self, now: Moment) -> bool {
         self.health.is_dead() || self.ordered.reset_at.is_some_and(|at| at <= now)
     }
 
-    /// Whether nothing is left that makes it a member: not listed, not streaming by the primary's
-    /// word, and no session of it can be alive.
-    pub(super) fn is_over(&self, discovery: Discovery) -> bool {
+    /// Whether nothing is left that makes it a member: nobody wrote it down, it does not stream by anybody's
+    /// word, and no session of it can be alive. `orders_known`: what operators ordered for it is kept
+    /// elsewhere and comes back with it. `upstream_gone`: who said last that it streams is no member any
+    /// more.
+    pub(super) fn is_over(
+        &self,
+        discovery: Discovery,
+        orders_known: bool,
+        upstream_gone: bool,
+    ) -> bool {
         let sessions_gone = match self.health {
             Health::Unproven(_) => true,
             Health::Up(_) => false,
             Health::Down(down, _) => down.is_dead(),
         };
-        let streams = discovery != Discovery::Direct && self.streaming != Some(Streaming::No);
-        // What an operator ordered outlives a restart of the server it was ordered for.
-        let steered = self.ordered.steering != Steering::default();
-        !self.listed && !streams && !steered && sessions_gone
+        let streams = discovery != Discovery::Direct
+            && self.streaming != Some(Streaming::No)
+            && !upstream_gone;
+        let steered = !orders_known && self.ordered.steering != Steering::default();
+        !self.is_written_down() && !self.fallback && !streams && !steered && sessions_gone
+    }
+
+    /// How it is probed now, if it is.
+    pub(super) fn probing(&self, probe: Probe) -> Option<(Probe, Via)> {
+        let neighbour = self.neighbour.map(Via::Neighbour);
+        let via = if self.local { Some(Via::Local) } else { neighbour };
+        via.filter(|_| probe != Probe::Off).map(|via| (probe, via))
     }
 }
 

@@ -7,8 +7,11 @@ use pgha_common::flow::RealRef;
 
 use super::config::{Config, Discovery, Service};
 use super::event::{Effect, News, Target};
+use super::judge::Serving;
 use super::member::{Down, Health, Member, OrderedHere};
+use super::orders::InForce;
 use super::plan::InheritedReal;
+use super::probe::{Passage, Path, Probe};
 use super::{Balancer, Pool, key};
 
 impl Balancer {
@@ -18,10 +21,13 @@ impl Balancer {
         let mut closed = Vec::new();
         for pool in &self.pools {
             if !wanted.contains(&key(&pool.service)) {
-                closed.extend(pool.members.values().map(|m| (pool.target(m.address), m.real)));
+                let left = pool.members.values();
+                closed.extend(left.map(|m| (pool.path(m.address), m.real, m.probed.is_some())));
             }
         }
+        let before = self.pools.len();
         self.pools.retain(|pool| wanted.contains(&key(&pool.service)));
+        self.left |= self.pools.len() < before;
         self.let_go(closed);
         self.config = config;
         for service in self.config.services.clone() {
@@ -37,7 +43,7 @@ impl Balancer {
     fn open_pool(&mut self, service: Service) -> usize {
         let taken: BTreeSet<u16> = self.pools.iter().map(|pool| pool.index).collect();
         let index = (0..).find(|index| !taken.contains(index)).unwrap_or_default();
-        self.pools.push(Pool { index, service, members: BTreeMap::new() });
+        self.pools.push(Pool { index, service, members: BTreeMap::new(), planned: None });
         self.pools.len() - 1
     }
 
@@ -45,19 +51,50 @@ impl Balancer {
     fn refresh(&mut self, index: usize, service: Service) {
         let nodes: Vec<_> = self.config.nodes.iter().map(|node| node.address).collect();
         let lists = service.discovery != Discovery::Walsenders;
+        // Those that have clients keep them until their first probe says otherwise.
+        let begins_to_probe =
+            self.pools[index].service.probe == Probe::Off && service.probe != Probe::Off;
         for member in self.pools[index].members.values_mut() {
             member.listed = lists && nodes.contains(&member.address);
-            member.local = self.config.local.contains(&member.address);
-            member.configured_weight = self.config.weight(&service, member.address);
+            if begins_to_probe && member.verdict.serving != Serving::No {
+                member.passage = Passage::proven();
+            }
+            if let Some(lag) = member.lag {
+                member.lagging = service.lag.lagging(lag, member.lagging);
+            }
         }
         self.pools[index].service = service;
+        for address in self.pools[index].members.keys().copied().collect::<Vec<_>>() {
+            self.describe(index, address);
+        }
         if lists {
             for address in nodes {
                 self.join(index, address, true);
             }
         }
-        if let Some(answer) = self.primary.clone().filter(|_| !self.primary_lost) {
-            self.welcome(&answer);
+        let readers = self.orders.iter().flat_map(InForce::readers).collect::<Vec<_>>();
+        for address in readers {
+            self.join(index, address, false);
+        }
+        if let Some(answer) = self.primary.clone() {
+            self.welcome_primary(answer.host);
+            if !self.primary_lost {
+                self.welcome(&answer);
+            }
+        }
+    }
+
+    /// Notes what configuration and operators say of a member.
+    pub(super) fn describe(&mut self, index: usize, address: IpAddr) {
+        let pool = &mut self.pools[index];
+        let path = pool.path(address);
+        let Some(member) = pool.members.get_mut(&address) else { return };
+        member.local = self.config.local.contains(&address);
+        member.default_weight = pool.service.default_weight;
+        member.node_weight = self.config.node_at(address).and_then(|node| node.weight);
+        if let Some(standing) = &self.orders {
+            member.ordered = standing.of(path);
+            member.reader = standing.reader(address).cloned();
         }
     }
 
@@ -71,21 +108,9 @@ impl Balancer {
             self.tell(News::Full(target));
             return;
         };
-        let member = Member {
-            address,
-            real,
-            listed,
-            local: self.config.local.contains(&address),
-            streaming: None,
-            missed: 0,
-            health: Health::Unproven(0),
-            finding: None,
-            heard: self.answers,
-            silences: 0,
-            neighbour: self.neighbours.get(&address).copied(),
-            configured_weight: self.config.weight(&self.pools[index].service, address),
-            ordered: OrderedHere::default(),
-        };
+        let mut member = Member::new(address, real, Health::Unproven(0));
+        member.listed = listed;
+        member.neighbour = self.neighbours.get(&address).copied();
         self.enter(index, member);
         self.tell(News::Joined(target));
     }
@@ -106,44 +131,44 @@ impl Balancer {
         if let Some(neighbour) = left.neighbour {
             self.neighbours.insert(left.address, neighbour);
         }
-        let member = Member {
-            address: left.address,
-            real: left.real,
-            listed: false,
-            local: self.config.local.contains(&left.address),
-            streaming: None,
-            missed: 0,
-            health,
-            finding: None,
-            heard: self.answers,
-            silences: 0,
-            neighbour: left.neighbour,
-            configured_weight: self.config.weight(&self.pools[index].service, left.address),
-            ordered: OrderedHere::inherited(left.steering),
-        };
+        let mut member = Member::new(left.address, left.real, health);
+        member.neighbour = left.neighbour;
+        member.ordered = OrderedHere::inherited(left.steering);
+        if left.in_service {
+            // It has clients: neither does it begin slowly, nor is its path in doubt.
+            (member.passage, member.fresh) = (Passage::proven(), false);
+        }
         self.enter(index, member);
     }
 
-    fn enter(&mut self, index: usize, member: Member) {
-        let target = self.pools[index].target(member.address);
+    fn enter(&mut self, index: usize, mut member: Member) {
+        let address = member.address;
+        let target = self.pools[index].target(address);
+        member.heard = self.answers;
         if !self.is_watched(target) {
             self.effects.push_back(Effect::Watch(target));
         }
-        if !member.local {
-            self.effects.push_back(Effect::Resolve(member.address));
+        if !self.config.local.contains(&address) {
+            self.effects.push_back(Effect::Resolve(address));
         }
-        self.pools[index].members.insert(member.address, member);
+        self.pools[index].members.insert(address, member);
+        self.describe(index, address);
     }
 
     /// Ends the membership of servers that nothing makes members any more.
     pub(super) fn forget_those_over(&mut self) {
+        let orders_known = self.orders.is_some();
         let mut gone = Vec::new();
         for pool in &mut self.pools {
-            let (port, discovery) = (pool.service.port, pool.service.discovery);
+            let (vip, port) = (pool.service.vip, pool.service.port);
+            let discovery = pool.service.discovery;
+            let there: BTreeSet<_> = pool.members.keys().copied().collect();
             pool.members.retain(|address, member| {
-                let over = member.is_over(discovery);
+                let upstream_gone = member.upstream.is_some_and(|up| !there.contains(&up));
+                let over = member.is_over(discovery, orders_known, upstream_gone);
                 if over {
-                    gone.push((Target { address: *address, port }, member.real));
+                    let path = Path { vip, port, address: *address };
+                    gone.push((path, member.real, member.probed.is_some()));
                 }
                 !over
             });
@@ -151,10 +176,15 @@ impl Balancer {
         self.let_go(gone);
     }
 
-    /// Their ids may serve others, and nobody need check them any more.
-    fn let_go(&mut self, gone: Vec<(Target, RealRef)>) {
-        for (target, real) in gone {
+    /// Their ids may serve others, and nobody need check or probe them any more.
+    fn let_go(&mut self, gone: Vec<(Path, RealRef, bool)>) {
+        for (path, real, probed) in gone {
+            let target = Target { address: path.address, port: path.port };
+            self.left = true;
             self.ids.give_back(real);
+            if probed {
+                self.effects.push_back(Effect::Unprobe(path));
+            }
             if !self.is_watched(target) {
                 self.effects.push_back(Effect::Unwatch(target));
             }

@@ -14,13 +14,20 @@
 mod config;
 mod event;
 mod ids;
+mod judge;
+mod kinship;
+mod lag;
 mod member;
 mod membership;
 mod orders;
+mod paths;
 mod plan;
+mod primary;
 mod probe;
 mod reasons;
+mod streaming;
 mod view;
+mod weighing;
 mod withheld;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,14 +40,17 @@ pub use event::{Effect, Event, News, PrimaryAnswer, SyncState, Target, Walsender
 pub use member::{Connections, Down, Finding, Health, Member, Standby, Steering, Streaming};
 pub use orders::{Drain, OrderChange, Ordered, Orders, ReaderOrder, ServerOrder};
 pub use plan::{Inherited, InheritedReal, Plan, RealPlan, ServicePlan};
+pub use primary::{Choice, Claim, choose};
 pub use probe::{Path, Probe, ProbeFinding, Via, VipStanding};
 pub use reasons::{Stamp, WeightReason};
 pub use view::{ServerRole, ServerView, ServiceView, Standing};
 pub use withheld::Withheld;
 
 use ids::Ids;
+use lag::Written;
+use orders::InForce;
 
-use crate::{EffectiveWeight, Moment, Neighbour};
+use crate::{Moment, Neighbour};
 
 /// One service and its members.
 #[derive(Debug)]
@@ -48,32 +58,17 @@ struct Pool {
     index: u16,
     service: Service,
     members: BTreeMap<IpAddr, Member>,
+    /// What the data plane was last to look like; `None` before that was asked.
+    planned: Option<ServicePlan>,
 }
 
 impl Pool {
-    /// The share of new connections a member has.
-    fn weight(&self, member: &Member, primary_answers: bool) -> EffectiveWeight {
-        if self.withheld(member, primary_answers).is_empty() {
-            member.wanted_weight().into()
-        } else {
-            EffectiveWeight::ZERO
-        }
-    }
-
-    /// Every reason for which a member gets no new connections. Better a standby that lags or answers
-    /// strangely than none: where no member is without a reason, those count that have only such.
-    fn withheld(&self, member: &Member, primary_answers: bool) -> Vec<Withheld> {
-        let of = |member: &Member| member.withheld(self.service.discovery, primary_answers);
-        let reasons = of(member);
-        let tolerable = reasons.iter().all(|reason| reason.is_tolerable());
-        if tolerable && !self.members.values().any(|other| of(other).is_empty()) {
-            return Vec::new();
-        }
-        reasons
-    }
-
     const fn target(&self, address: IpAddr) -> Target {
         Target { address, port: self.service.port }
+    }
+
+    const fn path(&self, address: IpAddr) -> Path {
+        Path { vip: self.service.vip, port: self.service.port, address }
     }
 }
 
@@ -90,8 +85,14 @@ pub struct Balancer {
     now: Moment,
     /// The hosts that say they are the primary, where that is more than one.
     several: Vec<IpAddr>,
+    /// Where its WAL ended when.
+    written: Written,
+    /// How many answers it gave.
+    rounds: u64,
+    /// The data plane is in use.
+    begun: bool,
     /// What operators set; `None` until the store has said so.
-    orders: Option<Orders>,
+    orders: Option<InForce>,
     /// The primary was asked, with whatever result.
     asked: bool,
     /// How many answers came in, from whomever.
@@ -99,6 +100,8 @@ pub struct Balancer {
     /// The kernel's neighbour table, as far as it has an address for somebody.
     neighbours: BTreeMap<IpAddr, Neighbour>,
     effects: VecDeque<Effect>,
+    /// A service or a member has left since the last event.
+    left: bool,
 }
 
 impl Balancer {
@@ -122,11 +125,15 @@ impl Balancer {
             primary_lost: true,
             now: Moment::default(),
             several: Vec::new(),
+            written: Written::default(),
+            rounds: 0,
+            begun: false,
             orders: None,
             asked: false,
             answers: 0,
             neighbours: BTreeMap::new(),
             effects: VecDeque::new(),
+            left: false,
         };
         for (index, vip, port) in &inherited.services {
             if let Some(service) = config.services.iter().find(|s| (s.vip, s.port) == (*vip, *port))
@@ -135,6 +142,7 @@ impl Balancer {
                     index: *index,
                     service: service.clone(),
                     members: BTreeMap::new(),
+                    planned: None,
                 });
             }
         }
@@ -142,13 +150,15 @@ impl Balancer {
             balancer.adopt(left);
         }
         balancer.configure(config);
+        balancer.probe_paths();
+        balancer.judge(None);
         balancer
     }
 
     /// Takes in what happened. What follows from it waits in [`Self::poll_effect`].
     pub fn handle(&mut self, now: Moment, event: Event) {
-        let before = self.plan();
-        self.now = now;
+        self.now = self.now.max(now);
+        let mut concerns = None;
         match event {
             Event::Primary(answer) => {
                 self.asked = true;
@@ -156,22 +166,36 @@ impl Balancer {
             }
             Event::PrimaryLost => {
                 self.asked = true;
-                self.several.clear();
                 self.primary_lost();
             }
-            Event::Checked(target, finding) => self.checked(target, &finding),
-            Event::SessionEnded(target) => self.effects.push_back(Effect::CheckNow(target)),
-            Event::Neighbour(address, neighbour) => self.neighbour(address, neighbour),
-            Event::Configured(config) => self.configure(config),
             Event::SeveralPrimaries(answers) => {
                 self.asked = true;
                 self.several_primaries(&answers);
             }
+            Event::Checked(target, finding) => {
+                concerns = Some(target.address);
+                self.checked(target, &finding);
+            }
+            Event::SessionEnded(target) => {
+                self.effects.push_back(Effect::CheckNow(target));
+                return;
+            }
+            Event::Neighbour(address, neighbour) => {
+                concerns = Some(address);
+                self.neighbour(address, neighbour);
+            }
+            Event::Configured(config) => self.configure(config),
+            Event::Probed(path, finding) => {
+                concerns = Some(path.address);
+                self.probed(path, &finding);
+            }
+            Event::VipAnswered { vip, mac } => self.vip_answered(vip, mac),
             Event::Ordered { orders, wall } => self.ordered(orders, wall),
-            Event::Probed(..) | Event::VipAnswered { .. } | Event::Tick => {}
+            Event::Tick => self.forget_leaks(),
         }
         self.forget_those_over();
-        if self.plan() != before {
+        self.probe_paths();
+        if self.judge(concerns) | std::mem::take(&mut self.left) {
             self.effects.push_back(Effect::Program);
         }
     }
@@ -181,39 +205,10 @@ impl Balancer {
         self.effects.pop_front()
     }
 
-    /// When [`Event::Tick`] is due, if nothing else happens before; `None`: never.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Moment> {
-        let members = self.pools.iter().flat_map(|pool| pool.members.values());
-        members.filter_map(|member| member.ordered.reset_at).filter(|at| *at > self.now).min()
-    }
-
     /// What the data plane is to look like now.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        let services = self.pools.iter().map(|pool| ServicePlan {
-            index: pool.index,
-            vip: pool.service.vip,
-            port: pool.service.port,
-            scheduler: pool.service.scheduler,
-            allowed_clients: pool.service.allowed_clients.clone(),
-            syn_limit: pool.service.syn_limit,
-            reals: pool
-                .members
-                .values()
-                .filter(|member| member.neighbour.is_some() || member.local)
-                .map(|member| RealPlan {
-                    real: member.real,
-                    address: member.address,
-                    neighbour: member.neighbour,
-                    local: member.local,
-                    dead: member.is_dead(self.now),
-                    weight: pool.weight(member, self.primary_answers()),
-                    steering: member.ordered.steering,
-                })
-                .collect(),
-        });
-        Plan { services: services.collect() }
+        Plan { services: self.pools.iter().map(Pool::plan).collect() }
     }
 
     /// The configuration in force.
@@ -233,7 +228,11 @@ impl Balancer {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let asked = |pool: &Pool| pool.service.discovery == Discovery::Direct || self.asked;
-        let judged = |member: &Member| !matches!(member.health, Health::Unproven(_));
+        let judged = |member: &Member| match member.health {
+            Health::Unproven(_) => false,
+            Health::Up(_) => member.probed.is_none() || !member.passage.is_unchecked(),
+            Health::Down(..) => true,
+        };
         self.pools.iter().all(|pool| asked(pool) && pool.members.values().all(judged))
     }
 
@@ -249,68 +248,6 @@ impl Balancer {
         self.pools
             .iter()
             .any(|pool| key(&pool.service) == service && pool.members.contains_key(&address))
-    }
-
-    fn primary_answered(&mut self, answer: PrimaryAnswer) {
-        if self.primary_lost {
-            self.tell(News::PrimaryAnswers(answer.walsenders.len()));
-        }
-        self.primary_lost = false;
-        self.several.clear();
-        self.count_answer(answer.host);
-        self.welcome(&answer);
-        let fall = self.config.fall;
-        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
-            let named = answer.walsenders.iter().any(|w| w.address == member.address);
-            member.missed = if named { 0 } else { member.missed.saturating_add(1) };
-            // Standbys need a while to come back to a primary that was restarted.
-            if member.missed >= fall {
-                member.streaming = Some(Streaming::No);
-            }
-        }
-        self.primary = Some(answer);
-    }
-
-    /// Makes members of whoever streams, and notes that they do.
-    fn welcome(&mut self, answer: &PrimaryAnswer) {
-        // The better of two walsenders of one server counts.
-        let mut streaming = BTreeMap::new();
-        for walsender in &answer.walsenders {
-            let state = streaming.entry(walsender.address).or_insert(walsender.sync_state);
-            *state = (*state).max(walsender.sync_state);
-        }
-        for (address, state) in streaming {
-            for index in 0..self.pools.len() {
-                if self.pools[index].service.discovery != Discovery::Direct {
-                    self.join(index, address, false);
-                }
-                if let Some(member) = self.pools[index].members.get_mut(&address) {
-                    member.streaming = Some(Streaming::Yes(state));
-                }
-            }
-        }
-    }
-
-    fn several_primaries(&mut self, answers: &[PrimaryAnswer]) {
-        let hosts: Vec<_> = answers.iter().map(|answer| answer.host).collect();
-        hosts.iter().for_each(|host| self.count_answer(*host));
-        if self.several != hosts {
-            self.tell(News::SeveralPrimaries(hosts.clone()));
-        }
-        self.several = hosts;
-        // That is told already, and more exactly.
-        self.primary_lost = true;
-        self.primary_lost();
-    }
-
-    fn primary_lost(&mut self) {
-        if !self.primary_lost {
-            self.tell(News::PrimaryLost);
-        }
-        self.primary_lost = true;
-        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
-            member.missed = 0;
-        }
     }
 
     /// Notes that somebody answered, as evidence that this node reaches others: what answers on this
@@ -342,10 +279,37 @@ impl Balancer {
                 (_, Health::Down(down, _)) => news.push(News::Down(target, *down)),
                 (_, Health::Unproven(_)) => {}
             }
-            member.health = health;
+            member.take(health);
             member.finding = Some(finding.clone());
         }
+        // The same of all its services.
+        news.dedup();
         news.into_iter().for_each(|news| self.tell(news));
+        if let Finding::Standby(standby) = finding {
+            self.measure(target, standby);
+            self.cascaded(target.address, target.port, &standby.walsenders);
+        }
+    }
+
+    /// Notes how far a standby is and how busy.
+    fn measure(&mut self, target: Target, standby: &Standby) {
+        let primary = self.primary.as_ref().filter(|_| !self.primary_lost);
+        let walsenders = primary.iter().flat_map(|primary| &primary.walsenders);
+        let walsender = walsenders.into_iter().find(|w| w.address == target.address);
+        let lag = primary.map(|_| self.written.measure(self.now, standby, walsender));
+        let asked = self.asked;
+        for pool in self.pools.iter_mut().filter(|pool| pool.service.port == target.port) {
+            let Some(member) = pool.members.get_mut(&target.address) else { continue };
+            member.kinship.checked(standby, self.rounds, primary);
+            member.connections = standby.connections.or(member.connections);
+            // Fail static: while the primary does not answer, what was measured last stands. Where none
+            // is ever asked, a standby's own word is all there is.
+            let alone = !asked && pool.service.discovery == Discovery::Direct;
+            if let Some(lag) = lag.or_else(|| alone.then(|| lag::by_itself(standby))) {
+                member.lag = Some(lag);
+                member.lagging = pool.service.lag.lagging(lag, member.lagging);
+            }
+        }
     }
 
     fn neighbour(&mut self, address: IpAddr, neighbour: Option<Neighbour>) {

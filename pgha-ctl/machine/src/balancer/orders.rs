@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::member::{Member, OrderedHere, Steering};
+use super::Balancer;
+use super::member::{OrderedHere, Steering};
+use super::probe::Path;
 use super::reasons::Stamp;
-use super::{Balancer, Pool};
 use crate::{Moment, NodeName, Weight};
 
 /// Everything that operators set for servers.
@@ -170,49 +171,99 @@ impl Orders {
     }
 }
 
+/// The orders in force, and how to read moments in them.
+#[derive(Debug)]
+pub(super) struct InForce {
+    orders: Orders,
+    /// When they came, by both clocks: the machine's, and milliseconds since the Unix epoch.
+    came: (Moment, u64),
+}
+
+impl InForce {
+    /// What they say of one server of one service.
+    pub(super) fn of(&self, path: Path) -> OrderedHere {
+        let Some(order) = self.orders.server(path.vip, path.port, path.address) else {
+            return OrderedHere::default();
+        };
+        let (now, wall) = self.came;
+        let reset_at = order.drained.as_ref().and_then(|drained| drained.value.reset_at);
+        OrderedHere {
+            steering: Steering {
+                drained: order.drained.is_some(),
+                weight: order.weight.as_ref().map(|weight| weight.value),
+            },
+            weight_set: order.weight.as_ref().map(Ordered::stamp),
+            drained: order.drained.as_ref().map(Ordered::stamp),
+            reset_at: reset_at.map(|at| now + Duration::from_millis(at.saturating_sub(wall))),
+        }
+    }
+
+    /// The server as an added reader.
+    pub(super) fn reader(&self, address: IpAddr) -> Option<&ReaderOrder> {
+        self.orders.reader(address)
+    }
+
+    /// The addresses of the added readers.
+    pub(super) fn readers(&self) -> impl Iterator<Item = IpAddr> {
+        self.orders.readers.iter().map(|reader| reader.address)
+    }
+}
+
 impl Balancer {
     /// What operators have set, as far as it is known: by the store's word, else by what a former
     /// controller left in the data plane, which keeps neither who nor when.
     #[must_use]
     pub fn orders(&self) -> Orders {
-        if let Some(orders) = &self.orders {
-            return orders.clone();
+        match &self.orders {
+            Some(standing) => standing.orders.clone(),
+            None => self.inherited_orders(),
         }
-        let unknown = Stamp::unknown();
-        let of = |pool: &Pool, member: &Member| {
-            let Steering { drained, weight } = member.ordered.steering;
-            let Stamp { by, at } = &unknown;
-            ServerOrder {
-                vip: pool.service.vip,
-                port: pool.service.port,
-                address: member.address,
-                weight: weight.map(|value| Ordered { value, by: by.clone(), at: *at }),
-                drained: drained.then(|| Ordered {
-                    value: Drain::default(),
-                    by: by.clone(),
-                    at: *at,
-                }),
+    }
+
+    fn inherited_orders(&self) -> Orders {
+        let mut orders = Orders::default();
+        let Stamp { by, at } = Stamp::unknown();
+        for pool in &self.pools {
+            let (vip, port) = (pool.service.vip, pool.service.port);
+            for member in pool.members.values() {
+                let (address, steering) = (member.address, member.ordered.steering);
+                let weight = steering.weight;
+                orders.change(&OrderChange::Weight { vip, port, address, weight }, &by, at);
+                if steering.drained {
+                    let drain = OrderChange::Drain { vip, port, address, reset_at: None };
+                    orders.change(&drain, &by, at);
+                }
             }
-        };
-        let all = self
-            .pools
-            .iter()
-            .flat_map(|pool| pool.members.values().map(move |member| of(pool, member)));
-        let servers = all.filter(|order| order.weight.is_some() || order.drained.is_some());
-        Orders { servers: servers.collect(), readers: Vec::new() }
+        }
+        orders
     }
 
     /// Takes in what operators have set: all of it, so that what is not there is not set.
     pub(super) fn ordered(&mut self, orders: Orders, wall: u64) {
-        let now = self.now;
-        for pool in &mut self.pools {
-            let (vip, port) = (pool.service.vip, pool.service.port);
-            for member in pool.members.values_mut() {
-                let order = orders.server(vip, port, member.address);
-                member.ordered = OrderedHere::of(order, now, wall);
-            }
+        let readers: Vec<_> = orders.readers.iter().map(|reader| reader.address).collect();
+        self.orders = Some(InForce { orders, came: (self.now, wall) });
+        for index in 0..self.pools.len() {
+            readers.iter().for_each(|address| self.join(index, *address, false));
+            let members: Vec<_> = self.pools[index].members.keys().copied().collect();
+            members.into_iter().for_each(|address| self.describe(index, address));
         }
-        self.orders = Some(orders);
+    }
+
+    /// What a server is called: its name in the node table, else the one it was added as a reader with.
+    #[must_use]
+    pub fn name_of(&self, address: IpAddr) -> Option<&NodeName> {
+        let reader = || self.orders.as_ref()?.reader(address)?.name.as_ref();
+        self.config.node_at(address).map(|node| &node.name).or_else(reader)
+    }
+
+    /// The server that is called so, in the node table or among the added readers.
+    #[must_use]
+    pub fn address_named(&self, name: &str) -> Option<IpAddr> {
+        let node = self.config.nodes.iter().find(|node| node.name.as_str() == name);
+        let readers = self.orders.iter().flat_map(|standing| &standing.orders.readers);
+        let mut readers = readers
+            .filter(|reader| reader.name.as_ref().is_some_and(|known| known.as_str() == name));
+        node.map(|node| node.address).or_else(|| Some(readers.next()?.address))
     }
 }
 
@@ -226,24 +277,17 @@ impl OrderedHere {
             reset_at: None,
         }
     }
-
-    /// An order; `wall` is what the clock on the wall says now, in milliseconds since the Unix epoch.
-    pub(super) fn of(order: Option<&ServerOrder>, now: Moment, wall: u64) -> Self {
-        let Some(order) = order else { return Self::default() };
-        let reset_at = order.drained.as_ref().and_then(|drained| drained.value.reset_at);
-        Self {
-            steering: Steering {
-                drained: order.drained.is_some(),
-                weight: order.weight.as_ref().map(|weight| weight.value),
-            },
-            weight_set: order.weight.as_ref().map(Ordered::stamp),
-            drained: order.drained.as_ref().map(Ordered::stamp),
-            reset_at: reset_at.map(|at| now + Duration::from_millis(at.saturating_sub(wall))),
-        }
-    }
 }
 
 impl<T> Ordered<T> {
+    /// By whom and when.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp { by: self.by.clone(), at: self.at }
+    }
+}
+
+impl ReaderOrder {
     /// By whom and when.
     #[must_use]
     pub fn stamp(&self) -> Stamp {

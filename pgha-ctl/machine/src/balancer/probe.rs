@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::withheld::Withheld;
 use crate::Neighbour;
 
 /// How the path through the VIP is probed.
@@ -84,3 +85,100 @@ pub enum VipStanding {
     /// Probes cannot be carried out.
     Undecided,
 }
+
+/// What probes of a server's path have said.
+///
+/// ```text
+///   +-----------+  open    +--------+  silent x fall, while the server itself answers   +--------+
+///   | Unchecked | -------> | Proven | ------------------------------------------------> | Silent |
+///   +-----------+          +--------+  refused: at once                                 +--------+
+///     |       |  cannot be     ^   |  -------> Refused     not accepting: at once ----> NotAccepting
+///     |       |  carried out   |   |
+///     |       +-> Undecided ---+   +<------- open: at once, from each of them
+///     +-- silent x fall, refused, not accepting: as from Proven
+/// ```
+#[derive(Clone, Debug, Default)]
+pub(super) struct Passage {
+    state: State,
+    /// How many probes in a row got no answer while the server itself answered.
+    silences: u8,
+    /// What the last one said that did not come through.
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Unchecked,
+    Proven,
+    Silent,
+    Refused,
+    NotAccepting,
+    Undecided,
+}
+
+impl Passage {
+    /// Of a server that had clients before this controller, or before probes were wanted.
+    pub(super) fn proven() -> Self {
+        Self { state: State::Proven, ..Self::default() }
+    }
+
+    /// The state after one more probe. `answers` says whether the server itself answered its last check: where
+    /// it does not, a silence of the path says nothing more.
+    pub(super) fn after(&self, finding: &ProbeFinding, fall: u8, answers: bool) -> Self {
+        let was = self.state;
+        let at_once = |state, error| Self { state, silences: 0, error };
+        match finding {
+            ProbeFinding::Open => Self::proven(),
+            ProbeFinding::Refused => at_once(State::Refused, None),
+            ProbeFinding::NotAccepting(error) => at_once(State::NotAccepting, Some(error.clone())),
+            ProbeFinding::Silent if answers => {
+                let silences = self.silences.saturating_add(1);
+                let state = if silences >= fall { State::Silent } else { was };
+                Self { state, silences, error: None }
+            }
+            ProbeFinding::Silent => self.clone(),
+            ProbeFinding::Undecided(error) => {
+                let state = if was == State::Unchecked { State::Undecided } else { was };
+                Self { state, silences: self.silences, error: Some(error.clone()) }
+            }
+        }
+    }
+
+    /// Whether no probe has said anything yet.
+    pub(super) fn is_unchecked(&self) -> bool {
+        self.state == State::Unchecked
+    }
+
+    /// Why a server gets no new connections, if that is its path.
+    pub(super) const fn withheld(&self) -> Option<Withheld> {
+        match self.state {
+            // What cannot be found out from here withholds nobody.
+            State::Proven | State::Undecided => None,
+            State::Unchecked => Some(Withheld::VipUnproven),
+            State::Silent => Some(Withheld::VipSilent),
+            State::Refused => Some(Withheld::VipRefused),
+            State::NotAccepting => Some(Withheld::VipNotAccepting),
+        }
+    }
+
+    /// For operators.
+    pub(super) const fn standing(&self) -> VipStanding {
+        match self.state {
+            State::Unchecked => VipStanding::Unchecked,
+            State::Proven => VipStanding::Proven,
+            State::Silent => VipStanding::Silent,
+            State::Refused => VipStanding::Refused,
+            State::NotAccepting => VipStanding::NotAccepting,
+            State::Undecided => VipStanding::Undecided,
+        }
+    }
+
+    /// See [`super::ServerView::vip_error`].
+    pub(super) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests;

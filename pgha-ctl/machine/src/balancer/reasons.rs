@@ -110,7 +110,7 @@ impl WeightReason {
             Self::Connections { connections: Connections { used, most }, percent } => {
                 format!("{percent} % for {used} of {most} connections in use")
             }
-            Self::Steady { weight } => format!("kept at {weight}: the change is too small"),
+            Self::Steady { weight } => format!("{weight}: small changes are not followed"),
             Self::Tolerated { of } => {
                 format!("no better one is left; otherwise withheld: {}", of.phrase())
             }

@@ -1,13 +1,16 @@
 //! What operators see.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::event::SyncState;
 use super::member::{Connections, Down, Finding, Health, Member, Streaming};
-use super::probe::VipStanding;
+use super::orders::ReaderOrder;
+use super::probe::{Probe, VipStanding};
 use super::reasons::{Stamp, WeightReason};
+use super::weighing::Weighing;
 use super::withheld::Withheld;
 use super::{Balancer, Pool};
 use crate::{EffectiveWeight, NodeName, Timeline, Weight};
@@ -157,11 +160,14 @@ impl Balancer {
             _ => None,
         };
         let replayed = standby.and_then(|standby| standby.replayed);
-        // What a lost primary said last stands still, and a standby would seem to catch up.
-        let primary = self.primary.as_ref().filter(|_| self.primary_answers());
-        let primary_lsn = primary.and_then(|answer| answer.lsn);
+        // What was measured last stands for the decisions, but is no news of now.
+        let lag = member.lag.filter(|_| self.primary_answers() || !self.asked);
+        let verdict = &member.verdict;
+        let weighing = Weighing::of(member, &pool.service, self.now);
+        let mut weight_reasons = weighing.reasons(member);
+        weight_reasons.extend(verdict.weight_reasons());
         ServerView {
-            name: self.config.node_at(member.address).map(|node| node.name.clone()),
+            name: self.name_of(member.address).cloned(),
             address: member.address,
             id: member.real.id,
             mac: member.neighbour.map(|neighbour| neighbour.mac.to_string()),
@@ -177,33 +183,40 @@ impl Balancer {
                 Health::Unproven(_) | Health::Down(Down::Unproven, _) => Standing::Checking,
                 Health::Down(..) => Standing::Down,
             },
-            dead: member.is_dead(self.now),
+            dead: verdict.dead,
             weight: member.wanted_weight(),
-            effective_weight: pool.weight(member, self.primary_answers()),
-            weight_reasons: Vec::new(),
+            effective_weight: verdict.weight,
+            weight_reasons,
             drained: member.ordered.drained.clone(),
             reset_ms: member
                 .ordered
                 .reset_at
                 .map(|at| u64::try_from(at.since(self.now).as_millis()).unwrap_or(u64::MAX)),
             weight_set: member.ordered.weight_set.clone(),
-            reader: None,
-            withheld: pool.withheld(member, self.primary_answers()),
+            reader: member.reader.as_ref().map(ReaderOrder::stamp),
+            withheld: verdict.withheld(),
             replayed: replayed.map(|lsn| lsn.to_string()),
-            lag_bytes: replayed.zip(primary_lsn).map(|(lsn, end)| lsn.behind(end)),
-            lag_ms: None,
+            lag_bytes: lag.and_then(|lag| lag.bytes),
+            lag_ms: lag.and_then(|lag| lag.time).map(millis),
             received: standby.and_then(|standby| standby.received).map(|lsn| lsn.to_string()),
-            timeline: standby.and_then(|standby| standby.timeline),
+            timeline: match &member.finding {
+                Some(Finding::Standby(standby)) => standby.timeline,
+                Some(Finding::NotInRecovery { timeline, .. }) => *timeline,
+                _ => None,
+            },
             connections: standby.and_then(|standby| standby.connections),
-            upstream: None,
+            upstream: member.upstream,
             role: match &member.finding {
                 Some(Finding::Standby(_)) => ServerRole::Standby,
                 Some(Finding::NotInRecovery { .. }) => ServerRole::Primary,
                 _ => ServerRole::Unknown,
             },
-            vip: VipStanding::Off,
-            vip_error: None,
-            answers_arp: false,
+            vip: match pool.service.probe {
+                Probe::Off => VipStanding::Off,
+                Probe::Syn | Probe::Startup => member.passage.standing(),
+            },
+            vip_error: member.passage.error().map(str::to_owned),
+            answers_arp: member.leaks_until.is_some(),
             error: match &member.finding {
                 Some(
                     Finding::Answered(error) | Finding::Silent(error) | Finding::Undecided(error),
@@ -212,6 +225,10 @@ impl Balancer {
             },
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl std::fmt::Display for Down {

@@ -53,6 +53,32 @@ impl Withheld {
         matches!(self, Self::NotStreaming | Self::Failing | Self::Lagging)
     }
 
+    /// Whether people are told when it begins and ends. The others are news of a server's health, or of
+    /// what an operator did.
+    #[must_use]
+    pub const fn is_news(self) -> bool {
+        match self {
+            Self::ForeignSystem
+            | Self::Diverged
+            | Self::NotStreaming
+            | Self::Lagging
+            | Self::VipSilent
+            | Self::VipRefused
+            | Self::VipNotAccepting => true,
+            Self::Drained
+            | Self::WeightZero
+            | Self::Unproven
+            | Self::Refused
+            | Self::Silent
+            | Self::NotAccepting
+            | Self::Failing
+            | Self::NotInRecovery
+            | Self::NotListed
+            | Self::NoMac
+            | Self::VipUnproven => false,
+        }
+    }
+
     /// One short phrase for people.
     #[must_use]
     pub const fn phrase(self) -> &'static str {

@@ -1,9 +1,6 @@
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-
 use proptest::prelude::*;
 
-use super::{PassfileError, Password, Wanted, lookup, read};
+use super::{Password, Wanted, lookup};
 
 const WANTED: Wanted<'_> =
     Wanted { host: "10.0.0.11", port: "5432", dbname: "postgres", user: "pgha" };
@@ -54,19 +51,6 @@ fn the_colons_of_an_ipv6_address_are_escaped() {
 #[test]
 fn a_password_does_not_show_itself() {
     assert_eq!(format!("{:?}", Password::new(b"secret".to_vec())), "Password(_)");
-}
-
-#[test]
-fn only_its_owner_may_read_the_file() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("pgpass");
-    assert!(matches!(read(&path), Err(PassfileError::Read { .. })));
-    assert!(matches!(read(directory.path()), Err(PassfileError::NotAFile { .. })));
-    fs::write(&path, "*:*:*:*:x\n").unwrap();
-    for (mode, usable) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        assert_eq!(read(&path).is_ok(), usable, "mode {mode:o}");
-    }
 }
 
 proptest! {

@@ -12,7 +12,7 @@ fn at(vip: &str, text: &str) -> String {
 }
 
 /// The keys that are wrong in a file.
-fn wrong(text: &str) -> Vec<String> {
+pub(super) fn wrong(text: &str) -> Vec<String> {
     let errors = parse(text).unwrap_err();
     errors.errors().iter().filter_map(ConfigError::key).map(str::to_owned).collect()
 }
@@ -26,7 +26,10 @@ fn addresses_are_of_either_family() {
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     assert_eq!(config.services()[0].vip, address("fd00::100"));
     assert_eq!(config.nodes()[0].address, address("fd00::2"));
-    assert_eq!(config.primary().unwrap().hosts(), ["fd00::1", "::1", "fd00::2"].map(address));
+    assert_eq!(
+        config.primary().unwrap().hosts(),
+        ["fd00::1", "::1", "fd00::2"].map(|host| (address(host), 5432).into())
+    );
     let peer = &config.director().peers()[0];
     assert_eq!(peer.addresses(), ["fd00::22", "10.0.0.22"].map(address));
 }

@@ -75,12 +75,17 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
         (_, Kind::Duration { min, max }) => (
             vec![format!("\"{min}ms\""), format!("\"{max}ms\"")],
             vec![
-                format!("\"{}ms\"", min - 1),
+                // None is below zero.
+                min.checked_sub(1).map_or("\"-1ms\"".into(), |less| format!("\"{less}ms\"")),
                 format!("\"{}ms\"", max + 1),
                 "\"1\"".into(),
                 "\"-1s\"".into(),
                 "\"\"".into(),
             ],
+        ),
+        (_, Kind::Choices(choices)) => (
+            vec!["[]".into(), format!("{choices:?}"), format!("{:?}", &choices[..1])],
+            vec!["[\"none\"]".into(), "[1]".into(), "\"lag\"".into()],
         ),
         (_, Kind::Choice(choices)) => (quoted(choices), quoted(&["", "MAGLEV", "none"])),
     };
@@ -116,11 +121,28 @@ fn own_address(key: &str) -> Option<String> {
     Some(format!("\"10.0.0.{}\"", last + 1))
 }
 
-/// A burst without a rate is an error of its own.
-fn is_lone_burst(values: &[(&str, Option<String>)], key: &str) -> bool {
-    let rate = values.iter().find(|(key, _)| *key == "service[].syn_rate");
-    let limited = rate.is_some_and(|(_, rate)| rate.as_ref().is_some_and(|rate| rate != "0"));
-    key == "service[].syn_burst" && !limited
+/// A key without the one it refers to is an error of its own, and so is a return beyond its limit: those
+/// appear only with the largest limit.
+fn is_lone(values: &[(&str, Option<String>)], key: &str) -> bool {
+    let of = |name: &str| {
+        let path = format!("service[].{name}");
+        values.iter().find(|(key, _)| *key == path).and_then(|(_, value)| value.as_deref())
+    };
+    let largest = |name: &str| {
+        let kind = schema::find(&format!("service[].{name}")).unwrap().kind;
+        match kind {
+            Kind::Integer { max, .. } => of(name) == Some(&max.to_string()),
+            Kind::Duration { max, .. } => of(name) == Some(&format!("\"{max}ms\"")),
+            _ => unreachable!(),
+        }
+    };
+    match key {
+        "service[].syn_burst" => of("syn_rate").is_none_or(|rate| rate == "0"),
+        "service[].return_lag_bytes" => !largest("max_lag_bytes"),
+        "service[].return_lag" => !largest("max_lag"),
+        "service[].auto_weight" => of("max_lag_bytes").or(of("max_lag")).is_none(),
+        _ => false,
+    }
 }
 
 proptest! {
@@ -137,7 +159,7 @@ proptest! {
             let good = samples(key, kind).0;
             let optional = schema::find(key).unwrap().absent != schema::Absent::Refused;
             let value = own_address(key).unwrap_or_else(|| index.get(&good).clone());
-            let left = (optional && *leave) || is_lone_burst(&values, key);
+            let left = (optional && *leave) || is_lone(&values, key);
             values.push((key, (!left).then_some(value)));
             None
         });

@@ -164,7 +164,17 @@ impl Checker {
         from_name: fn(&str) -> Option<T>,
     ) -> Option<T> {
         let value = self.text(key, value)?;
-        let chosen = from_name(&value);
+        from_name(self.one_of(key, value, choices)?)
+    }
+
+    /// The value as one of these names.
+    pub(super) fn one_of(
+        &mut self,
+        key: &str,
+        value: String,
+        choices: &'static [&'static str],
+    ) -> Option<&'static str> {
+        let chosen = choices.iter().copied().find(|choice| *choice == value);
         if chosen.is_none() {
             let suggestion = nearest(&value, choices);
             self.fail(ConfigError::Choice { at: self.at(key), value, choices, suggestion });
@@ -266,20 +276,29 @@ impl Checker {
     }
 
     /// One of `primary.hosts`: an address (the loopback one too, for a controller on that very
-    /// node) or the name of a listed node.
-    pub(super) fn host(&mut self, key: &str, value: String) -> Option<IpAddr> {
-        let address = if let Some(node) = self.nodes.get(value.as_str()) {
+    /// node) or the name of a listed node, and its port where it has one of its own.
+    pub(super) fn host(&mut self, key: &str, value: String) -> Option<(IpAddr, Option<u16>)> {
+        let (host, port) = split_port(&value);
+        let port = match port.map(str::parse::<u16>) {
+            None => None,
+            Some(Ok(port)) if port > 0 => Some(port),
+            Some(_) => {
+                self.fail(ConfigError::HostPort { at: self.at(key), value });
+                return None;
+            }
+        };
+        let address = if let Some(node) = self.nodes.get(host) {
             (*node)?
-        } else if value.parse::<IpAddr>().is_ok() {
-            self.host_address(key, value)?
+        } else if host.parse::<IpAddr>().is_ok() {
+            self.host_address(key, host.to_owned())?
         } else {
             let names: Vec<&str> = self.nodes.keys().map(NodeName::as_str).collect();
-            let suggestion = nearest(&value, &names);
+            let suggestion = nearest(host, &names);
             self.fail(ConfigError::UnknownHost { at: self.at(key), value, suggestion });
             return None;
         };
         self.own.push((key.to_owned(), address));
-        self.unique(Unique::PrimaryHost, key, address.to_string()).then_some(address)
+        Some((address, port))
     }
 
     /// A network, written as every tool writes it.
@@ -326,6 +345,19 @@ impl Checker {
                 self.fail(ConfigError::IsVip { at: self.at(&key), address, service });
             }
         }
+    }
+}
+
+/// A host and what stands behind the `:` after it; an IPv6 address with a port is in brackets.
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    if host.parse::<IpAddr>().is_ok() {
+        return (host, None);
+    }
+    let bracketed = host.strip_prefix('[').and_then(|host| host.split_once(']'));
+    match bracketed {
+        Some((address, "")) => (address, None),
+        Some((address, port)) => (address, Some(port.strip_prefix(':').unwrap_or(port))),
+        None => host.rsplit_once(':').map_or((host, None), |(host, port)| (host, Some(port))),
     }
 }
 

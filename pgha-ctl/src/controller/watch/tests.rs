@@ -1,13 +1,15 @@
-use std::net::{Ipv4Addr, Ipv6Addr};
+//! The watchers against servers that speak PostgreSQL's protocol and no more.
+
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use pgha_machine::Timeline;
 use pgha_machine::balancer::Finding;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
 
 use super::*;
-use crate::postgres::NamedWalsender;
 
 /// A message of PostgreSQL's protocol (PostgreSQL documentation, "Message Formats").
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -15,8 +17,8 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind][..], &length.to_be_bytes(), body].concat()
 }
 
-/// One row of text; `None` for null.
-fn row(columns: &[(&str, Option<&str>)]) -> Vec<u8> {
+/// One row of text.
+fn row(columns: &[(&str, &str)]) -> Vec<u8> {
     let count = u16::try_from(columns.len()).unwrap().to_be_bytes();
     let (mut names, mut values) = (count.to_vec(), count.to_vec());
     for (name, value) in columns {
@@ -24,114 +26,298 @@ fn row(columns: &[(&str, Option<&str>)]) -> Vec<u8> {
         names.extend([0; 1 + 4 + 2]);
         names.extend(25u32.to_be_bytes());
         names.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
-        let length = value.map_or(-1, |value| i32::try_from(value.len()).unwrap());
-        values.extend(length.to_be_bytes());
-        values.extend(value.unwrap_or_default().as_bytes());
+        values.extend(i32::try_from(value.len()).unwrap().to_be_bytes());
+        values.extend(value.as_bytes());
     }
     [message(b'T', &names), message(b'D', &values), message(b'C', b"SELECT 1\0")].concat()
 }
 
-/// Lets the client in, answers one query, and closes.
-async fn answer_and_close(mut stream: TcpStream, answer: Vec<u8>) {
-    let ready = message(b'Z', b"I");
-    assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
-    stream.write_all(&[message(b'R', &[0; 4]), ready.clone()].concat()).await.unwrap();
-    assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
-    stream.write_all(&[answer, ready].concat()).await.unwrap();
+/// What a server does.
+#[derive(Clone, Debug)]
+enum Doing {
+    /// It answers questions with this row.
+    Answer(Vec<(&'static str, &'static str)>),
+    /// It does so once in each session, and ends it.
+    Hasty(Vec<(&'static str, &'static str)>),
+    /// It takes connections and never says anything.
+    Nothing,
+    /// It refuses new sessions as while it shuts down, and serves those it has.
+    ShutDown(Vec<(&'static str, &'static str)>),
 }
 
-/// A server on a port of its own that ends each session after one answer, with the number of its
-/// sessions.
-async fn hasty(at: impl Into<IpAddr>, answer: Vec<u8>) -> (u16, Arc<AtomicU32>) {
-    let listener = TcpListener::bind((at.into(), 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let sessions = Arc::new(AtomicU32::new(0));
-    let count = sessions.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            count.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(answer_and_close(stream, answer.clone()));
+fn standby() -> Doing {
+    Doing::Answer(vec![("in_recovery", "t")])
+}
+
+fn primary(timeline: &'static str) -> Doing {
+    Doing::Answer(vec![
+        ("in_recovery", "f"),
+        ("lsn", "0/1"),
+        ("written_timeline", timeline),
+        ("system", "7"),
+    ])
+}
+
+/// A server on a port of its own.
+#[derive(Clone)]
+struct Mock {
+    at: Server,
+    doing: Arc<Mutex<Doing>>,
+    connections: Arc<AtomicU32>,
+    questions: Arc<AtomicU32>,
+}
+
+impl Mock {
+    async fn new(doing: Doing) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mock = Self {
+            at: listener.local_addr().unwrap(),
+            doing: Arc::new(Mutex::new(doing)),
+            connections: Arc::default(),
+            questions: Arc::default(),
+        };
+        let this = mock.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                this.connections.fetch_add(1, Ordering::Relaxed);
+                // Who goes away in the middle ends it.
+                tokio::spawn({
+                    let this = this.clone();
+                    async move { this.serve(stream).await }
+                });
+            }
+        });
+        mock
+    }
+
+    fn does(&self, doing: Doing) {
+        *self.doing.lock().unwrap() = doing;
+    }
+
+    fn doing(&self) -> Doing {
+        self.doing.lock().unwrap().clone()
+    }
+
+    async fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let length = stream.read_u32().await?;
+        stream.read_exact(&mut vec![0; usize::try_from(length).unwrap() - 4]).await?;
+        let ready = message(b'Z', b"I");
+        match self.doing() {
+            Doing::Nothing => std::future::pending().await,
+            Doing::ShutDown(_) => {
+                let error = b"SFATAL\0C57P03\0Mthe database system is shutting down\0\0";
+                return stream.write_all(&message(b'E', error)).await;
+            }
+            Doing::Answer(_) | Doing::Hasty(_) => {}
         }
-    });
-    (port, sessions)
+        stream.write_all(&[message(b'R', &[0; 4]), ready.clone()].concat()).await?;
+        while stream.read_u8().await? == b'Q' {
+            let length = stream.read_u32().await?;
+            stream.read_exact(&mut vec![0; usize::try_from(length).unwrap() - 4]).await?;
+            self.questions.fetch_add(1, Ordering::Relaxed);
+            let (columns, hasty) = match self.doing() {
+                Doing::Answer(columns) | Doing::ShutDown(columns) => (columns, false),
+                Doing::Hasty(columns) => (columns, true),
+                Doing::Nothing => std::future::pending().await,
+            };
+            stream.write_all(&[row(&columns), ready.clone()].concat()).await?;
+            if hasty {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    fn questions(&self) -> u32 {
+        self.questions.load(Ordering::Relaxed)
+    }
 }
 
-fn manner() -> Manner {
-    let text = "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n[[node]]\nname = \"a\"\n\
-                address = \"10.0.0.1\"\n[[service]]\nname = \"reader\"\nvip = \"10.0.0.100\"\n\
-                discovery = \"direct\"\n";
-    let config = Config::parse(text, std::path::Path::new("pgha.toml")).unwrap();
-    let second = Duration::from_secs(1);
-    Manner { login: config.login().clone(), interval: second, timeout: second }
+fn config(hosts: &[Server]) -> Config {
+    let hosts: Vec<_> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
+    let text = format!(
+        "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n[postgres]\nsslmode = \"disable\"\n\
+         [primary]\nhosts = [{}]\n[[service]]\nname = \"reader\"\nvip = \"10.0.0.100\"\n",
+        hosts.join(", ")
+    );
+    Config::parse(&text, std::path::Path::new("pgha.toml")).unwrap()
+}
+
+fn manner(interval: u64, timeout: u64) -> watch::Receiver<Manner> {
+    let connector = Connector::new(&config(&[Server::from((Ipv4Addr::LOCALHOST, 1))]));
+    let (interval, timeout) = (Duration::from_millis(interval), Duration::from_millis(timeout));
+    watch::channel(Manner { connector, interval, timeout }).1
+}
+
+/// Watches these hosts for the primary until the receiver is dropped.
+fn watched(hosts: &[&Mock], manner: watch::Receiver<Manner>) -> mpsc::Receiver<Told> {
+    let hosts: Vec<_> = hosts.iter().map(|mock| mock.at).collect();
+    let (tell, told) = mpsc::channel(64);
+    let primary = config(&hosts).primary().unwrap().clone();
+    tokio::spawn(watch_primary(primary, manner, tell));
+    told
+}
+
+/// What is told of the primary next.
+async fn hosts(told: &mut mpsc::Receiver<Told>) -> Hosts {
+    let next = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
+    match next.expect("somebody tells something") {
+        Some(Told::Primary(hosts)) => hosts,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until this is told of the primary.
+async fn until(told: &mut mpsc::Receiver<Told>, wanted: impl Fn(&Hosts) -> bool) -> Hosts {
+    for _ in 0..200 {
+        let hosts = hosts(told).await;
+        if wanted(&hosts) {
+            return hosts;
+        }
+    }
+    panic!("it was told 200 times and never so")
+}
+
+fn is_primary(hosts: &Hosts, mock: &Mock) -> bool {
+    matches!(hosts, Hosts::Primary(at, ..) if *at == mock.at)
 }
 
 #[tokio::test]
 async fn a_server_that_ends_each_session_is_not_checked_without_pause() {
-    let standby = [("in_recovery", Some("t")), ("received", None), ("replayed", None)];
-    let (port, sessions) = hasty(Ipv4Addr::LOCALHOST, row(&standby)).await;
-    let (_orders, ordered) = watch::channel(manner());
+    let mock = Mock::new(Doing::Hasty(vec![("in_recovery", "t")])).await;
     let (tell, mut told) = mpsc::channel(64);
-    let target = Target { address: Ipv4Addr::LOCALHOST.into(), port };
-    let mut watchers = Watchers::new(ordered, tell);
+    let target = Target { address: mock.at.ip(), port: mock.at.port() };
+    let mut watchers = Watchers::new(manner(1_000, 1_000), tell);
     watchers.watch(target);
     let ended = async {
-        while let Some(Told::Event(event)) = told.recv().await {
-            if let Event::SessionEnded(target) = event {
-                watchers.check_now(target);
-            } else {
-                assert!(matches!(event, Event::Checked(_, Finding::Standby(_))), "{event:?}");
+        while let Some(told) = told.recv().await {
+            match told {
+                Told::SessionEnded(target) => watchers.check_now(target),
+                Told::Checked(_, checked) => {
+                    assert!(matches!(checked.finding, Finding::Standby(_)), "{checked:?}");
+                }
+                Told::Primary(_) => unreachable!("nobody watches one"),
             }
         }
     };
     let _ = tokio::time::timeout(Duration::from_millis(400), ended).await;
-    let sessions = sessions.load(Ordering::Relaxed);
-    assert!((2..=21).contains(&sessions), "{sessions} sessions in 400 ms");
+    let sessions = mock.connections();
+    assert!((2..=41).contains(&sessions), "{sessions} sessions in 400 ms");
+}
+
+#[tokio::test]
+async fn a_check_asks_in_the_kept_session_and_sees_a_shutdown_beside_it() {
+    let mock = Mock::new(standby()).await;
+    let Manner { connector, timeout, .. } = manner(1_000, 1_000).borrow().clone();
+    let mut kept = None;
+    for round in 1..=5 {
+        let (checked, session) = postgres::check(&connector, mock.at, kept, timeout).await;
+        assert!(matches!(checked.finding, Finding::Standby(_)), "{checked:?}");
+        kept = session;
+        assert_eq!((mock.questions(), mock.connections()), (round, round));
+    }
+    mock.does(Doing::ShutDown(vec![("in_recovery", "t")]));
+    let (checked, kept) = postgres::check(&connector, mock.at, kept, timeout).await;
+    assert_eq!(checked.finding, Finding::NotAccepting);
+    assert!(kept.is_none(), "a kept session would keep the server from ending");
+}
+
+#[tokio::test]
+async fn a_slow_server_delays_no_other_and_its_checks_do_not_overlap() {
+    let (slow, quick) = (Mock::new(Doing::Nothing).await, Mock::new(standby()).await);
+    let (tell, mut told) = mpsc::channel(64);
+    let target = |mock: &Mock| Target { address: mock.at.ip(), port: mock.at.port() };
+    let mut watchers = Watchers::new(manner(100, 2_000), tell);
+    watchers.watch(target(&slow));
+    watchers.watch(target(&quick));
+    let mut passed = 0;
+    let first_of_slow = loop {
+        let next = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
+        match next.expect("somebody tells something") {
+            Some(Told::Checked(of, checked)) if of == target(&slow) => break checked.finding,
+            Some(Told::Checked(_, checked)) => {
+                assert!(matches!(checked.finding, Finding::Standby(_)), "{checked:?}");
+                passed += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(first_of_slow, Finding::Silent(_)), "{first_of_slow:?}");
+    assert!(passed >= 5, "{passed} checks passed beside one of 2 s");
+    assert_eq!(slow.connections(), 1);
 }
 
 #[tokio::test]
 async fn a_primary_that_ends_each_session_is_not_asked_without_pause() {
-    let primary = [("in_recovery", Some("f")), ("lsn", Some("0/1")), ("pid", None)];
-    let (port, sessions) = hasty(Ipv4Addr::LOCALHOST, row(&primary)).await;
-    let text = format!(
-        "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n[primary]\nhosts = [\"127.0.0.1\"]\n\
-         port = {port}\n[[service]]\nname = \"reader\"\nvip = \"10.0.0.100\"\n"
-    );
-    let config = Config::parse(&text, std::path::Path::new("pgha.toml")).unwrap();
-    let (_orders, ordered) = watch::channel(manner());
-    let (tell, mut told) = mpsc::channel(64);
-    let task = tokio::spawn(watch_primary(config.primary().unwrap().clone(), ordered, tell));
-    sleep(Duration::from_millis(450)).await;
-    task.abort();
-    assert!(matches!(told.recv().await, Some(Told::Primary(..))));
-    let sessions = sessions.load(Ordering::Relaxed);
-    assert!((2..=5).contains(&sessions), "{sessions} sessions in 450 ms");
+    let mock = Mock::new(Doing::Hasty(vec![("in_recovery", "f"), ("lsn", "0/1")])).await;
+    let mut told = watched(&[&mock], manner(1_000, 1_000));
+    assert!(is_primary(&hosts(&mut told).await, &mock));
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    drop(told);
+    let sessions = mock.connections();
+    assert!((2..=6).contains(&sessions), "{sessions} sessions in 450 ms");
 }
 
 #[tokio::test]
-async fn a_primary_at_an_ipv6_address_names_walsenders_of_both_families() {
-    for (client, wanted) in [("fd00::7", "fd00::7"), ("10.0.0.7", "10.0.0.7")] {
-        let answer = row(&[
-            ("in_recovery", Some("f")),
-            ("lsn", Some("0/1")),
-            ("pid", Some("7")),
-            ("application_name", Some("walreceiver")),
-            ("client", Some(client)),
-            ("state", Some("streaming")),
-            ("sync_state", Some("async")),
-        ]);
-        let (port, _) = hasty(Ipv6Addr::LOCALHOST, answer).await;
-        let text = format!(
-            "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n[primary]\nhosts = [\"::1\"]\n\
-             port = {port}\n[[service]]\nname = \"reader\"\nvip = \"fd00::100\"\n"
-        );
-        let config = Config::parse(&text, std::path::Path::new("pgha.toml")).unwrap();
-        let Manner { login, timeout, .. } = manner();
-        let (host, _, report) =
-            find_primary(config.primary().unwrap(), &login, timeout).await.unwrap();
-        assert_eq!(host, Ipv6Addr::LOCALHOST);
-        let [NamedWalsender { client, .. }] = &report.walsenders[..] else {
-            panic!("{report:?}");
-        };
-        assert_eq!(*client, Some(wanted.parse().unwrap()));
+async fn a_round_is_one_question_to_the_primary_and_a_rare_look_at_the_others() {
+    let (db1, db2) = (Mock::new(standby()).await, Mock::new(primary("00000001")).await);
+    let mut told = watched(&[&db1, &db2], manner(100, 1_000));
+    until(&mut told, |hosts| is_primary(hosts, &db2)).await;
+    let (asked, looked) = (db2.questions(), db1.questions());
+    for _ in 0..20 {
+        assert!(is_primary(&hosts(&mut told).await, &db2));
     }
+    let (asked, looked) = (db2.questions() - asked, db1.questions() - looked);
+    assert!((19..=21).contains(&asked), "{asked} questions in 20 rounds");
+    assert!((1..=3).contains(&looked), "{looked} looks at the other in 20 rounds");
+    assert_eq!(db2.connections(), 1, "in one session");
+}
+
+#[tokio::test]
+async fn a_host_that_never_answers_delays_nobody() {
+    let (gone, db2) = (Mock::new(Doing::Nothing).await, Mock::new(primary("00000001")).await);
+    let began = Instant::now();
+    let mut told = watched(&[&gone, &db2], manner(100, 60_000));
+    for _ in 0..3 {
+        assert!(is_primary(&hosts(&mut told).await, &db2));
+    }
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn the_newest_timeline_wins_whoever_answers_first() {
+    let (former, new) =
+        (Mock::new(primary("00000009")).await, Mock::new(primary("0000000A")).await);
+    let mut told = watched(&[&former, &new], manner(100, 1_000));
+    let found = hosts(&mut told).await;
+    let Hosts::Primary(at, report, rivals) = &found else { panic!("{found:?}") };
+    assert_eq!((*at, report.timeline), (new.at, Some(Timeline::new(10))));
+    assert_eq!(rivals.iter().map(|rival| rival.server).collect::<Vec<_>>(), [former.at]);
+    // While the new one is away, the former one is none the more a primary.
+    new.does(standby());
+    let lost = until(&mut told, |hosts| !matches!(hosts, Hosts::Primary(..))).await;
+    let Hosts::Lost(errors, rivals) = &lost else { panic!("{lost:?}") };
+    assert!(errors[0].1.contains("is in recovery"), "{errors:?}");
+    assert_eq!(rivals.len(), 1);
+}
+
+#[tokio::test]
+async fn two_on_one_timeline_are_told_until_one_is_left() {
+    let (db1, db2) = (Mock::new(primary("00000001")).await, Mock::new(standby()).await);
+    let mut told = watched(&[&db1, &db2], manner(50, 1_000));
+    until(&mut told, |hosts| is_primary(hosts, &db1)).await;
+    // It is no member of anything: only the rare look finds it.
+    db2.does(primary("00000001"));
+    let several = until(&mut told, |hosts| matches!(hosts, Hosts::Several(_))).await;
+    let Hosts::Several(all) = several else { unreachable!() };
+    assert_eq!(all.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [db1.at, db2.at]);
+    for _ in 0..5 {
+        assert!(matches!(hosts(&mut told).await, Hosts::Several(_)));
+    }
+    db1.does(standby());
+    until(&mut told, |hosts| is_primary(hosts, &db2)).await;
 }

@@ -35,6 +35,13 @@ fn the_rustup_toolchain_needs_none_of_debians() {
 }
 
 #[test]
+fn only_the_browser_can_be_done_without() {
+    let optional = PACKAGES.iter().filter(|package| package.is_optional());
+    assert_eq!(names(&optional.collect::<Vec<_>>()), ["chromium"]);
+    assert!(names(&wanted(&rustup())).contains(&"chromium"));
+}
+
+#[test]
 fn the_line_to_type_asks_for_root_only_where_it_must() {
     let packages = [named("tcpdump"), named("llvm-22-dev")];
     assert_eq!(

@@ -1,0 +1,243 @@
+//! Who gets new connections, and how many: the judgement that follows every event.
+
+use std::net::IpAddr;
+
+use super::event::{Effect, News, PrimaryAnswer};
+use super::member::Member;
+use super::plan::{RealPlan, ServicePlan};
+use super::probe::Path;
+use super::reasons::WeightReason;
+use super::weighing::{Weighing, next_step};
+use super::withheld::Withheld;
+use super::{Balancer, Pool};
+use crate::{EffectiveWeight, Moment};
+
+/// What the judgement of one server needs to know beyond the server.
+#[derive(Debug)]
+pub(super) struct Sight<'a> {
+    pub(super) now: Moment,
+    /// The last answer of the primary, however old.
+    pub(super) primary: Option<&'a PrimaryAnswer>,
+    /// The primary answers.
+    pub(super) answers: bool,
+    /// Several hosts say that they are the primary.
+    pub(super) several: bool,
+    /// The data plane is in use.
+    pub(super) begun: bool,
+}
+
+/// The judgement of one server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Verdict {
+    /// What speaks against it.
+    pub(super) reasons: Vec<Withheld>,
+    pub(super) serving: Serving,
+    pub(super) weight: EffectiveWeight,
+    pub(super) dead: bool,
+}
+
+/// Whether a server gets new connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Serving {
+    /// It does, and nothing speaks against it.
+    Yes,
+    /// It does, because none is left against which nothing speaks.
+    Tolerated,
+    /// It does as the primary, because no standby is left.
+    Fallback,
+    #[default]
+    No,
+}
+
+impl Pool {
+    /// Judges every member anew.
+    ///
+    /// Those serve against whom nothing speaks. Better a standby that lags or answers strangely than none:
+    /// where there is no such server, those serve that have only tolerable reasons; where there is none of
+    /// these either, the primary, if the service says so.
+    pub(super) fn judge(&mut self, sight: &Sight<'_>) -> Vec<News> {
+        let reasons: Vec<_> =
+            self.members.values().map(|m| m.reasons(&self.service, sight)).collect();
+        let level = level(&reasons);
+        let primary = if level == Serving::Fallback { self.primary(&reasons, sight) } else { None };
+        // A server need not begin slowly where nobody else could take its part.
+        let others_serve = self.members.values().any(|m| m.verdict.serving == Serving::Yes);
+        let (vip, port) = (self.service.vip, self.service.port);
+        let mut news = Vec::new();
+        for (member, reasons) in self.members.values_mut().zip(reasons) {
+            let serving = match level {
+                Serving::Yes if reasons.is_empty() => Serving::Yes,
+                Serving::Tolerated if tolerable(&reasons) => Serving::Tolerated,
+                Serving::Fallback if primary == Some(member.address) => Serving::Fallback,
+                _ => Serving::No,
+            };
+            if serving == Serving::Yes && std::mem::take(&mut member.fresh) {
+                let slowly = sight.begun && others_serve && !self.service.slow_start.is_zero();
+                member.rising = slowly.then_some(sight.now);
+            }
+            let weighing = Weighing::of(member, &self.service, sight.now);
+            member.followed = weighing.followed();
+            let serves = serving != Serving::No;
+            let verdict = Verdict {
+                weight: if serves { weighing.weight() } else { EffectiveWeight::ZERO },
+                dead: member.is_dead(sight.now),
+                serving,
+                reasons,
+            };
+            let path = Path { vip, port, address: member.address };
+            news.extend(told(path, &member.verdict, &verdict));
+            member.verdict = verdict;
+        }
+        news
+    }
+
+    /// The primary to fall back to: of those that only are no standbys, the one that the balancer asks;
+    /// where it asks another address, or none, the only one. While several say that they are the primary,
+    /// nothing changes.
+    fn primary(&self, reasons: &[Vec<Withheld>], sight: &Sight<'_>) -> Option<IpAddr> {
+        if !self.service.fallback_to_primary {
+            return None;
+        }
+        let fit = self.members.values().zip(reasons);
+        let fit = fit.filter(|(_, reasons)| **reasons == [Withheld::NotInRecovery]);
+        let fit: Vec<_> = fit.map(|(member, _)| member).collect();
+        if sight.several {
+            let serves = |member: &&&Member| member.verdict.serving == Serving::Fallback;
+            return fit.iter().find(serves).map(|member| member.address);
+        }
+        let asked = sight.primary.map(|primary| primary.host);
+        match &fit[..] {
+            [only] => Some(only.address),
+            _ => fit.iter().map(|member| member.address).find(|address| Some(*address) == asked),
+        }
+    }
+
+    /// What the data plane is to look like.
+    pub(super) fn plan(&self) -> ServicePlan {
+        let reals = self.members.values();
+        let reals = reals.filter(|member| member.neighbour.is_some() || member.local);
+        ServicePlan {
+            index: self.index,
+            vip: self.service.vip,
+            port: self.service.port,
+            scheduler: self.service.scheduler,
+            allowed_clients: self.service.allowed_clients.clone(),
+            syn_limit: self.service.syn_limit,
+            reals: reals
+                .map(|member| RealPlan {
+                    real: member.real,
+                    address: member.address,
+                    neighbour: member.neighbour,
+                    local: member.local,
+                    dead: member.verdict.dead,
+                    weight: if member.verdict.dead {
+                        EffectiveWeight::ZERO
+                    } else {
+                        member.verdict.weight
+                    },
+                    steering: member.ordered.steering,
+                })
+                .collect(),
+        }
+    }
+
+    /// When a member's judgement changes without an event.
+    fn due(&self, now: Moment) -> Option<Moment> {
+        let due = |member: &Member| {
+            let step = member.rising.and_then(|at| next_step(at, self.service.slow_start, now));
+            [member.ordered.reset_at, member.leaks_until, step]
+        };
+        self.members.values().flat_map(due).flatten().filter(|at| *at > now).min()
+    }
+}
+
+fn tolerable(reasons: &[Withheld]) -> bool {
+    reasons.iter().all(|reason| reason.is_tolerable())
+}
+
+/// How much must be tolerated for anybody to serve.
+fn level(reasons: &[Vec<Withheld>]) -> Serving {
+    if reasons.iter().any(Vec::is_empty) {
+        Serving::Yes
+    } else if reasons.iter().any(|reasons| tolerable(reasons)) {
+        Serving::Tolerated
+    } else {
+        Serving::Fallback
+    }
+}
+
+/// What people are told of a new verdict, where its health's news do not say it.
+fn told(path: Path, before: &Verdict, after: &Verdict) -> Vec<News> {
+    let mut news = Vec::new();
+    for of in after.reasons.iter().filter(|of| of.is_news() && !before.reasons.contains(of)) {
+        news.push(News::Withheld(path, *of));
+    }
+    for of in before.reasons.iter().filter(|of| of.is_news() && !after.reasons.contains(of)) {
+        news.push(News::Mended(path, *of));
+    }
+    let serves = |verdict: &Verdict| verdict.serving == Serving::Fallback;
+    match (serves(before), serves(after)) {
+        (false, true) => news.push(News::FallsBack(path)),
+        (true, false) => news.push(News::FallsBackNoMore(path)),
+        (false, false) | (true, true) => {}
+    }
+    news
+}
+
+impl Verdict {
+    /// For operators: why it gets no new connections.
+    pub(super) fn withheld(&self) -> Vec<Withheld> {
+        if self.serving == Serving::No { self.reasons.clone() } else { Vec::new() }
+    }
+
+    /// For operators: the last steps to its weight.
+    pub(super) fn weight_reasons(&self) -> Vec<WeightReason> {
+        match self.serving {
+            Serving::Yes => Vec::new(),
+            Serving::Tolerated => {
+                self.reasons.iter().map(|of| WeightReason::Tolerated { of: *of }).collect()
+            }
+            Serving::Fallback => vec![WeightReason::Fallback],
+            Serving::No => {
+                self.reasons.iter().map(|of| WeightReason::Withheld { of: *of }).collect()
+            }
+        }
+    }
+}
+
+impl Balancer {
+    /// The driver has put the data plane to use: whoever comes up from now on may have to begin slowly,
+    /// because others have the clients.
+    pub fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// When [`super::Event::Tick`] is due, if nothing else happens before; `None`: never.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        self.pools.iter().filter_map(|pool| pool.due(self.now)).min()
+    }
+
+    /// Judges the services that have this server as a member, or all. Whether the data plane is to change.
+    pub(super) fn judge(&mut self, only: Option<IpAddr>) -> bool {
+        let sight = Sight {
+            now: self.now,
+            primary: self.primary.as_ref(),
+            answers: !self.primary_lost,
+            several: !self.several.is_empty(),
+            begun: self.begun,
+        };
+        let mut changed = false;
+        for pool in &mut self.pools {
+            if only.is_some_and(|address| !pool.members.contains_key(&address)) {
+                continue;
+            }
+            let news = pool.judge(&sight);
+            self.effects.extend(news.into_iter().map(Effect::Tell));
+            let plan = Some(pool.plan());
+            changed |= pool.planned != plan;
+            pool.planned = plan;
+        }
+        changed
+    }
+}

@@ -1,0 +1,86 @@
+//! The paths through the VIPs: which are probed, what the probes say, and who answers for a VIP besides.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Balancer;
+use super::event::{Effect, News};
+use super::member::Finding;
+use super::probe::{Path, ProbeFinding};
+use crate::Mac;
+
+/// How long after it was heard last a server counts as one that answers for a VIP.
+const LEAK: Duration = Duration::from_secs(60);
+
+impl Balancer {
+    /// Has every member probed that can be, and nobody else.
+    pub(super) fn probe_paths(&mut self) {
+        for pool in &mut self.pools {
+            let probe = pool.service.probe;
+            let (vip, port) = (pool.service.vip, pool.service.port);
+            for member in pool.members.values_mut() {
+                let wanted = member.probing(probe);
+                if member.probed == wanted {
+                    continue;
+                }
+                let path = Path { vip, port, address: member.address };
+                self.effects.push_back(match wanted {
+                    Some((_, via)) => Effect::Probe(path, via),
+                    None => Effect::Unprobe(path),
+                });
+                member.probed = wanted;
+            }
+        }
+    }
+
+    pub(super) fn probed(&mut self, path: Path, finding: &ProbeFinding) {
+        let fall = self.config.fall;
+        let pools = self.pools.iter_mut();
+        let Some(member) = pools
+            .filter(|pool| (pool.service.vip, pool.service.port) == (path.vip, path.port))
+            .find_map(|pool| pool.members.get_mut(&path.address))
+        else {
+            return;
+        };
+        // The last word of a probe that was ended meanwhile.
+        if member.probed.is_none() {
+            return;
+        }
+        let answers = match member.finding {
+            Some(
+                Finding::Standby(_)
+                | Finding::NotInRecovery { .. }
+                | Finding::Refused
+                | Finding::NotAccepting
+                | Finding::Answered(_),
+            ) => true,
+            Some(Finding::Undecided(_) | Finding::Silent(_)) | None => false,
+        };
+        member.passage = member.passage.after(finding, fall, answers);
+    }
+
+    /// Somebody answers for a VIP: one of its servers, perhaps. Others are the director's concern.
+    pub(super) fn vip_answered(&mut self, vip: IpAddr, mac: Mac) {
+        let until = self.now + LEAK;
+        let mut news = Vec::new();
+        for pool in self.pools.iter_mut().filter(|pool| pool.service.vip == vip) {
+            let port = pool.service.port;
+            for member in pool.members.values_mut() {
+                if member.neighbour.is_none_or(|neighbour| neighbour.mac != mac) {
+                    continue;
+                }
+                if member.leaks_until.replace(until).is_none() {
+                    news.push(News::Leaks(Path { vip, port, address: member.address }, mac));
+                }
+            }
+        }
+        news.into_iter().for_each(|news| self.tell(news));
+    }
+
+    /// Who has not answered for a VIP for long does it no more.
+    pub(super) fn forget_leaks(&mut self) {
+        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
+            member.leaks_until = member.leaks_until.filter(|until| *until > self.now);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What the primary and the standbys say of who streams from them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Balancer;
+use super::config::Discovery;
+use super::event::{News, PrimaryAnswer, SyncState, Walsender};
+use super::lag::Written;
+use super::member::Streaming;
+
+impl Balancer {
+    pub(super) fn primary_answered(&mut self, answer: PrimaryAnswer) {
+        if self.primary_lost {
+            self.tell(News::PrimaryAnswers(answer.walsenders.len()));
+        }
+        self.primary_lost = false;
+        self.several.clear();
+        self.count_answer(answer.host);
+        self.rounds += 1;
+        let another = self.primary.as_ref().is_some_and(|before| {
+            (before.timeline, before.system) != (answer.timeline, answer.system)
+        });
+        if another {
+            self.written = Written::default();
+        }
+        if let Some(end) = answer.lsn {
+            self.written.note(self.now, end);
+        }
+        self.welcome(&answer);
+        self.welcome_primary(answer.host);
+        let (fall, answers) = (self.config.fall, self.rounds);
+        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
+            if another {
+                member.kinship.forget();
+            }
+            member.kinship.compare(&answer, answers);
+            if member.upstream.is_some() {
+                // Whether it streams is its upstream's to say.
+                continue;
+            }
+            let named = answer.walsenders.iter().any(|w| w.address == member.address);
+            member.missed = if named { 0 } else { member.missed.saturating_add(1) };
+            // Standbys need a while to come back to a primary that was restarted.
+            if member.missed >= fall {
+                member.streaming = Some(Streaming::No);
+            }
+        }
+        self.primary = Some(answer);
+    }
+
+    /// Makes members of whoever streams from the primary, and notes that they do.
+    pub(super) fn welcome(&mut self, answer: &PrimaryAnswer) {
+        for (address, state) in best(&answer.walsenders) {
+            for index in 0..self.pools.len() {
+                if self.pools[index].service.discovery != Discovery::Direct {
+                    self.join(index, address, false);
+                }
+                if let Some(member) = self.pools[index].members.get_mut(&address) {
+                    member.streaming = Some(Streaming::Yes(state));
+                    (member.upstream, member.missed) = (None, 0);
+                }
+            }
+        }
+    }
+
+    /// Makes a member of the primary where a service falls back to it, and of no former primary.
+    pub(super) fn welcome_primary(&mut self, host: IpAddr) {
+        for index in 0..self.pools.len() {
+            // By a loopback address nobody else reaches it.
+            let wanted = self.pools[index].service.fallback_to_primary && !host.is_loopback();
+            if wanted {
+                self.join(index, host, false);
+            }
+            for member in self.pools[index].members.values_mut() {
+                member.fallback = wanted && member.address == host;
+            }
+        }
+    }
+
+    /// Takes in the walsenders of a standby: those that are cascaded behind it. Whoever streams from the
+    /// primary too is the primary's to speak of.
+    pub(super) fn cascaded(&mut self, upstream: IpAddr, port: u16, walsenders: &[Walsender]) {
+        let named = best(walsenders);
+        let of_primary = |address: &IpAddr| {
+            let mut told = self.primary.iter().flat_map(|primary| &primary.walsenders);
+            told.any(|walsender| walsender.address == *address)
+        };
+        let named: BTreeMap<_, _> = named
+            .into_iter()
+            .filter(|(address, _)| *address != upstream && !of_primary(address))
+            .collect();
+        let fall = self.config.fall;
+        for index in 0..self.pools.len() {
+            let pool = &self.pools[index];
+            if pool.service.port != port || !pool.members.contains_key(&upstream) {
+                continue;
+            }
+            if pool.service.discovery != Discovery::Direct {
+                named.keys().for_each(|address| self.join(index, *address, false));
+            }
+            for member in self.pools[index].members.values_mut() {
+                if let Some(state) = named.get(&member.address) {
+                    member.streaming = Some(Streaming::Yes(*state));
+                    (member.upstream, member.missed) = (Some(upstream), 0);
+                } else if member.upstream == Some(upstream) {
+                    member.missed = member.missed.saturating_add(1);
+                    if member.missed >= fall {
+                        member.streaming = Some(Streaming::No);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn several_primaries(&mut self, answers: &[PrimaryAnswer]) {
+        let hosts: Vec<_> = answers.iter().map(|answer| answer.host).collect();
+        hosts.iter().for_each(|host| self.count_answer(*host));
+        if self.several != hosts {
+            self.tell(News::SeveralPrimaries(hosts.clone()));
+        }
+        self.several = hosts;
+        self.stand_still();
+    }
+
+    pub(super) fn primary_lost(&mut self) {
+        if !self.primary_lost {
+            self.tell(News::PrimaryLost);
+        }
+        self.several.clear();
+        self.stand_still();
+    }
+
+    /// Until the primary answers again, nothing that it said is counted on.
+    fn stand_still(&mut self) {
+        self.primary_lost = true;
+        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
+            if member.upstream.is_none() {
+                member.missed = 0;
+            }
+        }
+    }
+}
+
+/// Who streams: of several walsenders of one server, the better one counts.
+fn best(walsenders: &[Walsender]) -> BTreeMap<IpAddr, SyncState> {
+    let mut streaming = BTreeMap::new();
+    for walsender in walsenders {
+        let state = streaming.entry(walsender.address).or_insert(walsender.sync_state);
+        *state = (*state).max(walsender.sync_state);
+    }
+    streaming
+}

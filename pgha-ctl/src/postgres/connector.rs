@@ -1,0 +1,80 @@
+//! What is needed to reach any server: the login, and TLS by the files as they are.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use pgha_machine::NodeName;
+use rustls::ClientConfig;
+
+use super::tls::{TlsFileError, client_config};
+use crate::config::{Config, Login};
+
+/// How sessions with servers are opened. Cheap to clone; clones share what was read of files.
+#[derive(Clone, Debug)]
+pub struct Connector(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    login: Login,
+    /// Nodes by address, whose certificates may name them.
+    names: BTreeMap<IpAddr, NodeName>,
+    /// TLS, with the files it was made of.
+    tls: Mutex<Option<(Vec<Stamp>, Arc<ClientConfig>)>>,
+}
+
+/// A file as it was: its path, and when it was changed; `None` where that cannot be seen.
+type Stamp = (PathBuf, Option<SystemTime>);
+
+impl Connector {
+    /// For the servers of a configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let names = config.nodes().iter().map(|node| (node.address, node.name.clone())).collect();
+        let login = config.login().clone();
+        Self(Arc::new(Inner { login, names, tls: Mutex::default() }))
+    }
+
+    /// The login.
+    #[must_use]
+    pub fn login(&self) -> &Login {
+        &self.0.login
+    }
+
+    /// Whether it is the same login, TLS included, with the same names: a session opened by one is
+    /// as good as one opened by the other.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.0.login == other.0.login && self.0.names == other.0.names
+    }
+
+    /// TLS, by the files as they are now: a certificate that was renewed in place needs no reload.
+    ///
+    /// # Errors
+    /// A file that cannot be used.
+    pub fn tls(&self) -> Result<Arc<ClientConfig>, TlsFileError> {
+        let stamps = self.stamps();
+        let mut known = self.0.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, config)) = &*known
+            && *of == stamps
+        {
+            return Ok(config.clone());
+        }
+        let config = Arc::new(client_config(self.login().tls(), &self.0.names)?);
+        *known = Some((stamps, config.clone()));
+        Ok(config)
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let tls = self.login().tls();
+        let client = tls.client().map(|client| [&*client.certificate, &*client.key]);
+        let files = tls.root().into_iter().chain(client.into_iter().flatten());
+        let stamp = |path: &Path| {
+            let changed = path.metadata().and_then(|metadata| metadata.modified()).ok();
+            (path.to_owned(), changed)
+        };
+        files.map(stamp).collect()
+    }
+}
