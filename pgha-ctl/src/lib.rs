@@ -2,8 +2,8 @@
 //! that the tests exercise what is shipped.
 //!
 //! Each module uses only those below it in this list: [`cli`], [`controller`], then one module for
-//! each part of the outside world ([`bpf`], [`net`], [`postgres`]), then [`config`] and
-//! [`telemetry`]. What is decided is decided in the package `pgha-machine`.
+//! each part of the outside world ([`store`], which is also asked by way of [`rpc`]; [`bpf`], [`net`],
+//! [`postgres`]), then [`config`] and [`telemetry`]. What is decided is decided in the package `pgha-machine`.
 
 pub mod bpf;
 pub mod cli;
@@ -11,4 +11,6 @@ pub mod config;
 pub mod controller;
 pub mod net;
 pub mod postgres;
+pub mod rpc;
+pub mod store;
 pub mod telemetry;

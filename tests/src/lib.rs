@@ -5,3 +5,4 @@ pub mod bench;
 pub mod dataplane;
 pub mod lab;
 pub mod skip;
+pub mod store;

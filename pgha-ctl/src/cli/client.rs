@@ -1,31 +1,82 @@
-//! Talking to the controller of this node.
+//! Talking to a controller: that of this node through its Unix socket, or another's over TCP.
 
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
+use crate::config::{Config, ConfigErrors};
 use crate::controller::explain::{ExplainQuery, ExplainReply};
 use crate::controller::flows::{FlowsQuery, FlowsReply};
 use crate::controller::status::{
     OrderReply, OrderRequest, Refusal, RoleReply, RoleRequest, Status,
 };
 use crate::controller::trace::TraceQuery;
+use crate::rpc::client::{self as rpc, Address, ConnectError};
+use crate::rpc::credentials::{Credentials, CredentialsError, DIRECTORY};
 
 /// How long one conversation may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the largest flow tables may take to be read on a busy node.
 const PATIENCE_FOR_FLOWS: Duration = Duration::from_secs(60);
+
+/// Where the configuration is, and which controller a verb asks.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The configuration file.
+    #[arg(long, short, global = true, default_value = "/etc/pgha/pgha.toml", value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Ask the controller there, over TLS, instead of the one on this node.
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub(super) to: Option<Address>,
+    /// Directory of the certificate to show there: `ca.crt`, `node.crt` and `node.key`.
+    #[arg(long, global = true, default_value = DIRECTORY, value_name = "DIR")]
+    pub(super) tls: PathBuf,
+}
+
+impl Options {
+    /// The controller that is meant.
+    ///
+    /// # Errors
+    /// When the certificate to show cannot be used, or the configuration file names no socket.
+    pub(super) fn controller(&self) -> Result<Controller, ClientError> {
+        match &self.to {
+            Some(to) => Ok(Controller::There(to.clone(), Box::new(Credentials::load(&self.tls)?))),
+            None => Ok(Controller::Here(Config::control_at(&self.config)?)),
+        }
+    }
+}
+
+/// A controller, and how to reach it.
+#[derive(Clone, Debug)]
+pub(super) enum Controller {
+    /// The one on this node, by its socket.
+    Here(PathBuf),
+    /// One that listens on TCP, and what is shown to it.
+    There(Address, Box<Credentials>),
+}
+
+impl fmt::Display for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(path) => write!(f, "{}", path.display()),
+            Self::There(address, _) => write!(f, "{address}"),
+        }
+    }
+}
 
 /// The controller was not asked, or did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +89,20 @@ pub(super) enum ClientError {
     Permission { path: PathBuf },
     /// Somebody listens and says nothing.
     #[error(
-        "the controller behind {path} gave no answer within {} ms; see its log, and whether it is \
+        "the controller behind {controller} gave no answer within {} ms; see its log, and whether it is \
          stopped",
         .patience.as_millis()
     )]
-    Timeout { path: PathBuf, patience: Duration },
+    Timeout { controller: String, patience: Duration },
+    /// It cannot be reached over TCP.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// There is nothing to show it.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// Where its socket is, is not known.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
     /// The conversation broke.
     #[error("the controller ended in the middle of its answer: {0}")]
     Broken(#[from] hyper::Error),
@@ -61,34 +121,43 @@ pub(super) enum ClientError {
 }
 
 /// `GET /v1/status`.
-pub(super) async fn status(control: &Path) -> Result<Status, ClientError> {
-    within(PATIENCE, control, ask(control, Method::GET, "/v1/status", None::<&()>)).await
+pub(super) async fn status(controller: &Controller) -> Result<Status, ClientError> {
+    within(PATIENCE, controller, ask(controller, Method::GET, "/v1/status", None::<&()>)).await
 }
 
 /// `POST /v1/order`.
-pub(super) async fn order(control: &Path, order: &OrderRequest) -> Result<OrderReply, ClientError> {
-    within(PATIENCE, control, ask(control, Method::POST, "/v1/order", Some(order))).await
+pub(super) async fn order(
+    controller: &Controller,
+    order: &OrderRequest,
+) -> Result<OrderReply, ClientError> {
+    within(PATIENCE, controller, ask(controller, Method::POST, "/v1/order", Some(order))).await
 }
 
 /// `GET /v1/explain`.
 pub(super) async fn explain(
-    control: &Path,
+    controller: &Controller,
     query: &ExplainQuery,
 ) -> Result<ExplainReply, ClientError> {
     let path = with_query("/v1/explain", query)?;
-    within(PATIENCE, control, ask(control, Method::GET, &path, None::<&()>)).await
+    within(PATIENCE, controller, ask(controller, Method::GET, &path, None::<&()>)).await
 }
 
 /// `GET /v1/flows`.
-pub(super) async fn flows(control: &Path, query: &FlowsQuery) -> Result<FlowsReply, ClientError> {
+pub(super) async fn flows(
+    controller: &Controller,
+    query: &FlowsQuery,
+) -> Result<FlowsReply, ClientError> {
     let path = with_query("/v1/flows", query)?;
-    within(PATIENCE_FOR_FLOWS, control, ask(control, Method::GET, &path, None::<&()>)).await
+    within(PATIENCE_FOR_FLOWS, controller, ask(controller, Method::GET, &path, None::<&()>)).await
 }
 
 /// `GET /v1/trace`: the file, as it comes.
-pub(super) async fn trace(control: &Path, query: &TraceQuery) -> Result<Incoming, ClientError> {
+pub(super) async fn trace(
+    controller: &Controller,
+    query: &TraceQuery,
+) -> Result<Incoming, ClientError> {
     let path = with_query("/v1/trace", query)?;
-    let begun = within(PATIENCE, control, send(control, Method::GET, &path, None::<&()>));
+    let begun = within(PATIENCE, controller, send(controller, Method::GET, &path, None::<&()>));
     let response = begun.await?;
     if response.status() == StatusCode::OK {
         return Ok(response.into_body());
@@ -98,9 +167,12 @@ pub(super) async fn trace(control: &Path, query: &TraceQuery) -> Result<Incoming
 }
 
 /// `GET` of any path: whatever the answer is.
-pub(super) async fn get(control: &Path, path: &str) -> Result<Response<Bytes>, ClientError> {
-    within(PATIENCE, control, async {
-        let (parts, body) = send(control, Method::GET, path, None::<&()>).await?.into_parts();
+pub(super) async fn get(
+    controller: &Controller,
+    path: &str,
+) -> Result<Response<Bytes>, ClientError> {
+    within(PATIENCE, controller, async {
+        let (parts, body) = send(controller, Method::GET, path, None::<&()>).await?.into_parts();
         Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
     })
     .await
@@ -111,26 +183,32 @@ fn with_query(path: &str, query: &impl Serialize) -> Result<String, ClientError>
 }
 
 /// `POST /v1/director`.
-pub(super) async fn role(control: &Path, request: RoleRequest) -> Result<RoleReply, ClientError> {
-    within(PATIENCE, control, ask(control, Method::POST, "/v1/director", Some(&request))).await
+pub(super) async fn role(
+    controller: &Controller,
+    request: RoleRequest,
+) -> Result<RoleReply, ClientError> {
+    within(PATIENCE, controller, ask(controller, Method::POST, "/v1/director", Some(&request)))
+        .await
 }
 
 async fn within<T>(
     patience: Duration,
-    control: &Path,
+    controller: &Controller,
     conversation: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
     let ended = tokio::time::timeout(patience, conversation).await;
-    ended.unwrap_or_else(|_| Err(ClientError::Timeout { path: control.to_owned(), patience }))
+    ended.unwrap_or_else(|_| {
+        Err(ClientError::Timeout { controller: controller.to_string(), patience })
+    })
 }
 
 async fn ask<T: DeserializeOwned>(
-    control: &Path,
+    controller: &Controller,
     method: Method,
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<T, ClientError> {
-    let response = send(control, method, path, body).await?;
+    let response = send(controller, method, path, body).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     if status == StatusCode::OK {
@@ -142,31 +220,48 @@ async fn ask<T: DeserializeOwned>(
 
 /// Sends a request, and returns as soon as the answer begins.
 async fn send(
-    control: &Path,
+    controller: &Controller,
     method: Method,
     path: &str,
     body: Option<&impl Serialize>,
 ) -> Result<Response<Incoming>, ClientError> {
-    let stream = UnixStream::connect(control).await.map_err(|source| {
-        let path = control.to_owned();
+    let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+    let request = Request::builder().method(method).uri(path);
+    let request = request.header("content-type", "application/json");
+    match controller {
+        Controller::Here(path) => {
+            let request = request.header("host", "localhost").body(Full::from(body))?;
+            exchange(connect(path).await?, request).await
+        }
+        Controller::There(to, credentials) => {
+            let stream = rpc::connect(to, credentials).await?;
+            let request = request.header("host", to.to_string()).body(Full::from(body))?;
+            exchange(stream, request).await
+        }
+    }
+}
+
+async fn connect(path: &Path) -> Result<UnixStream, ClientError> {
+    UnixStream::connect(path).await.map_err(|source| {
+        let path = path.to_owned();
         if source.kind() == io::ErrorKind::PermissionDenied {
             ClientError::Permission { path }
         } else {
             ClientError::NoController { path, source }
         }
-    })?;
+    })
+}
+
+/// One request over a connection of its own.
+async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, ClientError> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the sender; what it ended with is seen by the request.
     tokio::spawn(async move {
         let _ = connection.await;
     });
-    let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body)))?;
     Ok(sender.send_request(request).await?)
 }

@@ -1,11 +1,9 @@
 //! `pgha director take|release`: whether this node answers for the VIPs.
 
-use std::path::Path;
-
 use clap::Subcommand;
 
-use super::{client, table};
-use crate::config::Config;
+use super::client::{self, Options};
+use super::output::print;
 use crate::controller::status::{RoleReply, RoleRequest};
 
 #[derive(Debug, Subcommand)]
@@ -25,11 +23,11 @@ pub(super) enum Verb {
 }
 
 /// Asks the controller, and says what it is then.
-pub(super) async fn run(config: &Path, verb: Verb) -> anyhow::Result<()> {
+pub(super) async fn run(options: &Options, verb: Verb) -> anyhow::Result<()> {
     let (request, json) = match verb {
         Verb::Take { json } => (RoleRequest::Take, json),
         Verb::Release { json } => (RoleRequest::Release, json),
     };
-    let reply = client::role(&Config::control_at(config)?, request).await?;
-    table::print(json, &reply, |reply: &RoleReply| format!("this director is {}", reply.role))
+    let reply = client::role(&options.controller()?, request).await?;
+    print(json, &reply, |reply: &RoleReply| format!("this director is {}", reply.role))
 }

@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use clap::Args;
 
-use super::{client, table};
-use crate::config::Config;
+use super::client::{self, Options};
+use super::output::print;
 use crate::controller::explain::{
     ExplainQuery, ExplainReply, FlowExplained, ServerName, ServiceExplained, Verdict,
 };
@@ -36,11 +35,11 @@ fn end(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Asks the controller, and tells whether a real server is named.
-pub(super) async fn run(config: &Path, arguments: Arguments) -> anyhow::Result<bool> {
+pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<bool> {
     let Arguments { client, vip, json } = arguments;
     let query = ExplainQuery { client, vip };
-    let reply = client::explain(&Config::control_at(config)?, &query).await?;
-    table::print(json, &reply, text)?;
+    let reply = client::explain(&options.controller()?, &query).await?;
+    print(json, &reply, text)?;
     Ok(reply.names_a_server())
 }
 

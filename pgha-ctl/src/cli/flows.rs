@@ -1,11 +1,10 @@
 //! `pgha flows`.
 
-use std::path::Path;
-
 use clap::Args;
 
-use super::{client, table};
-use crate::config::Config;
+use super::client::{self, Options};
+use super::output::print;
+use super::table;
 use crate::controller::flows::{DEFAULT_LIMIT, FlowsQuery, FlowsReply, Standing};
 
 /// The flows that are meant.
@@ -35,12 +34,12 @@ pub(super) struct Arguments {
 }
 
 /// Asks the controller.
-pub(super) async fn run(config: &Path, arguments: Arguments) -> anyhow::Result<()> {
+pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { client, server, vip, state, limit, count, json } = arguments;
     let limit = Some(if count { 0 } else { limit });
     let query = FlowsQuery { client, server, vip, state, limit };
-    let reply = client::flows(&Config::control_at(config)?, &query).await?;
-    table::print(json, &reply, text)
+    let reply = client::flows(&options.controller()?, &query).await?;
+    print(json, &reply, text)
 }
 
 fn text(reply: &FlowsReply) -> String {

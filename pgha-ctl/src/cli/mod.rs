@@ -2,32 +2,46 @@
 
 mod client;
 mod director;
+mod exit;
 mod explain;
 mod flows;
+mod manual;
+mod nodes;
+mod output;
 mod realserver;
+mod status;
 mod steer;
 mod table;
+mod tls;
 mod trace;
 mod web;
+mod why_not;
+mod words;
 
-use std::path::{Path, PathBuf};
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use pgha_machine::Weight;
 
 use crate::bpf::PinDirectory;
 use crate::bpf::xdp;
 use crate::config::Config;
 use crate::{controller, telemetry};
+use client::Options;
+use exit::Exit;
 
 /// Read load balancer for PostgreSQL: one address for all healthy standbys.
 #[derive(Debug, Parser)]
-#[command(name = "pgha", version, propagate_version = true)]
+#[command(name = "pgha", version, propagate_version = true, after_long_help = exit::manual())]
 struct Pgha {
-    /// The configuration file.
-    #[arg(long, short, global = true, default_value = "/etc/pgha/pgha.toml", value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    options: client::Options,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -37,11 +51,13 @@ enum Verb {
     /// Balance: watch the standbys and keep the data plane equal to their health.
     Controller,
     /// Show the director, the primary and the real servers.
-    Status {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(status::Arguments),
+    /// Show every node of every service, with the columns of pgpool's `show pool_nodes`.
+    Nodes(nodes::Arguments),
+    /// Say why a node gets no new connections, or fewer than its weight says, and what mends that.
+    ///
+    /// Exit code: 0 when it gets new connections in every service that is meant, 3 when it does not.
+    WhyNot(why_not::Arguments),
     /// Set the weight of a real server, or give it back its configured one.
     Weight {
         #[command(flatten)]
@@ -75,6 +91,15 @@ enum Verb {
     /// Make this node able to serve the VIPs, or take that back.
     #[command(subcommand)]
     Realserver(realserver::Verb),
+    /// Print what a shell needs to complete command lines of pgha.
+    ///
+    /// For bash: pgha completions bash > /etc/bash_completion.d/pgha
+    Completions(manual::Completions),
+    /// Print the manual page of pgha, or write one for each verb.
+    Man(manual::Man),
+    /// Make the certificates by which processes and operators know each other.
+    #[command(subcommand)]
+    Tls(tls::Verb),
 }
 
 /// A real server, for the verbs that steer one.
@@ -106,57 +131,65 @@ impl std::str::FromStr for WeightArgument {
     }
 }
 
-/// Exit code of `pgha explain` when no real server is named.
-const NO_SERVER: u8 = 3;
-
-/// Runs the verb of the command line. Exit codes: 0 done, 1 failed (one sentence on standard error
-/// says why), 2 not a command line of pgha, 3 done, and no real server is named (`pgha explain`).
+/// Runs the verb of the command line; [`exit`] has the exit codes.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Pgha { config, verb } = Pgha::parse();
-    match run(&config, verb) {
-        Ok(code) => code,
-        Err(error) => {
-            // Every error here tells its cause in its own sentence.
-            eprintln!("pgha: {error}");
-            ExitCode::FAILURE
-        }
+    let matches = Pgha::command().get_matches();
+    // What clap found in the command line is what it was told to look for.
+    let Pgha { options, verb } =
+        Pgha::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let exit = run(&options, verb);
+    exit.unwrap_or_else(|error| exit::failed(&error, wants_json(&matches))).into()
+}
+
+/// Whether the command line has the `--json` of its verb.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, verb)) => wants_json(verb),
+        None => matches.try_get_one("json").ok().flatten().copied().unwrap_or(false),
     }
 }
 
-fn run(config: &Path, verb: Verb) -> anyhow::Result<ExitCode> {
+fn run(options: &Options, verb: Verb) -> anyhow::Result<Exit> {
     use controller::status::OrderKind;
     match verb {
         Verb::Controller => {
             telemetry::init();
-            runtime()?.block_on(controller::run(config))?;
+            runtime()?.block_on(controller::run(&options.config))?;
         }
-        Verb::Status { json } => runtime()?.block_on(async {
-            let status = client::status(&Config::control_at(config)?).await?;
-            table::print(json, &status, table::status)
-        })?,
+        Verb::Status(arguments) => runtime()?.block_on(status::run(options, arguments))?,
+        Verb::Nodes(arguments) => runtime()?.block_on(nodes::run(options, arguments))?,
+        Verb::WhyNot(arguments) => {
+            return Ok(Exit::answer(runtime()?.block_on(why_not::run(options, arguments))?));
+        }
         Verb::Weight { server, weight: WeightArgument(weight) } => {
-            runtime()?.block_on(steer::order(config, server, OrderKind::Weight { weight }))?;
+            runtime()?.block_on(steer::order(options, server, OrderKind::Weight { weight }))?;
         }
         Verb::Drain(server) => {
-            runtime()?.block_on(steer::order(config, server, OrderKind::Drain))?;
+            runtime()?.block_on(steer::order(
+                options,
+                server,
+                OrderKind::Drain { reset_after_ms: None },
+            ))?;
         }
         Verb::Undrain(server) => {
-            runtime()?.block_on(steer::order(config, server, OrderKind::Undrain))?;
+            runtime()?.block_on(steer::order(options, server, OrderKind::Undrain))?;
         }
         Verb::Explain(arguments) => {
-            let named = runtime()?.block_on(explain::run(config, arguments))?;
-            return Ok(if named { ExitCode::SUCCESS } else { NO_SERVER.into() });
+            return Ok(Exit::answer(runtime()?.block_on(explain::run(options, arguments))?));
         }
-        Verb::Flows(arguments) => runtime()?.block_on(flows::run(config, arguments))?,
-        Verb::Trace(arguments) => runtime()?.block_on(trace::run(config, arguments))?,
-        Verb::Web(arguments) => runtime()?.block_on(web::run(config, &arguments))?,
-        Verb::Director(verb) => runtime()?.block_on(director::run(config, verb))?,
-        Verb::CheckConfig => check_config(config)?,
-        Verb::Detach => detach(config)?,
-        Verb::Realserver(verb) => runtime()?.block_on(realserver::run(config, verb))?,
+        Verb::Flows(arguments) => runtime()?.block_on(flows::run(options, arguments))?,
+        Verb::Trace(arguments) => runtime()?.block_on(trace::run(options, arguments))?,
+        Verb::Web(arguments) => runtime()?.block_on(web::run(options, &arguments))?,
+        Verb::Director(verb) => runtime()?.block_on(director::run(options, verb))?,
+        Verb::CheckConfig => check_config(&options.config)?,
+        Verb::Detach => detach(&options.config)?,
+        Verb::Realserver(verb) => runtime()?.block_on(realserver::run(&options.config, verb))?,
+        Verb::Tls(verb) => tls::run(&options.config, &options.tls, verb)?,
+        Verb::Completions(completions) => completions.print(Pgha::command())?,
+        Verb::Man(man) => man.write(Pgha::command())?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 /// One thread: everything here waits more than it computes, and sockets made on it belong to the

@@ -1,4 +1,4 @@
-//! What people read.
+//! The status as people read it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,51 +6,51 @@ use std::net::SocketAddr;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Row, Table};
-use pgha_machine::balancer::{ServerView, ServiceView, Standing, SyncState, Withheld};
-use serde::Serialize;
+use pgha_machine::balancer::{ServerView, ServiceView};
 
+use super::words::{self, State, or_none};
 use crate::controller::status::{
-    DirectorStatus, InterfaceStatus, PrimaryStatus, ServiceStatus, Status, TrafficStatus,
+    ChangedStatus, DirectorStatus, InterfaceStatus, PrimaryStatus, ServiceStatus, Status,
+    TrafficStatus,
 };
 
-/// Prints a value as JSON or as text.
-pub(super) fn print<T: Serialize>(
-    json: bool,
-    value: &T,
-    text: impl FnOnce(&T) -> String,
-) -> anyhow::Result<()> {
-    let shown = if json { serde_json::to_string_pretty(value)? } else { text(value) };
-    println!("{}", shown.trim_end());
-    Ok(())
-}
+#[cfg(test)]
+mod tests;
 
-/// The whole status.
-pub(super) fn status(status: &Status) -> String {
+/// The whole status, at so many seconds since the Unix epoch.
+pub(super) fn status(status: &Status, now: u64) -> String {
     let director = &status.director;
     let mut text = format!(
         "cluster {}: director on {}, {}\n",
         status.cluster,
         interfaces(&director.interfaces),
-        match (director.attached, director.role.as_str()) {
-            (false, _) => "starting: checking the servers before the first client",
-            (true, "standby") => "standing by",
-            (true, "taking_over") => "taking over",
-            (true, role) => role,
-        }
+        role(director),
     );
     text.push_str(&flow_tables(director));
     if let Some(known) = &status.primary {
         text.push_str(&primary(known));
-    }
-    for ServiceStatus { view, traffic, .. } in &status.services {
         text.push('\n');
-        text.push_str(&service(view, Some(&Seen { interfaces: &director.interfaces, traffic })));
+    }
+    for ServiceStatus { view, traffic, changed, .. } in &status.services {
+        let seen = Seen { interfaces: &director.interfaces, traffic, changed };
+        text.push('\n');
+        text.push_str(&service(view, Some(&seen), now));
     }
     let reasons = status.reasons.iter().filter(|(_, count)| **count > 0);
     let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "\nframes {}: {}", status.received, reasons.join(", "));
     text
+}
+
+/// What a director is doing with the VIPs.
+pub(super) fn role(director: &DirectorStatus) -> &str {
+    match (director.attached, director.role.as_str()) {
+        (false, _) => "starting: checking the servers before the first client",
+        (true, "standby") => "standing by",
+        (true, "taking_over") => "taking over",
+        (true, role) => role,
+    }
 }
 
 /// How full the flow tables are, as they were last gone through.
@@ -66,12 +66,13 @@ fn flow_tables(director: &DirectorStatus) -> String {
     )
 }
 
-fn primary(known: &PrimaryStatus) -> String {
+/// The primary in one line.
+pub(super) fn primary(known: &PrimaryStatus) -> String {
     let host = known.host.map_or_else(|| "not found yet".to_owned(), |host| host.to_string());
     match known.stale_ms {
-        None => format!("primary {host}: answers, WAL {}\n", known.lsn.as_deref().unwrap_or("-")),
+        None => format!("primary {host}: answers, WAL {}", known.lsn.as_deref().unwrap_or("-")),
         Some(age) => format!(
-            "primary {host}: does not answer, stale since {} s; the readers stay as they are ({})\n",
+            "primary {host}: does not answer, stale since {} s; the readers stay as they are ({})",
             age / 1000,
             known.errors.join("; ")
         ),
@@ -82,6 +83,7 @@ fn primary(known: &PrimaryStatus) -> String {
 pub(super) struct Seen<'a> {
     interfaces: &'a [InterfaceStatus],
     traffic: &'a BTreeMap<u16, TrafficStatus>,
+    changed: &'a BTreeMap<u16, ChangedStatus>,
 }
 
 fn interfaces(all: &[InterfaceStatus]) -> String {
@@ -89,37 +91,52 @@ fn interfaces(all: &[InterfaceStatus]) -> String {
     all.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// One service and its real servers.
-pub(super) fn service(view: &ServiceView, seen: Option<&Seen<'_>>) -> String {
-    let mut header = vec!["SERVER", "ADDRESS", "WEIGHT", "HEALTH", "SYNC", "LAG", "MAC"];
+/// One service and its real servers. Below each server stands what there is to say about its weight.
+pub(super) fn service(view: &ServiceView, seen: Option<&Seen<'_>>, now: u64) -> String {
+    let mut header = vec!["SERVER", "ADDRESS", "ROLE", "STATE", "WEIGHT", "SYNC", "LAG", "CONNS"];
     if seen.is_some() {
-        header.extend(["FLOWS", "PACKETS"]);
+        header.extend(["SINCE", "OPEN", "FLOWS", "PACKETS", "VIP", "MAC"]);
     }
-    header.push("NO NEW CONNECTIONS BECAUSE");
     let mut table = plain(header);
     for server in &view.servers {
-        let mut row = server_row(server, seen.map_or(&[], |seen| seen.interfaces));
+        let mut row = server_row(server);
         if let Some(seen) = seen {
-            let traffic = seen.traffic.get(&server.id).copied().unwrap_or_default();
-            row.extend([traffic.flows.to_string(), traffic.packets.to_string()]);
+            row.extend(seen.row(server, now));
         }
-        row.push(because(server));
         table.add_row(row);
     }
-    format!(
-        "service {} {} scheduler {} discovery {}\n{}\n",
+    let serve = view.servers.iter().filter(|server| server.withheld.is_empty()).count();
+    let mut text = format!(
+        "service {} {} scheduler {} discovery {}: {serve} of {} serve\n",
         view.name,
         SocketAddr::new(view.vip, view.port),
         view.scheduler,
         view.discovery,
-        if view.servers.is_empty() { " no real server".to_owned() } else { lines(&table) }
-    )
+        view.servers.len(),
+    );
+    let mut rows = table.lines().map(|line| line.trim_end().to_owned());
+    if view.servers.is_empty() {
+        text.push_str(" no real server\n");
+        return text;
+    }
+    for line in rows.by_ref().take(1) {
+        let _ = writeln!(text, "{line}");
+    }
+    // No cell has a line feed and the width is not bounded: a line is a row.
+    for (line, server) in rows.zip(&view.servers) {
+        let _ = writeln!(text, "{line}");
+        let reasons = words::reasons(server, now);
+        if !reasons.is_empty() {
+            let _ = writeln!(text, "   - {}", reasons.join(", "));
+        }
+    }
+    text
 }
 
 /// A table without lines.
 pub(super) fn plain<T: Into<Row>>(header: T) -> Table {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
     table
 }
@@ -129,58 +146,43 @@ pub(super) fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-fn server_row(server: &ServerView, interfaces: &[InterfaceStatus]) -> Vec<String> {
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let weight = if server.effective_weight == server.weight {
-        server.weight.to_string()
-    } else {
-        format!("{} (of {})", server.effective_weight, server.weight)
-    };
+fn server_row(server: &ServerView) -> Vec<String> {
     vec![
-        or_dash(server.name.as_ref().map(ToString::to_string)),
+        or_none(server.name.as_ref()),
         server.address.to_string(),
-        weight,
-        match server.health {
-            Standing::Up => "up",
-            Standing::Checking => "checking",
-            Standing::Down if server.dead => "dead",
-            Standing::Down if server.withheld.contains(&Withheld::NotInRecovery) => "primary",
-            Standing::Down => "down",
-        }
-        .to_owned(),
-        or_dash(server.sync_state.map(|state| sync_word(state).to_owned())),
-        or_dash(server.lag_bytes.map(|bytes| format!("{bytes} B"))),
-        if server.local { "this node".to_owned() } else { or_dash(place(server, interfaces)) },
+        words::role(server.role).to_owned(),
+        State::of(server).word().to_owned(),
+        words::weight(server),
+        or_none(server.sync_state.map(words::sync)),
+        words::lag(server),
+        words::connections(server),
     ]
 }
 
-/// A server's MAC address, and of several interfaces the one behind which it is.
-fn place(server: &ServerView, interfaces: &[InterfaceStatus]) -> Option<String> {
-    let mac = server.mac.as_ref()?;
-    let interface = server.interface.and_then(|number| interfaces.get(usize::from(number)));
-    Some(match interface.filter(|_| interfaces.len() > 1) {
-        Some(interface) => format!("{mac} on {}", interface.name),
-        None => mac.clone(),
-    })
-}
+impl Seen<'_> {
+    fn row(&self, server: &ServerView, now: u64) -> [String; 6] {
+        let TrafficStatus { packets, flows, open, .. } =
+            self.traffic.get(&server.id).copied().unwrap_or_default();
+        let since = self.changed.get(&server.id).map(|changed| words::age(changed.state, now));
+        let leaks = if server.answers_arp { ", answers ARP" } else { "" };
+        [
+            or_none(since),
+            open.to_string(),
+            flows.to_string(),
+            packets.to_string(),
+            format!("{}{leaks}", words::vip(server.vip)),
+            if server.local { "this node".to_owned() } else { or_none(self.place(server)) },
+        ]
+    }
 
-const fn sync_word(state: SyncState) -> &'static str {
-    match state {
-        SyncState::Async => "async",
-        SyncState::Potential => "potential",
-        SyncState::Sync => "sync",
-        SyncState::Quorum => "quorum",
+    /// A server's MAC address, and of several interfaces the one behind which it is.
+    fn place(&self, server: &ServerView) -> Option<String> {
+        let mac = server.mac.as_ref()?;
+        let interface =
+            server.interface.and_then(|number| self.interfaces.get(usize::from(number)));
+        Some(match interface.filter(|_| self.interfaces.len() > 1) {
+            Some(interface) => format!("{mac} on {}", interface.name),
+            None => mac.clone(),
+        })
     }
 }
-
-fn because(server: &ServerView) -> String {
-    let mut reasons: Vec<_> =
-        server.withheld.iter().copied().map(|w| Withheld::phrase(w).to_owned()).collect();
-    if let Some(error) = server.error.as_ref().filter(|_| !reasons.is_empty()) {
-        reasons.push(format!("({error})"));
-    }
-    reasons.join(", ")
-}
-
-#[cfg(test)]
-mod tests;

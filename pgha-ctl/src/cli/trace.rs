@@ -17,8 +17,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::signal::ctrl_c;
 
-use super::client;
-use crate::config::Config;
+use super::client::{self, Options};
 use crate::controller::trace::{TraceQuery, reason_named};
 use reader::Reader;
 
@@ -96,7 +95,7 @@ impl Output {
 }
 
 /// Shows frames until there are enough, or an interrupt ends it.
-pub(super) async fn run(config: &Path, arguments: Arguments) -> anyhow::Result<()> {
+pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { sample, count, duration, client, reason, output, json } = arguments;
     let query = TraceQuery {
         sample: Some(sample),
@@ -105,7 +104,7 @@ pub(super) async fn run(config: &Path, arguments: Arguments) -> anyhow::Result<(
         client,
         reason: (!reason.is_empty()).then(|| reason.join(",")),
     };
-    let capture = client::trace(&Config::control_at(config)?, &query).await?;
+    let capture = client::trace(&options.controller()?, &query).await?;
     let mut reader = Reader::default();
     let shown = show(capture, Output::of(output.as_deref(), json)?, &mut reader).await;
     eprintln!("{} frames, {} lost", reader.frames(), reader.lost());

@@ -12,7 +12,6 @@ mod tests;
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -28,8 +27,7 @@ use axum::response::{IntoResponse, Response};
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::client;
-use crate::config::Config;
+use super::client::{self, Controller, Options};
 use crate::controller::token;
 
 /// What the page asks for: nothing else is forwarded.
@@ -66,26 +64,26 @@ enum WebError {
 /// What the forwarder knows.
 #[derive(Debug)]
 struct Forwarder {
-    control: PathBuf,
+    controller: Controller,
     token: String,
     /// Of the cookie. Cookies are the same for all ports of a host (RFC 6265, section 8.5).
     cookie: String,
 }
 
 /// Serves until Ctrl-C.
-pub(super) async fn run(config: &Path, arguments: &Arguments) -> anyhow::Result<()> {
+pub(super) async fn run(options: &Options, arguments: &Arguments) -> anyhow::Result<()> {
     let at = arguments.listen;
     if !at.ip().is_loopback() {
         return Err(WebError::NotLoopback(at.ip()).into());
     }
-    let control = Config::control_at(config)?;
+    let controller = options.controller()?;
     // Who has no controller is told now, and not by an empty page.
-    client::status(&control).await?;
+    client::status(&controller).await?;
     let listener = TcpListener::bind(at).await.map_err(|source| WebError::Listen { at, source })?;
     let at = listener.local_addr().map_err(|source| WebError::Listen { at, source })?;
     let token = token().map_err(|_| WebError::NoToken)?;
     let url = format!("http://{at}/?token={token}");
-    let forwarder = Forwarder { control, token, cookie: format!("pgha-{}", at.port()) };
+    let forwarder = Forwarder { controller, token, cookie: format!("pgha-{}", at.port()) };
     println!("{url}");
     println!("Open this URL in a browser of this machine. Ctrl-C ends it.");
     std::io::stdout().flush()?;
@@ -110,7 +108,7 @@ enum Verdict {
 
 async fn answer(State(forwarder): State<Arc<Forwarder>>, request: Request) -> Response {
     match forwarder.judge(request.method(), request.uri(), request.headers()) {
-        Verdict::Forward => forward(&forwarder.control, request.uri()).await,
+        Verdict::Forward => forward(&forwarder.controller, request.uri()).await,
         Verdict::Welcome => {
             let Forwarder { cookie, token, .. } = &*forwarder;
             let cookie = format!("{cookie}={token}; Path=/; HttpOnly; SameSite=Strict");
@@ -175,9 +173,9 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-async fn forward(control: &Path, uri: &axum::http::Uri) -> Response {
+async fn forward(controller: &Controller, uri: &axum::http::Uri) -> Response {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    match client::get(control, path).await {
+    match client::get(controller, path).await {
         Ok(answer) => {
             let (parts, body) = answer.into_parts();
             let mut response = Response::new(Body::from(body));

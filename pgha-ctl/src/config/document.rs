@@ -143,7 +143,9 @@ impl Walk<'_> {
             | Kind::Address
             | Kind::Choice(_)
             | Kind::Duration { .. } => value.is_str(),
-            Kind::Interfaces | Kind::Addresses => value.is_str() || is_list_of_strings(value),
+            Kind::Interfaces | Kind::Addresses | Kind::Listeners => {
+                value.is_str() || is_list_of_strings(value)
+            }
             Kind::Hosts | Kind::Networks | Kind::Choices(_) => is_list_of_strings(value),
             Kind::Boolean => value.is_bool(),
             Kind::Integer { .. } => integer(value).is_some(),

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use pgha_machine::balancer::Discovery;
 use pgha_machine::{NodeName, ParseNodeNameError};
 
+use super::model::{Api, StoreFile};
 use super::passfile::PassfileError;
 
 /// A key of the file, such as `service[0].vip`, and its line (counted from 1) when it has one.
@@ -82,6 +83,10 @@ pub enum ConfigError {
         "{at} = \"{address}\" is not the address of one host on a network; give a unicast address that is not unspecified, loopback or link-local (IPv4: outside 0.0.0.0/8, 127.0.0.0/8 and 224.0.0.0/3)"
     )]
     NotUnicast { at: At, address: IpAddr },
+    #[error(
+        "{at} = {value:?} is no address with a port; write one such as \"10.0.0.21:7432\" or \"[fd00::21]:7432\""
+    )]
+    Listener { at: At, value: String },
     #[error(
         "{at} = {value:?} is not a network; write an address and a prefix length, such as \"10.0.0.0/8\" or \"fd00::/8\""
     )]
@@ -194,6 +199,7 @@ impl ConfigError {
             | Self::Address { at, .. }
             | Self::Mapped { at, .. }
             | Self::NotUnicast { at, .. }
+            | Self::Listener { at, .. }
             | Self::Network { at, .. }
             | Self::HostBits { at, .. }
             | Self::OtherFamily { at, .. }
@@ -276,6 +282,12 @@ pub enum RestartNeeded {
     Bpffs { old: PathBuf, new: PathBuf },
     #[error("director.control changed from {} to {}; restart the controller", .old.display(), .new.display())]
     Control { old: PathBuf, new: PathBuf },
+    #[error(
+        "[api] changed from {} to {}; restart the controller", described(.old), described(.new)
+    )]
+    Api { old: Api, new: Api },
+    #[error("store.path changed from {} to {}; restart the controller", .old.path().display(), .new.path().display())]
+    Store { old: StoreFile, new: StoreFile },
     #[error("director.log_packets changed from {old} to {new}; restart the controller")]
     LogPackets { old: bool, new: bool },
     #[error(
@@ -294,6 +306,12 @@ pub enum RestartNeeded {
         "director.pending_flows for IPv6 changed from {old} to {new}; restart the controller, after pgha detach if the table is to be resized"
     )]
     PendingFlowsIpv6 { old: u32, new: u32 },
+}
+
+fn described(api: &Api) -> String {
+    let listen: Vec<_> = api.listen().iter().map(ToString::to_string).collect();
+    let listen = if listen.is_empty() { "no listen".to_owned() } else { listen.join(", ") };
+    format!("{listen} (tls {})", api.tls().display())
 }
 
 /// A configuration that is valid but hardly meant so.

@@ -30,7 +30,7 @@ use pgha_machine::{NodeName, Weight};
 
 pub use error::{At, ConfigError, ConfigErrors, Remark, RestartNeeded};
 pub use login::{ClientCertificate, Login, SslMode, Tls};
-pub use model::{Director, HealthTimings, Peer, Primary, Vlan};
+pub use model::{Api, Director, HealthTimings, Peer, Primary, StoreFile, Vlan};
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Config {
     login: Login,
     primary: Option<Primary>,
     health: HealthTimings,
+    api: Api,
+    store: StoreFile,
     services: Vec<Service>,
     nodes: Vec<Node>,
 }
@@ -123,6 +125,18 @@ impl Config {
         self.health
     }
 
+    /// Where the API listens over TCP.
+    #[must_use]
+    pub const fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Where orders are kept.
+    #[must_use]
+    pub const fn store(&self) -> &StoreFile {
+        &self.store
+    }
+
     /// The virtual services, at least one, in the order of the file.
     #[must_use]
     pub fn services(&self) -> &[Service] {
@@ -200,6 +214,8 @@ impl Config {
                 old,
                 new,
             }),
+            changed(&self.api, &new.api, |old, new| RestartNeeded::Api { old, new }),
+            changed(&self.store, &new.store, |old, new| RestartNeeded::Store { old, new }),
             changed(&is.flows, &to.flows, |old, new| RestartNeeded::Flows { old, new }),
             changed(&is.flows_ipv6, &to.flows_ipv6, |old, new| RestartNeeded::FlowsIpv6 {
                 old,

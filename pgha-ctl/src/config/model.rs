@@ -171,3 +171,38 @@ impl HealthTimings {
         self.fall
     }
 }
+
+/// Where the API listens over TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    pub(super) listen: Vec<SocketAddr>,
+    pub(super) tls: PathBuf,
+}
+
+impl Api {
+    /// Addresses and ports; none where it does not.
+    #[must_use]
+    pub fn listen(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// The directory of its credentials.
+    #[must_use]
+    pub fn tls(&self) -> &Path {
+        &self.tls
+    }
+}
+
+/// Where orders are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreFile {
+    pub(super) path: PathBuf,
+}
+
+impl StoreFile {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

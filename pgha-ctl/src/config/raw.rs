@@ -23,6 +23,10 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) health: RawHealth,
     #[serde(default)]
+    pub(super) api: RawApi,
+    #[serde(default)]
+    pub(super) store: RawStore,
+    #[serde(default)]
     pub(super) service: Vec<RawService>,
     #[serde(default)]
     pub(super) node: Vec<RawNode>,
@@ -76,6 +80,20 @@ pub(super) struct RawHealth {
     pub(super) timeout: Option<String>,
     pub(super) rise: Option<i64>,
     pub(super) fall: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawApi {
+    pub(super) listen: Option<OneOrMore>,
+    pub(super) tls: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStore {
+    pub(super) kind: Option<String>,
+    pub(super) path: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -21,6 +21,8 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "Where to find the primary, whose `pg_stat_replication` names the standbys. Needed unless every service's discovery is `direct`.",
     ),
     ("health", "When a server counts as alive or dead. Consecutive results decide."),
+    ("api", "The API over TCP: mutual TLS with certificates of the cluster (`pgha tls`)."),
+    ("store", "What operators set outlives every restart there."),
     (
         "service[]",
         "One virtual service: a VIP and port whose connections are spread. At least one is needed.",
@@ -82,6 +84,7 @@ fn type_of(kind: Kind) -> String {
         Kind::Addresses => "IP address of one host or list of such".to_owned(),
         Kind::Interfaces => "string or list of strings".to_owned(),
         Kind::Hosts => "list of IP addresses or node names, with or without port".to_owned(),
+        Kind::Listeners => "IP address with port or list of such".to_owned(),
         Kind::Networks => "list of networks in CIDR notation".to_owned(),
         Kind::Boolean => "`true` or `false`".to_owned(),
         Kind::Integer { min, max } => format!("whole number, {min} to {max}"),

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Hosts,
     /// Networks: addresses with a prefix length.
     Networks,
+    /// An address with a port, or a list of them.
+    Listeners,
     Boolean,
     Integer {
         min: i64,
@@ -92,6 +94,8 @@ pub(super) const DISCOVERIES: &[&str] =
 pub(super) const PROBES: &[&str] = &[Probe::Off.name(), Probe::Syn.name(), Probe::Startup.name()];
 /// Names of what may move weights by itself.
 pub(super) const AUTO_WEIGHTS: &[&str] = &["lag", "connections"];
+/// Names a kind of store may have in the file.
+pub(super) const STORES: &[&str] = &["local"];
 
 /// How many entries a list may have, where that is limited.
 pub(super) fn most(list: &str) -> Option<usize> {
@@ -171,6 +175,16 @@ pub(super) const KEYS: &[Key] = &[
         "Consecutive successes after which a dead server counts as alive."),
     key("health.fall", FALL, Absent::Integer(3), "3",
         "Consecutive failures after which a server counts as dead. A refused connection counts at once."),
+
+    key("api.listen", Kind::Listeners, Absent::Nothing, "\"10.0.0.21:7432\"",
+        "Address and port, or several, where the API listens over TLS, for `pgha --to`, other processes of the cluster and whoever shows a certificate of it; `[::]:7432` for every address. Without it there is the control socket alone."),
+    key("api.tls", Kind::Path, Absent::Text("/etc/pgha/tls"), "\"/etc/pgha/tls\"",
+        "Directory of `ca.crt`, `node.crt` and `node.key`, as `pgha tls issue` makes them; needed with `listen`. Changed files are taken up without a restart."),
+
+    key("store.kind", Kind::Choice(STORES), Absent::Text("local"), "\"local\"",
+        "Where orders of operators are kept: weights, drains, added readers. `local`: a file of this controller."),
+    key("store.path", Kind::Path, Absent::Derived("\"/var/lib/pgha/<cluster>.store\""), "\"/var/lib/pgha/main.store\"",
+        "The file. It is made where it is missing, and belongs into the backup of the node."),
 
     key("service[].name", Kind::Name, Absent::Refused, "\"reader\"",
         "Name of the service, in output and metrics."),
@@ -269,7 +283,7 @@ impl Kind {
         match self {
             Self::Text | Self::Name | Self::Path | Self::Address | Self::Choice(_) => "a string",
             Self::Duration { .. } => "a string with a unit (such as \"1s\" or \"250ms\")",
-            Self::Interfaces | Self::Addresses => "a string or a list of strings",
+            Self::Interfaces | Self::Addresses | Self::Listeners => "a string or a list of strings",
             Self::Hosts | Self::Networks | Self::Choices(_) => "a list of strings",
             Self::Boolean => "true or false",
             Self::Integer { .. } => "a whole number",

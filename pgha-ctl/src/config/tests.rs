@@ -238,7 +238,8 @@ fn what_a_running_controller_cannot_change_is_named() {
     let new = MINIMAL.replace("main", "other").replace(
         "\"eth0\"",
         "\"eth1\"\nbpffs = \"/bpf\"\nflows = 2048\nflows_ipv6 = 4096\npending_flows = 2048\n\
-         log_packets = true\nvlan = \"forward\"",
+         log_packets = true\nvlan = \"forward\"\n[api]\nlisten = \"[::]:7432\"\n[store]\n\
+         path = \"/s\"",
     );
     let changes: Vec<_> = old
         .changes_needing_restart(&parse(&new).unwrap())
@@ -253,6 +254,9 @@ fn what_a_running_controller_cannot_change_is_named() {
             "director.bpffs changed from /sys/fs/bpf to /bpf; restart the controller",
             "director.control changed from /run/pgha/main.sock to /run/pgha/other.sock; restart the controller",
             "director.log_packets changed from false to true; restart the controller",
+            "[api] changed from no listen (tls /etc/pgha/tls) to [::]:7432 (tls /etc/pgha/tls); restart the \
+             controller",
+            "store.path changed from /var/lib/pgha/main.store to /s; restart the controller",
             "director.flows changed from 1048576 to 2048; restart the controller, after pgha detach if the table is to be resized",
             "director.flows_ipv6 changed from 1024 to 4096; restart the controller, after pgha detach if the table is to be resized",
             "director.pending_flows changed from 65536 to 2048; restart the controller, after pgha detach if the table is to be resized",

@@ -13,12 +13,12 @@ use super::Config;
 use super::document::Document;
 use super::error::ConfigError;
 use super::login::{ClientCertificate, Login, SslMode, Tls};
-use super::model::{Director, HealthTimings, Peer, Primary, Vlan};
+use super::model::{Api, Director, HealthTimings, Peer, Primary, StoreFile, Vlan};
 use super::raw::{
-    OneOrMore, RawConfig, RawDirector, RawHealth, RawNode, RawPeer, RawPostgres, RawPrimary,
-    RawService,
+    OneOrMore, RawApi, RawConfig, RawDirector, RawHealth, RawNode, RawPeer, RawPostgres,
+    RawPrimary, RawService, RawStore,
 };
-use super::schema::{self, SSLMODES, VLANS};
+use super::schema::{self, SSLMODES, STORES, VLANS};
 use checker::{Asker, Checker, Unique};
 use service::service;
 
@@ -41,6 +41,8 @@ fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
     let director = director(checks, raw.director, cluster.as_ref(), ipv6);
     let login = login(checks, raw.postgres);
     let health = health(checks, raw.health);
+    let api = api(checks, raw.api);
+    let store = store(checks, raw.store, cluster.as_ref());
     let (listed, offered) = (raw.node.len(), raw.service.len());
     let services = each(checks, "service", raw.service, service);
     let nodes = each(checks, "node", raw.node, node);
@@ -57,6 +59,8 @@ fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
             None => None,
         },
         health: health?,
+        api: api?,
+        store: store?,
         services: services?,
         nodes: nodes?,
     })
@@ -227,6 +231,23 @@ fn health(checks: &mut Checker, raw: RawHealth) -> Option<HealthTimings> {
     let rise = checks.integer("health.rise", raw.rise);
     let fall = checks.integer("health.fall", raw.fall);
     Some(HealthTimings { interval: interval?, timeout: timeout?, rise: rise?, fall: fall? })
+}
+
+fn api(checks: &mut Checker, raw: RawApi) -> Option<Api> {
+    let listen = match raw.listen {
+        Some(listen) => one_or_more(checks, "api.listen", Some(listen), Checker::listener),
+        None => Some(Vec::new()),
+    };
+    let tls = checks.path("api.tls", raw.tls);
+    Some(Api { listen: listen?, tls: tls? })
+}
+
+fn store(checks: &mut Checker, raw: RawStore, cluster: Option<&NodeName>) -> Option<StoreFile> {
+    let kind =
+        checks.choice("store.kind", raw.kind, STORES, |name| (name == "local").then_some(()));
+    let path = raw.path.or_else(|| cluster.map(|name| format!("/var/lib/pgha/{name}.store")));
+    let path = path.and_then(|path| checks.absolute("store.path", path));
+    kind.and(Some(StoreFile { path: path? }))
 }
 
 fn vlan_named(name: &str) -> Option<Vlan> {

@@ -1,4 +1,5 @@
-//! The control API: HTTP with JSON on a Unix socket, for root and for the controller's own user.
+//! The control API: HTTP with JSON, on a Unix socket for root and the controller's own user, and over TCP
+//! for those who show a certificate of the cluster. [`access`] says who may what.
 
 #[cfg(test)]
 mod tests;
@@ -7,16 +8,16 @@ use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{RawQuery, State};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures_util::stream;
 use hyper::body::Bytes;
 use serde::Serialize;
@@ -25,14 +26,21 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::access::{self, HEALTHZ};
 use super::events::{EventsQuery, EventsReply};
 use super::explain::{ExplainQuery, ExplainReply};
 use super::flows::FlowsQuery;
+use super::health::{HealthReply, Question};
 use super::history::{HistoryQuery, Samples};
 use super::metrics;
-use super::status::{OrderReply, OrderRequest, Refusal, RoleReply, RoleRequest, Status};
+use super::status::{
+    OrderReply, OrderRequest, ReaderReply, ReaderRequest, Refusal, ReloadReply, RoleReply,
+    RoleRequest, Status,
+};
 use super::trace::TraceQuery;
 use super::web;
+use crate::rpc::server::Caller;
+use crate::store::{self, Store};
 
 /// Where the answer to a request goes.
 type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -42,8 +50,14 @@ type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 pub(super) enum Request {
     /// `GET /v1/status` and `GET /metrics`.
     Status(Reply<Status>),
-    /// `POST /v1/order`.
-    Order(OrderRequest, Reply<OrderReply>),
+    /// `POST /v1/order`, and whose word it is.
+    Order(OrderRequest, String, Reply<OrderReply>),
+    /// `POST /v1/reader`, and whose word it is.
+    Reader(ReaderRequest, String, Reply<ReaderReply>),
+    /// `POST /v1/reload`.
+    Reload(Reply<ReloadReply>),
+    /// `GET /healthz`, `/primary` and `/replica`.
+    Health(Question, Reply<HealthReply>),
     /// `POST /v1/director`.
     Role(RoleRequest, Reply<RoleReply>),
     /// `GET /v1/explain`.
@@ -81,17 +95,12 @@ pub enum SocketError {
     },
 }
 
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    uid: Option<u32>,
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().ok().map(|credentials| credentials.uid()) }
-    }
-}
+/// How long the loop may take to say that it is well.
+const WELL: Duration = Duration::from_secs(2);
+/// How long a request may take to be answered, or to come in: longer than a watcher of the store waits.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// The longest body of a request, in bytes. The store takes longer ones.
+const BODY: usize = 64 * 1024;
 
 /// The socket's file, which ends with the value.
 #[derive(Debug)]
@@ -143,11 +152,16 @@ impl Drop for ControlSocket {
     }
 }
 
-/// Serves until the task is aborted.
-pub(super) async fn serve(listener: UnixListener, requests: mpsc::Sender<Request>) {
-    let router = Router::new()
+/// Everything that can be asked, behind [`access::guard`].
+pub(super) fn router<S: Store + Clone>(requests: mpsc::Sender<Request>, store: S) -> Router {
+    Router::new()
+        .route(HEALTHZ, get(healthz))
+        .route("/primary", get(primary))
+        .route("/replica", get(replica))
         .route("/v1/status", get(status))
         .route("/v1/order", post(order))
+        .route("/v1/reader", post(reader))
+        .route("/v1/reload", post(reload))
         .route("/v1/director", post(role))
         .route("/v1/explain", get(explain))
         .route("/v1/flows", get(flows))
@@ -155,24 +169,19 @@ pub(super) async fn serve(listener: UnixListener, requests: mpsc::Sender<Request
         .route("/metrics", get(metrics))
         .merge(web::routes())
         .with_state(requests)
-        .layer(axum::middleware::from_fn(only_the_owner));
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    if let Err(error) = axum::serve(listener, service).await {
-        tracing::warn!(%error, "the control API ended");
-    }
+        .merge(store::http::router(store))
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(axum::middleware::from_fn(in_time))
+        .layer(axum::middleware::from_fn(access::guard))
 }
 
-async fn only_the_owner(
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    request: axum::extract::Request,
-    next: axum::middleware::Next,
-) -> Response {
-    let own = nix::unistd::geteuid().as_raw();
-    if peer.uid.is_some_and(|uid| uid == 0 || uid == own) {
-        return next.run(request).await;
-    }
-    let error = "only root and the controller's own user may use the control socket".to_owned();
-    refused(StatusCode::FORBIDDEN, Refusal { error })
+/// Gives up on a request whose body does not come, or that is not answered.
+async fn in_time(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let answered = tokio::time::timeout(PATIENCE, next.run(request)).await;
+    answered.unwrap_or_else(|_| {
+        let error = format!("the request took longer than {} s", PATIENCE.as_secs());
+        refused(StatusCode::REQUEST_TIMEOUT, Refusal { error })
+    })
 }
 
 pub(super) type Requests = State<mpsc::Sender<Request>>;
@@ -181,12 +190,79 @@ async fn status(State(requests): Requests) -> Response {
     json(ask_status(&requests).await)
 }
 
-async fn order(State(requests): Requests, Json(order): Json<OrderRequest>) -> Response {
-    json(ask(&requests, |reply| Request::Order(order, reply)).await)
+/// What a request says in its body, or why that cannot be read.
+type Said<T> = Result<Json<T>, JsonRejection>;
+
+#[expect(clippy::result_large_err, reason = "it is answered at once")]
+fn read<T>(body: Said<T>) -> Result<T, Response> {
+    body.map(|Json(body)| body).map_err(|rejection| {
+        let error = format!("the body of the request cannot be read: {}", rejection.body_text());
+        refused(rejection.status(), Refusal { error })
+    })
 }
 
-async fn role(State(requests): Requests, Json(request): Json<RoleRequest>) -> Response {
-    json(ask(&requests, |reply| Request::Role(request, reply)).await)
+async fn order(
+    State(requests): Requests,
+    Extension(caller): Extension<Caller>,
+    body: Said<OrderRequest>,
+) -> Response {
+    let by = caller.name().to_owned();
+    match read(body) {
+        Ok(order) => json(ask(&requests, |reply| Request::Order(order, by, reply)).await),
+        Err(response) => response,
+    }
+}
+
+async fn reader(
+    State(requests): Requests,
+    Extension(caller): Extension<Caller>,
+    body: Said<ReaderRequest>,
+) -> Response {
+    let by = caller.name().to_owned();
+    match read(body) {
+        Ok(request) => json(ask(&requests, |reply| Request::Reader(request, by, reply)).await),
+        Err(response) => response,
+    }
+}
+
+async fn reload(State(requests): Requests) -> Response {
+    json(ask(&requests, Request::Reload).await)
+}
+
+async fn role(State(requests): Requests, body: Said<RoleRequest>) -> Response {
+    match read(body) {
+        Ok(request) => json(ask(&requests, |reply| Request::Role(request, reply)).await),
+        Err(response) => response,
+    }
+}
+
+async fn healthz(State(requests): Requests) -> Response {
+    let asked = ask(&requests, |reply| Request::Health(Question::Process, reply));
+    match tokio::time::timeout(WELL, asked).await {
+        Ok(answer) => well(answer),
+        Err(_) => {
+            let reason = format!("the controller gives no answer within {} s", WELL.as_secs());
+            well(Ok(HealthReply::no(reason)))
+        }
+    }
+}
+
+async fn primary(State(requests): Requests, RawQuery(query): RawQuery) -> Response {
+    let question = |query, reply| Request::Health(Question::Primary(query), reply);
+    well(ask_for(&requests, query.as_deref(), question).await)
+}
+
+async fn replica(State(requests): Requests, RawQuery(query): RawQuery) -> Response {
+    let question = |query, reply| Request::Health(Question::Replica(query), reply);
+    well(ask_for(&requests, query.as_deref(), question).await)
+}
+
+fn well(answer: Result<HealthReply, Response>) -> Response {
+    match answer {
+        Ok(reply) if reply.healthy => Json(reply).into_response(),
+        Ok(reply) => (StatusCode::SERVICE_UNAVAILABLE, Json(reply)).into_response(),
+        Err(response) => response,
+    }
 }
 
 async fn explain(State(requests): Requests, RawQuery(query): RawQuery) -> Response {

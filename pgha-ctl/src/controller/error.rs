@@ -6,6 +6,8 @@ use crate::config::passfile::PassfileError;
 use crate::config::{ConfigErrors, RestartNeeded};
 use crate::net::{NetError, caps};
 use crate::postgres::{PgError, TlsFileError};
+use crate::rpc::credentials::CredentialsError;
+use crate::rpc::server::ListenError;
 
 /// Why a controller did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,12 @@ pub enum ControllerError {
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] api::SocketError),
+    /// What the API shows its clients.
+    #[error("[api] tls: {0}")]
+    Credentials(#[from] CredentialsError),
+    /// The API's port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The runtime.
     #[error("signals cannot be handled: {0}")]
     Signals(std::io::Error),

@@ -25,8 +25,8 @@ use super::trace::action_name;
 pub const EVERY: Duration = Duration::from_secs(2);
 /// How far back they go.
 pub const SPAN: Duration = Duration::from_secs(600);
-/// How many rows, one for each server of each service in each sample, are kept at most. A row has about 100 bytes:
-/// together they are about 6 MB, and 218 servers have all samples of [`SPAN`].
+/// How many rows, one for each server of each service in each sample, are kept at most. A row has 80 bytes:
+/// together they are about 5 MB, and 218 servers have all samples of [`SPAN`].
 const ROWS: usize = 65_536;
 
 /// Which samples are wanted.

@@ -246,6 +246,27 @@ const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "pgha_store_up",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "1 while the store of the orders can be read and written",
+        samples: |status| one(u64::from(status.store.answers)),
+    },
+    Family {
+        name: "pgha_store_stale_since_time_seconds",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Since when it cannot, since the Unix epoch; absent while it can",
+        samples: |status| status.store.stale_since.map_or_else(Vec::new, one),
+    },
+    Family {
+        name: "pgha_certificate_end_time_seconds",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "When the certificate of the API ends, since the Unix epoch; absent where it does not listen on TCP",
+        samples: |status| status.api.as_ref().map_or_else(Vec::new, |api| one(api.until)),
+    },
+    Family {
         name: "pgha_controller_start_time_seconds",
         kind: Kind::Gauge,
         labels: &[],

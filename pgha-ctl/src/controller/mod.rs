@@ -7,14 +7,17 @@
 //! it to the machine, and carries out the effects that come back. When it ends, however it ends, the
 //! data plane goes on by the last maps.
 
+mod access;
 mod answer;
 mod api;
+mod changes;
 mod claims;
 mod ended;
 mod error;
 pub mod events;
 pub(crate) mod explain;
 pub(crate) mod flows;
+mod health;
 pub mod history;
 mod interfaces;
 mod leaks;
@@ -22,12 +25,14 @@ mod metrics;
 mod named;
 mod neighbours;
 mod news;
+mod orders;
 mod peers;
 mod preflight;
 mod primary;
 mod probes;
 mod reload;
 mod role;
+mod served;
 pub mod state;
 pub mod status;
 mod survey;
@@ -56,6 +61,7 @@ use crate::config::{Config, Director, Vlan};
 use crate::net::raw::RawSender;
 use crate::net::{IfIndex, NeighbourWatch, Netlink, local_addresses};
 use api::{ControlSocket, Request};
+use changes::Changes;
 use claims::Listening;
 use ended::Ended;
 use events::{Events, Happening, Kind};
@@ -63,9 +69,11 @@ use history::History;
 use interfaces::Interfaces;
 use leaks::Leaks;
 use neighbours::Announcements;
+use orders::Book;
 use peers::Peers;
 use primary::PrimaryKnown;
 use probes::Probes;
+use served::Served;
 use survey::Surveys;
 use watch::{Manner, Told, Watchers};
 
@@ -76,6 +84,9 @@ pub(crate) use web::token;
 const FLUSH: Duration = Duration::from_millis(100);
 /// How often the maps are read back and repaired, and the neighbours confirmed.
 const REPAIR: Duration = Duration::from_secs(10);
+/// How often it is looked at since when servers are as they are, besides when something happens to them.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Runs until a signal ends it.
 ///
 /// # Errors
@@ -129,11 +140,13 @@ struct Controller {
     tell: mpsc::Sender<Told>,
     told: mpsc::Receiver<Told>,
     requests: mpsc::Receiver<Request>,
-    api_task: JoinHandle<()>,
+    book: Book,
+    api: Served,
     _socket: ControlSocket,
     announcements: Announcements,
     events: Events,
     history: History,
+    changes: Changes,
     started: Instant,
     /// The same moment by the clock on the wall.
     began: SystemTime,
@@ -169,6 +182,9 @@ impl Controller {
         let (request, requests) = mpsc::channel(16);
         let neighbours = NeighbourWatch::new(&interfaces.indices())?;
         let (listener, socket) = ControlSocket::open(config.director().control())?;
+        let book = Book::new(config.store().path());
+        let router = api::router(request, book.store());
+        let api = Served::start(listener, config.api(), &router).await?;
         let mut controller = Self {
             path: path.to_owned(),
             balancer: Balancer::new(config.balancer(local), &inherited),
@@ -190,11 +206,13 @@ impl Controller {
             tell,
             told,
             requests,
-            api_task: tokio::spawn(api::serve(listener, request)),
+            api,
+            book,
             _socket: socket,
             announcements: Announcements::none(),
             events: Events::default(),
             history: History::default(),
+            changes: Changes::default(),
             started: Instant::now(),
             began: SystemTime::now(),
             trace: None,
@@ -206,6 +224,7 @@ impl Controller {
             netlink,
             interfaces,
         };
+        controller.read_orders().await;
         if serves {
             controller.attach()?;
             controller.confirm_role().await;
@@ -277,6 +296,7 @@ impl Controller {
         let mut leaks = tokio::time::interval(leaks::ROUND);
         let mut sample = tokio::time::interval(history::EVERY);
         sample.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut look = tokio::time::interval(LOOK);
         loop {
             self.carry_out().await;
             if let Some(moment) = self.attach_by
@@ -290,9 +310,10 @@ impl Controller {
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
-                _ = signals.hangup.recv() => self.reload().await,
+                _ = signals.hangup.recv() => drop(self.reload().await),
                 Some(told) = self.told.recv() => self.take_in(told),
-                Some(request) = self.requests.recv() => self.answer(request),
+                Some(request) = self.requests.recv() => self.answer(request).await,
+                Some(kept) = self.book.next() => self.kept(kept),
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 claim = self.listening.next() => self.claimed(claim),
                 Some(probed) = self.probes.next() => self.probed(probed),
@@ -303,6 +324,7 @@ impl Controller {
                 () = until(balancer_due) => self.balancer.handle(self.now(), Event::Tick),
                 _ = repair.tick() => self.repair().await,
                 _ = sample.tick() => self.sample(),
+                _ = look.tick() => self.look(),
                 _ = flush.tick(), if !self.packet_logs.is_empty() => self.flush_packet_log(),
                 () = trace::over(&mut self.trace) => self.end_trace(),
                 () = until(announcement) => self.announce(),
@@ -345,7 +367,13 @@ impl Controller {
         }
         if program {
             self.program();
+            self.look();
         }
+    }
+
+    /// Notes since when the servers are as they are.
+    fn look(&mut self) {
+        self.changes.observe(&self.balancer.view(), answer::wall());
     }
 
     fn program(&mut self) {
@@ -399,7 +427,6 @@ impl Controller {
 impl Drop for Controller {
     fn drop(&mut self) {
         self.end_trace();
-        self.api_task.abort();
         if let Some(task) = &self.primary_task {
             task.abort();
         }

@@ -5,22 +5,28 @@ use pgha_machine::balancer::Event;
 use super::claims::Listening;
 use super::error::ReloadError;
 use super::events::{Happening, Kind};
+use super::status::{ReloadReply, SCHEMA};
 use super::watch::Manner;
 use super::{Controller, peers, preflight};
 use crate::config::Config;
 use crate::net::{NeighbourWatch, local_addresses};
 
 impl Controller {
-    /// Takes a new configuration, or keeps the old one and says what is wrong with the new.
-    pub(super) async fn reload(&mut self) {
+    /// Takes a new configuration, or keeps the old one and says what is wrong with the new. Certificates
+    /// are read anew too.
+    pub(super) async fn reload(&mut self) -> Result<ReloadReply, ReloadError> {
+        self.api.refresh();
         match self.reloaded().await {
             Ok(()) => {
                 let text = format!("reloaded {}", self.path.display());
                 self.tell(Happening::info(Kind::Reloaded, text));
+                let remarks = self.config.remarks().iter().map(ToString::to_string).collect();
+                Ok(ReloadReply { schema: SCHEMA, file: self.path.clone(), remarks })
             }
             Err(error) => {
                 let text = format!("the old configuration stays in force: {error}");
                 self.tell(Happening::warning(Kind::ReloadRefused, text));
+                Err(error)
             }
         }
     }

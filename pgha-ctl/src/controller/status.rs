@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use pgha_common::maps::name;
-use pgha_machine::balancer::ServiceView;
-use pgha_machine::{NodeName, Timeline};
+use pgha_machine::balancer::{ReaderOrder, ServiceView, Withheld};
+use pgha_machine::{NodeName, Timeline, Weight};
 use serde::{Deserialize, Serialize};
 
 use super::state::StateStatus;
@@ -31,6 +32,18 @@ pub struct Status {
     pub primary: Option<PrimaryStatus>,
     /// The virtual services.
     pub services: Vec<ServiceStatus>,
+    /// The servers that operators added as readers.
+    #[serde(default)]
+    pub readers: Vec<ReaderOrder>,
+    /// What operators set is kept there.
+    #[serde(default)]
+    pub store: StoreStatus,
+    /// The API over TCP, where it is configured.
+    #[serde(default)]
+    pub api: Option<ApiStatus>,
+    /// The configuration's nodes.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
     /// When the controller started: seconds since the Unix epoch.
     #[serde(default)]
     pub started: u64,
@@ -206,6 +219,9 @@ pub struct ServiceStatus {
     /// How the probes of each real server through the VIP ended, by its address.
     #[serde(default)]
     pub probes: BTreeMap<IpAddr, ProbeStatus>,
+    /// Since when each is as it is, by its id.
+    #[serde(default)]
+    pub changed: BTreeMap<u16, ChangedStatus>,
 }
 
 /// How the probes of one real server through one VIP ended, since the controller began them.
@@ -223,6 +239,34 @@ pub struct ProbeStatus {
     pub undecided: u64,
     /// What the last one was told on its way, by ICMP.
     pub said: Option<String>,
+}
+
+/// Since when a real server is as it is. The controller counts from its own start on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedStatus {
+    /// When it was another last for those who watch it (up, drained, out, down, dead): seconds since
+    /// the Unix epoch.
+    pub state: u64,
+    /// Since when each reason has been one for which it gets no new connections.
+    pub withheld: Vec<SinceStatus>,
+}
+
+/// Since when something has been so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinceStatus {
+    /// What.
+    pub reason: Withheld,
+    /// Since when: seconds since the Unix epoch.
+    pub since: u64,
+}
+
+/// A node of the configuration's table, member of a service or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: NodeName,
+    /// Its address.
+    pub address: IpAddr,
 }
 
 /// What a real server got since it has its id.
@@ -259,10 +303,14 @@ pub enum OrderKind {
     /// This weight; the configuration's again when missing.
     Weight {
         /// 0 to 1,000.
-        weight: Option<pgha_machine::Weight>,
+        weight: Option<Weight>,
     },
     /// No new connections.
-    Drain,
+    Drain {
+        /// In how many milliseconds the sessions that are left then are reset; never when missing.
+        #[serde(default)]
+        reset_after_ms: Option<u64>,
+    },
     /// New connections again.
     Undrain,
 }
@@ -274,6 +322,82 @@ pub struct OrderReply {
     pub schema: u32,
     /// The services as they are now, those that were changed.
     pub services: Vec<ServiceView>,
+}
+
+/// `POST /v1/reader`: a server that is a reader by an operator's word alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReaderRequest {
+    /// A member of every service from now on; one that is there already takes this name and weight.
+    Add {
+        /// Its address.
+        address: IpAddr,
+        /// Its name in output.
+        #[serde(default)]
+        name: Option<NodeName>,
+        /// Its weight in every service; the service's default weight when missing.
+        #[serde(default)]
+        weight: Option<Weight>,
+    },
+    /// No longer one by an operator's word.
+    Remove {
+        /// Its address.
+        address: IpAddr,
+    },
+}
+
+/// How such a request ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReaderReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// All readers that operators added, as they are now.
+    pub readers: Vec<ReaderOrder>,
+}
+
+/// How `POST /v1/reload` ended where the new configuration is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The file that was read.
+    pub file: PathBuf,
+    /// What is valid there but hardly meant.
+    pub remarks: Vec<String>,
+}
+
+/// Where orders are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// `local`.
+    pub kind: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// Which making of the store it is; missing while it was never read.
+    pub incarnation: Option<String>,
+    /// How many changes it had seen when the orders were written that are in force.
+    pub revision: Option<u64>,
+    /// Whether it can be read and written.
+    pub answers: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// Since when not: seconds since the Unix epoch.
+    pub stale_since: Option<u64>,
+}
+
+/// The API over TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiStatus {
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// Whose certificate it shows.
+    pub name: String,
+    /// Until when that can be used: seconds since the Unix epoch.
+    pub until: u64,
+    /// How many whole days that is away; below 0 once it is over.
+    pub days_left: i64,
+    /// Why its files cannot be used, if they were changed into such: those read before are in force.
+    pub error: Option<String>,
 }
 
 /// What an operator wants of a director's role.

@@ -80,7 +80,10 @@ fn mend(error: &rustls::Error) -> &'static str {
                 "issue one that has the address or the name of its [[node]] as subject alternative \
                  name, or choose sslmode = \"verify-ca\""
             }
-            CertificateError::UnknownIssuer => "add its authority to sslrootcert",
+            // The latter where an authority of the same name has another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "add its authority to sslrootcert"
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "issue the server a new one"
             }

@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use super::wire::{Welcome, ask_for_tls, knock};
 use super::{Connector, PgError, Report, Server, within};
 use crate::config::SslMode;
+use crate::config::passfile::Password;
 
 const QUESTION: &str = include_str!("server.sql");
 
@@ -43,7 +44,9 @@ impl Session {
         server: Server,
         timeout: Duration,
     ) -> Result<Self, PgError> {
-        within(timeout, log_in(connector, server, timeout)).await?
+        // What is missing here is known before anybody is asked.
+        let password = connector.login().password_for(server.ip(), server.port())?;
+        within(timeout, Opening { connector, server, timeout, password }.log_in()).await?
     }
 
     /// Returns when the session is over. May be called again after it was dropped midway.
@@ -112,29 +115,85 @@ pub async fn ask(session: &Session, timeout: Duration) -> Result<Report, PgError
     within(timeout, session.report()).await?
 }
 
-async fn log_in(
-    connector: &Connector,
+/// A session that is to begin.
+struct Opening<'c> {
+    connector: &'c Connector,
     server: Server,
     timeout: Duration,
-) -> Result<Session, PgError> {
-    let mode = connector.login().tls().mode();
-    if mode == SslMode::Disable {
-        return open_plain(connector, server, connect(server).await?, timeout).await;
+    password: Option<Password>,
+}
+
+impl Opening<'_> {
+    async fn log_in(self) -> Result<Session, PgError> {
+        let mode = self.connector.login().tls().mode();
+        let mut stream = connect(self.server).await?;
+        if mode == SslMode::Disable {
+            return self.plain(stream).await;
+        }
+        let taken = ask_for_tls(&mut stream).await;
+        match (taken.map_err(|error| PgError::at_start(error, mode))?, mode) {
+            (false, SslMode::Prefer) => self.plain(stream).await,
+            (false, _) => Err(PgError::NoTls(mode)),
+            (true, SslMode::Prefer) => match self.encrypted(stream).await {
+                // As libpq does: a server may take some clients only without.
+                Err(error) if error.may_depend_on_tls() => {
+                    self.plain(connect(self.server).await?).await.or(Err(error))
+                }
+                opened => opened,
+            },
+            (true, _) => self.encrypted(stream).await,
+        }
     }
-    let mut stream = connect(server).await?;
-    let taken = ask_for_tls(&mut stream).await.map_err(|error| PgError::at_start(error, mode))?;
-    match (taken, mode) {
-        (false, SslMode::Prefer) => open_plain(connector, server, stream, timeout).await,
-        (false, _) => Err(PgError::NoTls(mode)),
-        (true, SslMode::Prefer) => match open_encrypted(connector, server, stream, timeout).await {
-            // As libpq does: a server may take some clients only without.
-            Err(error) if error.may_depend_on_tls() => {
-                let plain = open_plain(connector, server, connect(server).await?, timeout).await;
-                plain.or(Err(error))
-            }
-            opened => opened,
-        },
-        (true, _) => open_encrypted(connector, server, stream, timeout).await,
+
+    async fn plain(&self, stream: TcpStream) -> Result<Session, PgError> {
+        self.on(stream, Protection::Disable, NoTls).await
+    }
+
+    async fn encrypted(&self, stream: TcpStream) -> Result<Session, PgError> {
+        let mut tls = MakeRustlsConnect::new((*self.connector.tls()?).clone());
+        let name = self.server.ip().to_string();
+        let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, &name)
+            .expect("an address is a name that TLS takes");
+        // The server has been asked for TLS already, so that its refusal is known for what it is.
+        self.on(stream, Protection::Require, tls).await
+    }
+
+    async fn on<T>(
+        &self,
+        stream: TcpStream,
+        protection: Protection,
+        tls: T,
+    ) -> Result<Session, PgError>
+    where
+        T: TlsConnect<TcpStream>,
+        T::Stream: Send + 'static,
+    {
+        let login = self.connector.login();
+        let mode = login.tls().mode();
+        keep_alive(&stream, self.timeout).map_err(PgError::Connect)?;
+        let mut config = tokio_postgres::Config::new();
+        config
+            .user(login.user())
+            .dbname(login.dbname())
+            .application_name("pgha")
+            .ssl_mode(protection)
+            .ssl_negotiation(SslNegotiation::Direct);
+        if let Some(password) = &self.password {
+            config.password(password.expose());
+        }
+        let opened = config.connect_raw(stream, tls).await;
+        let (client, connection) = opened.map_err(|error| PgError::of(error, mode))?;
+        // How the connection ends is of no interest; that it ends is seen in `ended`.
+        let connection = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Ok(Session {
+            connector: self.connector.clone(),
+            server: self.server,
+            client,
+            connection,
+            knocks_encrypted: AtomicBool::new(mode >= SslMode::Require),
+        })
     }
 }
 
@@ -142,63 +201,6 @@ async fn connect(server: Server) -> Result<TcpStream, PgError> {
     let stream = TcpStream::connect(server).await.map_err(PgError::Connect)?;
     stream.set_nodelay(true).map_err(PgError::Connect)?;
     Ok(stream)
-}
-
-async fn open_plain(
-    connector: &Connector,
-    server: Server,
-    stream: TcpStream,
-    timeout: Duration,
-) -> Result<Session, PgError> {
-    open_on(connector, server, stream, timeout, Protection::Disable, NoTls).await
-}
-
-async fn open_encrypted(
-    connector: &Connector,
-    server: Server,
-    stream: TcpStream,
-    timeout: Duration,
-) -> Result<Session, PgError> {
-    let mut tls = MakeRustlsConnect::new((*connector.tls()?).clone());
-    let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, &server.ip().to_string())
-        .expect("an address is a name that TLS takes");
-    // The server has been asked for TLS already, so that its refusal is known for what it is.
-    open_on(connector, server, stream, timeout, Protection::Require, tls).await
-}
-
-async fn open_on<T>(
-    connector: &Connector,
-    server: Server,
-    stream: TcpStream,
-    timeout: Duration,
-    protection: Protection,
-    tls: T,
-) -> Result<Session, PgError>
-where
-    T: TlsConnect<TcpStream>,
-    T::Stream: Send + 'static,
-{
-    let login = connector.login();
-    let mode = login.tls().mode();
-    keep_alive(&stream, timeout).map_err(PgError::Connect)?;
-    let mut config = tokio_postgres::Config::new();
-    config
-        .user(login.user())
-        .dbname(login.dbname())
-        .application_name("pgha")
-        .ssl_mode(protection)
-        .ssl_negotiation(SslNegotiation::Direct);
-    if let Some(password) = login.password_for(server.ip(), server.port())? {
-        config.password(password.expose());
-    }
-    let opened = config.connect_raw(stream, tls).await;
-    let (client, connection) = opened.map_err(|error| PgError::of(error, mode))?;
-    // How the connection ends is of no interest; that it ends is seen in `ended`.
-    let connection = tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    let knocks_encrypted = AtomicBool::new(mode >= SslMode::Require);
-    Ok(Session { connector: connector.clone(), server, client, connection, knocks_encrypted })
 }
 
 /// A session whose other side is gone for good ends, and does not wait for ever.

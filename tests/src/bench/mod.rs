@@ -1,7 +1,9 @@
 //! Benches: the figures that are claimed, measured.
 
 pub mod dataplane;
+pub mod health;
 mod live;
+mod mock;
 mod samples;
 mod single;
 mod tables;

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pgha_tests::bench::dataplane;
+use pgha_tests::bench::{dataplane, health};
 
 /// Measures what pgha claims.
 #[derive(Debug, Parser)]
@@ -17,6 +17,12 @@ struct Arguments {
 enum Verb {
     /// What the XDP program costs a frame, above an empty program measured in the same run
     Dataplane {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a round of health checks costs the servers and the controller, at 100 servers and more
+    Health {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -37,6 +43,14 @@ fn run(verb: &Verb) -> Result<()> {
     match verb {
         Verb::Dataplane { json } => {
             let figures = dataplane::measure()?;
+            if *json {
+                println!("{}", figures.json());
+            } else {
+                print!("{figures}");
+            }
+        }
+        Verb::Health { json } => {
+            let figures = health::measure()?;
             if *json {
                 println!("{}", figures.json());
             } else {

@@ -30,6 +30,9 @@ interface = "{INTERFACE}"
 bpffs = "{}"
 control = "{}"
 
+[store]
+path = "{}"
+
 [postgres]
 user = "{MONITOR}"
 dbname = "postgres"
@@ -54,6 +57,7 @@ default_weight = 1
 "#,
         director.bpffs().display(),
         director.control_path().display(),
+        director.store_path().display(),
     );
     for host in &lab.members() {
         let (name, address) = (host.name(), host.address());

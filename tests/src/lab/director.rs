@@ -68,6 +68,11 @@ impl Director {
         self.host.shared.places.run.join(format!("{}.sock", self.host.name()))
     }
 
+    /// The path of the file that it keeps orders in.
+    pub fn store_path(&self) -> PathBuf {
+        self.host.shared.places.run.join(format!("{}.store", self.host.name()))
+    }
+
     /// Replaces its configuration file; a running controller reads it at the next reload.
     ///
     /// # Errors

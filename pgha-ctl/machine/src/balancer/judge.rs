@@ -26,6 +26,18 @@ pub(super) struct Sight<'a> {
     pub(super) begun: bool,
 }
 
+impl Sight<'_> {
+    /// Whether a server serves on because nothing new is known of it: the primary does not answer, and
+    /// all that speaks against it is what the primary said.
+    fn stands_still(&self, member: &Member, reasons: &[Withheld]) -> bool {
+        let told = |of: &Withheld| matches!(of, Withheld::NotStreaming | Withheld::Lagging);
+        !self.answers
+            && self.primary.is_some()
+            && member.verdict.serving == Serving::Tolerated
+            && reasons.iter().all(told)
+    }
+}
+
 /// The judgement of one server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Verdict {
@@ -67,6 +79,9 @@ impl Pool {
         for (member, reasons) in self.members.values_mut().zip(reasons) {
             let serving = match level {
                 Serving::Yes if reasons.is_empty() => Serving::Yes,
+                // That another one is no longer held back by what the primary said is no reason against
+                // this one.
+                Serving::Yes if sight.stands_still(member, &reasons) => Serving::Tolerated,
                 Serving::Tolerated if tolerable(&reasons) => Serving::Tolerated,
                 Serving::Fallback if primary == Some(member.address) => Serving::Fallback,
                 _ => Serving::No,
@@ -130,11 +145,7 @@ impl Pool {
                     neighbour: member.neighbour,
                     local: member.local,
                     dead: member.verdict.dead,
-                    weight: if member.verdict.dead {
-                        EffectiveWeight::ZERO
-                    } else {
-                        member.verdict.weight
-                    },
+                    weight: member.verdict.weight,
                     steering: member.ordered.steering,
                 })
                 .collect(),

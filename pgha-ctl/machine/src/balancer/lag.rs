@@ -28,9 +28,10 @@ pub(super) struct Written {
     samples: VecDeque<(Moment, Lsn)>,
 }
 
-/// How many samples are kept. Beyond that every other one of the older half goes, so that the memory
-/// reaches far back and tells old things less exactly.
+/// How many samples are kept: the memory reaches far back, and tells old things less exactly.
 const SAMPLES: usize = 256;
+/// To which part of their age gaps are compared.
+const GAPS: u128 = 1 << 20;
 
 impl Written {
     /// Notes an answer of the primary.
@@ -40,11 +41,18 @@ impl Written {
         }
         self.samples.push_back((now, end));
         if self.samples.len() > SAMPLES {
-            let mut index = 0;
-            self.samples.retain(|_| {
-                index += 1;
-                index > SAMPLES / 2 || index % 2 == 1
-            });
+            self.thin_out(now);
+        }
+    }
+
+    /// Forgets the sample without which the gap between its neighbours is the smallest for its age.
+    fn thin_out(&mut self, now: Moment) {
+        let gap = |index: usize| {
+            let (before, after) = (self.samples[index - 1].0, self.samples[index + 1].0);
+            after.since(before).as_millis() * GAPS / now.since(before).as_millis().max(1)
+        };
+        if let Some(index) = (1..self.samples.len().saturating_sub(1)).min_by_key(|i| gap(*i)) {
+            self.samples.remove(index);
         }
     }
 

@@ -1,5 +1,7 @@
 mod families;
 mod histories;
+mod paths;
+mod standing;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

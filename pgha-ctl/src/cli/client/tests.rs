@@ -5,8 +5,9 @@ async fn a_controller_that_says_nothing_is_not_waited_for_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let control = folder.path().join("control.sock");
     let _listener = tokio::net::UnixListener::bind(&control).unwrap();
-    let conversation = ask::<Status>(&control, Method::GET, "/v1/status", None::<&()>);
-    let error = within(Duration::from_millis(50), &control, conversation).await.unwrap_err();
+    let controller = Controller::Here(control.clone());
+    let conversation = ask::<Status>(&controller, Method::GET, "/v1/status", None::<&()>);
+    let error = within(Duration::from_millis(50), &controller, conversation).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(

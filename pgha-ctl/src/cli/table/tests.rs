@@ -1,85 +1,54 @@
 use serde_json::json;
 
-use super::status;
-use crate::controller::status::{InterfaceStatus, Status};
+use super::*;
+use crate::cli::fixture::{self, NOW};
 
-/// A status as the API sends it.
-fn sent() -> Status {
-    let server = |name: &str, id: u16, health: &str, withheld: &[&str], weight: u16| {
-        json!({
-            "name": name, "address": format!("10.0.0.{id}"), "id": id, "mac": "02:00:00:00:00:01",
-            "interface": 0, "local": false, "listed": true, "sync_state": "quorum", "health": health,
-            "dead": health == "down", "weight": 2, "effective_weight": weight, "drained": null,
-            "weight_set": null, "withheld": withheld, "replayed": "0/3000060", "lag_bytes": 96,
-            "error": null,
-        })
-    };
-    serde_json::from_value(json!({
-        "schema": 3, "version": "0.1.0", "cluster": "main",
-        "director": {
-            "interfaces": [{ "name": "eth0", "mac": "02:00:00:00:00:15" }], "attached": true,
-            "mode": "native", "active": true, "role": "active", "flows": 1024, "flows_ipv6": 1024,
-            "pending_flows": 1024, "pending_flows_ipv6": 1024, "pid": 1, "taken_over": false,
-            "in_use": { "flows": 700, "flows_ipv6": 0, "pending_flows": 12, "pending_flows_ipv6": 3 },
-        },
-        "primary": {
-            "answers": false, "host": "10.0.0.1", "lsn": "0/30000C0", "stale_ms": 12_345,
-            "errors": ["10.0.0.1: no answer"],
-        },
-        "services": [{
-            "name": "reader", "vip": "10.0.0.100", "port": 5432, "scheduler": "rr",
-            "discovery": "both",
-            "servers": [
-                server("db2", 2, "up", &[], 2),
-                server("db3", 3, "down", &["drained", "refused"], 0),
-            ],
-            "traffic": { "2": { "packets": 7, "bytes": 462, "flows": 1 } },
-        }],
-        "received": 9,
-        "reasons": { "not_vip": 2, "established_flow": 7, "from_vip": 0 },
-    }))
-    .unwrap()
+fn shown(status: &Status) -> String {
+    super::status(status, NOW)
 }
 
 #[test]
 fn a_status_survives_the_way_over_the_socket() {
-    let status = sent();
+    let status = fixture::status();
     let text = serde_json::to_string(&status).unwrap();
     assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
 }
 
 #[test]
 fn the_table_says_who_serves_and_why_others_do_not() {
-    let text = status(&sent());
-    let line = |word: &str| text.lines().find(|line| line.contains(word)).unwrap().to_owned();
-    assert!(line("cluster").contains("director on eth0 (02:00:00:00:00:15), active"));
     assert_eq!(
-        line("flows "),
-        "flows established 700 of 1024 (IPv6 0 of 1024), pending 12 of 1024 (IPv6 3 of 1024)"
+        shown(&fixture::status()).lines().collect::<Vec<_>>(),
+        [
+            "cluster main: director on eth0 (02:00:00:00:00:15), active",
+            "flows established 700 of 1024 (IPv6 0 of 1024), pending 12 of 1024 (IPv6 3 of 1024)",
+            "primary 10.0.0.1: does not answer, stale since 12 s; the readers stay as they are (10.0.0.1: no \
+             answer)",
+            "",
+            "service reader 10.0.0.100:5432 scheduler rr discovery both: 1 of 2 serve",
+            " SERVER  ADDRESS   ROLE     STATE  WEIGHT    SYNC    LAG          CONNS   SINCE   OPEN  FLOWS  \
+             PACKETS  VIP        MAC",
+            " db2     10.0.0.2  standby  up     2         quorum  96 B, 12 ms  12/100  12 min  1     1      \
+             7        ok         02:00:00:00:00:01",
+            " db3     10.0.0.3  unknown  dead   0 (of 2)  -       -            -       5 s     0     0      \
+             0        unchecked  02:00:00:00:00:01",
+            "   - drained by alice 1 min ago, its port refuses connections (connection refused)",
+            "",
+            // Reasons that never were are not shown.
+            "frames 9: established_flow 7, not_vip 2",
+        ]
     );
-    assert!(line("primary").contains("does not answer, stale since 12 s"));
-    let words: Vec<_> = line("db2").split_whitespace().map(str::to_owned).collect();
-    assert_eq!(
-        words,
-        ["db2", "10.0.0.2", "2", "up", "quorum", "96", "B", "02:00:00:00:00:01", "1", "7"]
-    );
-    assert!(line("db3").contains("0 (of 2)"));
-    assert!(line("db3").contains("dead"));
-    assert!(line("db3").contains("drained by an operator, its port refuses connections"));
-    assert!(line("frames 9").contains("established_flow 7, not_vip 2"));
-    assert!(!text.contains("from_vip"), "reasons that never were are not shown");
 }
 
 #[test]
 fn the_table_tells_both_families_and_several_interfaces_apart() {
-    let mut sent = sent();
+    let mut sent = fixture::status();
     let second = InterfaceStatus { name: "eth1".to_owned(), mac: "02:00:00:00:01:15".to_owned() };
     sent.director.interfaces.push(second);
     let view = &mut sent.services[0].view;
     view.vip = "fd00::100".parse().unwrap();
     view.servers[0].address = "fd00::2".parse().unwrap();
     view.servers[0].interface = Some(1);
-    let text = status(&sent);
+    let text = shown(&sent);
     assert!(
         text.contains("director on eth0 (02:00:00:00:00:15), eth1 (02:00:00:00:01:15), active")
     );
@@ -87,4 +56,33 @@ fn the_table_tells_both_families_and_several_interfaces_apart() {
     let line = text.lines().find(|line| line.contains("db2")).unwrap();
     assert!(line.contains(" fd00::2 "), "{line}");
     assert!(line.contains("02:00:00:00:00:01 on eth1"), "{line}");
+}
+
+#[test]
+fn what_there_is_to_say_of_a_server_stands_below_it() {
+    let mut sent = fixture::value();
+    let db2 = &mut sent["services"][0]["servers"][0];
+    db2["effective_weight"] = json!(0.6);
+    db2["weight_reasons"] = json!([
+        { "why": "set", "weight": 2, "stamp": { "by": "bob", "at": NOW - 7200 } },
+        { "why": "slow_start", "percent": 30, "left_ms": 21_000 },
+    ]);
+    db2["weight_set"] = json!({ "by": "bob", "at": NOW - 7200 });
+    db2["answers_arp"] = json!(true);
+    let text = shown(&fixture::read(sent));
+    let mut lines = text.lines().skip_while(|line| !line.contains(" 10.0.0.2 "));
+    let row = lines.next().unwrap();
+    assert!(row.contains(" 0.6 (of 2) ") && row.contains(" ok, answers ARP "), "{row}");
+    assert_eq!(
+        lines.next().unwrap(),
+        "   - weight 2 set by bob 2 h ago, 30 % while it starts slowly, 21 s to go, answers ARP for the VIP, \
+         which draws clients past the director"
+    );
+}
+
+#[test]
+fn a_service_without_servers_says_so() {
+    let mut sent = fixture::status();
+    sent.services[0].view.servers.clear();
+    assert!(shown(&sent).contains("discovery both: 0 of 0 serve\n no real server\n"));
 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn forwarder() -> Forwarder {
     Forwarder {
-        control: PathBuf::from("/nowhere"),
+        controller: Controller::Here("/nowhere".into()),
         token: "0123abcd".to_owned(),
         cookie: "pgha-8080".to_owned(),
     }

@@ -49,12 +49,32 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
                 "[\"10.9.0.1\"]".into(),
                 "[\"10.9.0.1\", \"127.0.0.1\"]".into(),
                 "[\"fd00:9::1\", \"::1\"]".into(),
+                "[\"10.9.0.1:5433\", \"[fd00:9::1]:5433\"]".into(),
             ],
             vec![
                 "[]".into(),
                 "[\"nobody\"]".into(),
+                "[\"10.9.0.1:0\"]".into(),
                 "[\"10.9.0.1\", \"10.9.0.1\"]".into(),
                 "[1]".into(),
+            ],
+        ),
+        (_, Kind::Listeners) => (
+            vec![
+                "\"10.0.0.21:7432\"".into(),
+                "\"[::]:7432\"".into(),
+                "[\"127.0.0.1:1\", \"[fd00::21]:65535\"]".into(),
+            ],
+            vec![
+                "\"\"".into(),
+                "\"10.0.0.21\"".into(),
+                "\"lb1:7432\"".into(),
+                "\"10.0.0.21:0\"".into(),
+                "\"fd00::21:7432\"".into(),
+                "\"224.0.0.1:7432\"".into(),
+                "[]".into(),
+                "[\"10.0.0.21:7432\", \"10.0.0.21:7432\"]".into(),
+                "7432".into(),
             ],
         ),
         (_, Kind::Networks) => (
@@ -121,27 +141,32 @@ fn own_address(key: &str) -> Option<String> {
     Some(format!("\"10.0.0.{}\"", last + 1))
 }
 
-/// A key without the one it refers to is an error of its own, and so is a return beyond its limit: those
-/// appear only with the largest limit.
-fn is_lone(values: &[(&str, Option<String>)], key: &str) -> bool {
-    let of = |name: &str| {
-        let path = format!("service[].{name}");
-        values.iter().find(|(key, _)| *key == path).and_then(|(_, value)| value.as_deref())
-    };
-    let largest = |name: &str| {
-        let kind = schema::find(&format!("service[].{name}")).unwrap().kind;
+/// Whether a key is left out, where that follows from those before it: a key without the one it refers to
+/// is an error of its own, half a pair of certificate and key, verification without an authority, and a
+/// return beyond its limit, so that those appear only with the largest limit.
+fn left_out(values: &[(&str, Option<String>)], key: &str) -> Option<bool> {
+    let of = |key: &str| values.iter().find(|(of, _)| *of == key)?.1.as_deref();
+    let largest = |key: &str| {
+        let kind = schema::find(key).unwrap().kind;
         match kind {
-            Kind::Integer { max, .. } => of(name) == Some(&max.to_string()),
-            Kind::Duration { max, .. } => of(name) == Some(&format!("\"{max}ms\"")),
+            Kind::Integer { max, .. } => of(key) == Some(&max.to_string()),
+            Kind::Duration { max, .. } => of(key) == Some(&format!("\"{max}ms\"")),
             _ => unreachable!(),
         }
     };
+    let lags = ["service[].max_lag_bytes", "service[].max_lag"];
     match key {
-        "service[].syn_burst" => of("syn_rate").is_none_or(|rate| rate == "0"),
-        "service[].return_lag_bytes" => !largest("max_lag_bytes"),
-        "service[].return_lag" => !largest("max_lag"),
-        "service[].auto_weight" => of("max_lag_bytes").or(of("max_lag")).is_none(),
-        _ => false,
+        "service[].syn_burst" if of("service[].syn_rate").is_none_or(|rate| rate == "0") => {
+            Some(true)
+        }
+        "service[].return_lag_bytes" if !largest(lags[0]) => Some(true),
+        "service[].return_lag" if !largest(lags[1]) => Some(true),
+        "service[].auto_weight" if lags.iter().all(|lag| of(lag).is_none()) => Some(true),
+        "postgres.sslkey" => Some(of("postgres.sslcert").is_none()),
+        "postgres.sslrootcert" => {
+            of("postgres.sslmode").filter(|mode| mode.starts_with("\"verify")).map(|_| false)
+        }
+        _ => None,
     }
 }
 
@@ -159,7 +184,7 @@ proptest! {
             let good = samples(key, kind).0;
             let optional = schema::find(key).unwrap().absent != schema::Absent::Refused;
             let value = own_address(key).unwrap_or_else(|| index.get(&good).clone());
-            let left = (optional && *leave) || is_lone(&values, key);
+            let left = left_out(&values, key).unwrap_or(optional && *leave);
             values.push((key, (!left).then_some(value)));
             None
         });

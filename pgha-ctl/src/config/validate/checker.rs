@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ pub(super) enum Unique {
     NodeName,
     NodeAddress,
     PrimaryHost,
+    Listener,
 }
 
 /// A service and what it asks for its real servers.
@@ -299,6 +300,19 @@ impl Checker {
         };
         self.own.push((key.to_owned(), address));
         Some((address, port))
+    }
+
+    /// Where to listen: an address of this node, or each.
+    pub(super) fn listener(&mut self, key: &str, value: String) -> Option<SocketAddr> {
+        let parsed = value
+            .parse::<SocketAddr>()
+            .ok()
+            .filter(|address| address.port() != 0 && !address.ip().is_multicast());
+        if let Some(address) = parsed {
+            return self.unique(Unique::Listener, key, address.to_string()).then_some(address);
+        }
+        self.fail(ConfigError::Listener { at: self.at(key), value });
+        None
     }
 
     /// A network, written as every tool writes it.

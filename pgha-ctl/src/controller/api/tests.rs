@@ -42,7 +42,9 @@ fn unwilling() -> mpsc::Sender<Request> {
     tokio::spawn(async move {
         while let Some(request) = requests.recv().await {
             let refusal = Refusal { error: "no".to_owned() };
-            if let Request::Status(reply) = request {
+            if let Request::Health(_, reply) = request {
+                reply.send(Err(refusal)).unwrap();
+            } else if let Request::Status(reply) = request {
                 reply.send(Err(refusal)).unwrap();
             } else if let Request::Flows(_, reply) = request {
                 reply.send(Err(refusal)).unwrap();
@@ -66,4 +68,90 @@ async fn only_what_the_request_says_is_the_clients_fault() {
     assert_eq!(codes, [internal, internal, StatusCode::UNPROCESSABLE_ENTITY]);
     let (ended, _) = mpsc::channel(1);
     assert_eq!(status(State(ended)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// The whole router, as `caller` finds it, above a controller that answers nothing.
+async fn asked(caller: &Caller, method: &str, path: &str, body: &str) -> (StatusCode, String) {
+    use hyper::service::Service as _;
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::store::Slot::new(&folder.path().join("store"));
+    let (requests, _) = mpsc::channel(1);
+    let router = hyper_util::service::TowerToHyperService::new(router(requests, store));
+    let mut request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap();
+    request.extensions_mut().insert(caller.clone());
+    let response = router.call(request).await.unwrap();
+    let code = response.status();
+    let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+    (code, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn without_a_certificate_there_is_healthz_alone() {
+    // Whatever path the router knows or does not know.
+    for path in [
+        "/",
+        "/metrics",
+        "/primary",
+        "/replica",
+        "/v1/status",
+        "/v1/order",
+        "/v1/reader",
+        "/v1/reload",
+        "/v1/director",
+        "/v1/explain",
+        "/v1/flows",
+        "/v1/trace",
+        "/v1/history",
+        "/v1/events",
+        "/v1/store/orders",
+        "/v1/store/other",
+        "/nothing",
+        "/v1/../healthz",
+    ] {
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let (code, _) = asked(&Caller::Nobody, method, path, "{}").await;
+            assert_eq!(code, StatusCode::UNAUTHORIZED, "{method} {path}");
+        }
+    }
+    let (code, said) = asked(&Caller::Nobody, "GET", "/healthz", "").await;
+    assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE, "{said}");
+    for method in ["POST", "PUT", "DELETE"] {
+        let (code, _) = asked(&Caller::Nobody, method, "/healthz", "").await;
+        assert_eq!(code, StatusCode::UNAUTHORIZED, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_told_so() {
+    let root = Caller::Owner("root".to_owned());
+    for (path, body, code, said) in [
+        ("/v1/order", "{", StatusCode::BAD_REQUEST, "the body of the request cannot be read"),
+        ("/v1/order", "{}", StatusCode::UNPROCESSABLE_ENTITY, "missing field `server`"),
+        ("/v1/reader", "{\"ad\":1}", StatusCode::UNPROCESSABLE_ENTITY, "unknown variant `ad`"),
+    ] {
+        let (found, body) = asked(&root, "POST", path, body).await;
+        assert_eq!(found, code, "{path}: {body}");
+        assert!(body.starts_with("{\"error\":") && body.contains(said), "{body}");
+    }
+    let long = format!("{{\"server\":\"{}\"}}", "x".repeat(BODY));
+    let (code, _) = asked(&root, "POST", "/v1/order", &long).await;
+    assert_eq!(code, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_loop_that_hangs_is_not_well() {
+    // It takes the question and never answers.
+    let (requests, mut taken) = mpsc::channel(1);
+    let held = tokio::spawn(async move { taken.recv().await });
+    let response = healthz(State(requests)).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+    let reply: HealthReply = serde_json::from_slice(&body).unwrap();
+    assert_eq!(reply, HealthReply::no("the controller gives no answer within 2 s"));
+    drop(held.await);
 }

@@ -138,5 +138,5 @@ fn who_is_sampled_is_listed_once_as_long_as_nobody_comes_or_goes() {
 
 #[test]
 fn a_row_is_as_small_as_the_bound_on_memory_says() {
-    assert!(size_of::<Row>() <= 100, "{}", size_of::<Row>());
+    assert!(size_of::<Row>() <= 80, "{}", size_of::<Row>());
 }

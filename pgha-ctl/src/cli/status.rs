@@ -1,0 +1,163 @@
+//! `pgha status`: once, or again and again.
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, IsTerminal as _, Write};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use ratatui::crossterm::terminal;
+use tokio::signal::ctrl_c;
+use tokio::time::MissedTickBehavior;
+
+use super::client::{self, ClientError, Options};
+use super::output::print;
+use super::{table, words};
+use crate::controller::status::Status;
+
+/// How often the status is shown where nobody says how often.
+const INTERVAL: &str = "2s";
+
+/// How the status is shown.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Show it again and again, every so often (2s when no time is given), until Ctrl-C. A terminal is
+    /// redrawn in place; elsewhere, each is printed after the one before, with --json in one line.
+    #[arg(
+        long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = INTERVAL,
+        value_parser = interval
+    )]
+    watch: Option<Duration>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    // `2` is what other watchers take.
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let interval = match seconds {
+        Some(interval) => interval,
+        None => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+    };
+    if interval < Duration::from_millis(100) {
+        return Err("give at least 100ms".to_owned());
+    }
+    Ok(interval)
+}
+
+/// Shows the status.
+pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { watch, json } = arguments;
+    let controller = options.controller()?;
+    let Some(interval) = watch else {
+        let status = client::status(&controller).await?;
+        return print(json, &status, |status| table::status(status, words::now()));
+    };
+    let mut watched = Watched::new(json);
+    let mut due = tokio::time::interval(interval);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let asked = tokio::select! {
+            asked = async { due.tick().await; client::status(&controller).await } => asked,
+            _ = ctrl_c() => return Ok(()),
+        };
+        watched.take_in(asked)?;
+        let shown = watched.shown(interval, words::now(), Instant::now())?;
+        match put(&shown) {
+            // Whoever reads has enough: `pgha status --watch | head`.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            put => put?,
+        }
+    }
+}
+
+fn size() -> Option<(u16, u16)> {
+    io::stdout().is_terminal().then(terminal::size)?.ok()
+}
+
+/// What was seen last, and whether it is seen still.
+struct Watched {
+    json: bool,
+    last: Option<(Status, Instant)>,
+    /// Why the controller could not be asked now.
+    error: Option<ClientError>,
+}
+
+impl Watched {
+    const fn new(json: bool) -> Self {
+        Self { json, last: None, error: None }
+    }
+
+    /// Takes in an answer, or that there is none: a controller may come back. What a person must mend
+    /// here ends the watch.
+    fn take_in(&mut self, asked: Result<Status, ClientError>) -> Result<(), ClientError> {
+        match asked {
+            Ok(status) => {
+                self.last = Some((status, Instant::now()));
+                self.error = None;
+            }
+            Err(
+                error @ (ClientError::NoController { .. }
+                | ClientError::Timeout { .. }
+                | ClientError::Connect(_)
+                | ClientError::Broken(_)
+                | ClientError::Refused(_)),
+            ) => self.error = Some(error),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn shown(&self, interval: Duration, wall: u64, now: Instant) -> anyhow::Result<String> {
+        if self.json {
+            return Ok(match (&self.error, &self.last) {
+                (None, Some((status, _))) => serde_json::to_string(status)? + "\n",
+                // Each line is a status, or none is there.
+                _ => String::new(),
+            });
+        }
+        let at = words::moment(wall);
+        let mut text = format!("{at} UTC, every {}\n", humantime::format_duration(interval));
+        if let Some(error) = &self.error {
+            text += &format!("pgha: {error}\n");
+        }
+        if let Some((status, seen)) = &self.last {
+            if self.error.is_some() {
+                let age = now.saturating_duration_since(*seen).as_secs();
+                text += &format!("what was seen {age} s ago:\n");
+            }
+            text += &format!("\n{}\n", table::status(status, wall));
+        }
+        Ok(text)
+    }
+}
+
+/// Writes one look at the status: over the one before where it is a terminal.
+fn put(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match size() {
+        Some((_, rows)) => stdout.write_all(over(text, rows.into()).as_bytes())?,
+        None => stdout.write_all(text.as_bytes())?,
+    }
+    stdout.flush()
+}
+
+/// The text from the top of a terminal on, over what is there (ECMA-48: CUP, EL, ED). Whole lines are never
+/// erased before they are written, so nothing flickers.
+fn over(text: &str, rows: usize) -> String {
+    let mut over = "\x1b[H".to_owned();
+    let lines: Vec<_> = text.trim_end().lines().collect();
+    // The last row would scroll the first one away.
+    let room = rows.saturating_sub(1).max(1);
+    let shown = if lines.len() > room { room.saturating_sub(1) } else { lines.len() };
+    for line in &lines[..shown] {
+        over += &format!("{line}\x1b[K\n");
+    }
+    if shown < lines.len() {
+        over +=
+            &format!("... {} more lines; make the terminal higher\x1b[K\n", lines.len() - shown);
+    }
+    over + "\x1b[J"
+}

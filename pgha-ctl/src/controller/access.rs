@@ -1,0 +1,97 @@
+//! Who may ask what. Every request passes here before it reaches a route, and what is not named is the
+//! operators' alone: no route can be forgotten.
+
+#[cfg(test)]
+mod tests;
+
+use std::time::SystemTime;
+
+use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::api::refused;
+use super::orders;
+use super::status::Refusal;
+use crate::rpc::server::Caller;
+use crate::store::{self, Key};
+
+/// Where anybody learns whether this process is well, and nothing else.
+pub(super) const HEALTHZ: &str = "/healthz";
+
+/// Who may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Anybody who gets this far.
+    Anybody,
+    /// Nodes and operators.
+    Reader,
+    /// Operators.
+    Operator,
+}
+
+/// Who may ask that.
+fn access(method: &Method, path: &str) -> Access {
+    let reads = method == Method::GET || method == Method::HEAD;
+    match path.strip_prefix(store::http::PATH).map(str::parse::<Key>) {
+        _ if reads && path == HEALTHZ => Access::Anybody,
+        // It shows what clients say, and has the programs exchanged.
+        _ if path == "/v1/trace" => Access::Operator,
+        // The processes of the cluster keep their records there. Orders are given by persons. A path that
+        // spells a key in another way than plainly is none of theirs.
+        Some(Ok(key)) if method == Method::PUT && key.as_str() != orders::KEY => Access::Reader,
+        _ if reads => Access::Reader,
+        _ => Access::Operator,
+    }
+}
+
+/// Lets a request through, or says why not.
+pub(super) async fn guard(request: Request, next: Next) -> Response {
+    let caller = request.extensions().get().unwrap_or(&Caller::Nobody);
+    let (method, now) = (request.method(), SystemTime::now());
+    let access = access(method, request.uri().path());
+    let may = match access {
+        Access::Anybody => *caller != Caller::OtherUser,
+        Access::Reader => caller.reads(now),
+        Access::Operator => caller.steers(now),
+    };
+    if !may {
+        let (code, error) = denial(caller, access, now);
+        return refused(code, Refusal { error });
+    }
+    // A browser sends no JSON for another site without asking first, and that is never answered.
+    let json = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if method == Method::POST && !json {
+        let error = "a request that changes something has Content-Type: application/json";
+        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Refusal { error: error.to_owned() });
+    }
+    next.run(request).await
+}
+
+fn denial(caller: &Caller, access: Access, now: SystemTime) -> (StatusCode, String) {
+    let error = match caller {
+        Caller::Nobody => {
+            let error = "show a certificate of this cluster: pgha tls issue makes one";
+            return (StatusCode::UNAUTHORIZED, error.to_owned());
+        }
+        Caller::OtherUser | Caller::Owner(_) => {
+            "only root and the controller's own user may use the control socket".to_owned()
+        }
+        Caller::Holder(holder) if holder.until < now => {
+            format!("the certificate of {} has expired; renew it: pgha tls renew", holder.name)
+        }
+        Caller::Holder(holder) if access == Access::Operator && holder.role.is_some() => format!(
+            "{} is a node, and only operators may do this; show a certificate made with: pgha tls \
+             issue --operator",
+            holder.name
+        ),
+        Caller::Holder(holder) => format!(
+            "the certificate of {} is of neither a node nor an operator (OU of its subject); show one \
+             made with: pgha tls issue",
+            holder.name
+        ),
+    };
+    (StatusCode::FORBIDDEN, error)
+}

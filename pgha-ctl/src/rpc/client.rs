@@ -1,0 +1,108 @@
+//! Connecting to a process of the cluster.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::credentials::Credentials;
+
+/// How long a connection may take to be made, TLS included.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Host and port of a process: `10.0.0.21:7432`, `[fd00::21]:7432` or `lb1:7432`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// An IP address, without brackets, or a DNS name.
+    host: String,
+    port: u16,
+    name: ServerName<'static>,
+}
+
+/// A text that names no process.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no host with a port; write it as 10.0.0.21:7432, [fd00::21]:7432 or lb1:7432")]
+pub struct ParseAddressError(String);
+
+impl FromStr for Address {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (host, port) = text.rsplit_once(':')?;
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            // Without brackets the last part of an IPv6 address would pass for a port.
+            if bare.is_none() && host.contains(':') {
+                return None;
+            }
+            let host = bare.unwrap_or(host).to_owned();
+            let port = port.parse().ok().filter(|port| *port != 0)?;
+            let name = ServerName::try_from(host.clone()).ok()?;
+            Some(Self { host, port, name })
+        };
+        parse().ok_or_else(|| ParseAddressError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// No connection came about.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it and its fields mean")]
+pub enum ConnectError {
+    #[error("no connection to {to}: {source}; see that a controller runs there, with [api] listen")]
+    Tcp { to: Address, source: io::Error },
+    #[error("{to} is not trusted, or does not trust: {source}; {}", mend(.source, .to))]
+    Tls { to: Address, source: io::Error },
+    #[error("no connection to {to} within {} s; see that a controller runs there, with [api] listen, and that no firewall is between", PATIENCE.as_secs())]
+    Timeout { to: Address },
+    #[error("the certificate cannot be used: {0}")]
+    Credentials(#[from] rustls::Error),
+}
+
+fn mend(error: &io::Error, to: &Address) -> String {
+    use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::InvalidCertificate(
+        NotValidForName | NotValidForNameContext { .. },
+    )) = tls
+    {
+        return format!("issue its certificate again with --address or --dns for {}", to.host);
+    }
+    "see that both certificates are of this cluster's authority and have not expired".to_owned()
+}
+
+/// Connects, and proves to each side who the other is.
+///
+/// # Errors
+/// When nobody listens, or one of the two is not who it must be.
+pub async fn connect(
+    to: &Address,
+    credentials: &Credentials,
+) -> Result<TlsStream<TcpStream>, ConnectError> {
+    let connector = TlsConnector::from(Arc::new(credentials.client()?));
+    let connecting = async {
+        let stream = TcpStream::connect((&*to.host, to.port))
+            .await
+            .map_err(|source| ConnectError::Tcp { to: to.clone(), source })?;
+        // Requests are small and waited for.
+        let _ = stream.set_nodelay(true);
+        connector
+            .connect(to.name.clone(), stream)
+            .await
+            .map_err(|source| ConnectError::Tls { to: to.clone(), source })
+    };
+    let connected = tokio::time::timeout(PATIENCE, connecting).await;
+    connected.unwrap_or_else(|_| Err(ConnectError::Timeout { to: to.clone() }))
+}
