@@ -1,11 +1,12 @@
 //! pgha: the controller and the operator's verbs. The binary is a thin `main` over this library, so
 //! that the tests exercise what is shipped.
 //!
-//! Each module uses only those below it in this list: [`cli`], [`controller`], then one module for
-//! each part of the outside world ([`store`], which is also asked by way of [`rpc`]; [`bpf`], [`net`],
+//! Each module uses only those below it in this list: [`cli`], [`check`], [`controller`], then one module
+//! for each part of the outside world ([`store`], which is also asked by way of [`rpc`]; [`bpf`], [`net`],
 //! [`postgres`]), then [`config`] and [`telemetry`]. What is decided is decided in the package `pgha-machine`.
 
 pub mod bpf;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod controller;

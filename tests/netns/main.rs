@@ -1,4 +1,5 @@
 //! Tests on real hosts made of network namespaces. They need root.
+mod check;
 mod cluster;
 mod dead_sessions;
 mod explain;
@@ -22,6 +23,7 @@ mod refusals;
 mod reload;
 mod restart;
 mod roles;
+mod scenarios;
 mod trace;
 mod upgrade;
 mod web;

@@ -1,5 +1,6 @@
 //! BPF objects in the kernel, and where they are pinned.
 
+pub mod kernel;
 mod program;
 #[cfg(test)]
 mod tests;

@@ -59,7 +59,7 @@ impl Exit {
             Self::Usage => "not a command line of pgha",
             Self::No => {
                 "done, and the answer is no: `explain` names no real server, `why-not` found a node that \
-                 gets no new connections"
+                 gets no new connections, `check` found something that does not work"
             }
             Self::Unreachable => {
                 "the controller could not be asked: none runs there, or it does not answer"

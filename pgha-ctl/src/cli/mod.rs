@@ -1,5 +1,6 @@
 //! The verbs of `pgha`.
 
+mod check;
 mod client;
 mod director;
 mod exit;
@@ -84,6 +85,10 @@ enum Verb {
     /// Say which director answers for the VIPs.
     #[command(subcommand)]
     Director(director::Verb),
+    /// Say what keeps this node, or the servers it is to balance, from working, and how to mend it.
+    ///
+    /// Exit code: 0 when all is well but for warnings, 3 when something does not work.
+    Check(check::Arguments),
     /// Say everything that is wrong with the configuration file.
     CheckConfig,
     /// Take the XDP program off the interfaces and forget all flows.
@@ -182,6 +187,10 @@ fn run(options: &Options, verb: Verb) -> anyhow::Result<Exit> {
         Verb::Trace(arguments) => runtime()?.block_on(trace::run(options, arguments))?,
         Verb::Web(arguments) => runtime()?.block_on(web::run(options, &arguments))?,
         Verb::Director(verb) => runtime()?.block_on(director::run(options, verb))?,
+        Verb::Check(arguments) => {
+            let well = runtime()?.block_on(check::run(&options.config, arguments))?;
+            return Ok(Exit::answer(well));
+        }
         Verb::CheckConfig => check_config(&options.config)?,
         Verb::Detach => detach(&options.config)?,
         Verb::Realserver(verb) => runtime()?.block_on(realserver::run(&options.config, verb))?,

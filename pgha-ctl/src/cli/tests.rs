@@ -47,9 +47,10 @@ fn every_verb_and_every_option_says_what_it_is() {
 }
 
 /// Verbs that print nothing a program would read.
-const WITHOUT_JSON: [&str; 8] = [
-    // It runs until it is ended, and logs.
+const WITHOUT_JSON: [&str; 9] = [
+    // They run until they are ended.
     "pgha controller",
+    "pgha web",
     // They do one thing, and say in one line that it is done.
     "pgha check-config",
     "pgha detach",

@@ -19,11 +19,11 @@ use crate::net::{IfIndex, Interface, NetError, offload};
 
 /// The interfaces in the order of the configuration, which numbers them; at least one.
 #[derive(Debug)]
-pub(super) struct Interfaces(Vec<Interface>);
+pub(crate) struct Interfaces(Vec<Interface>);
 
 impl Interfaces {
     /// Asks the kernel for those of a configuration.
-    pub(super) async fn find(handle: &Handle, config: &Config) -> Result<Self, NetError> {
+    pub(crate) async fn find(handle: &Handle, config: &Config) -> Result<Self, NetError> {
         let mut found = Vec::new();
         for name in config.director().interfaces() {
             found.push(Interface::find(handle, name).await?);
@@ -32,7 +32,7 @@ impl Interfaces {
     }
 
     /// Whether each can serve the VIPs that are on its link, and each VIP is on the link of one.
-    pub(super) fn usable_for(&self, vips: &[IpAddr]) -> Result<(), InterfacesError> {
+    pub(crate) fn usable_for(&self, vips: &[IpAddr]) -> Result<(), InterfacesError> {
         for (number, interface) in self.0.iter().enumerate() {
             let own = vips.iter().copied().filter(|vip| self.position_of(*vip) == number);
             // Of several, the first cannot say where a VIP would belong that none reaches.
@@ -66,7 +66,7 @@ impl Interfaces {
 
     /// The interface in whose subnet an address lies, by the longest prefix as the kernel routes; the
     /// first for one that lies in none.
-    pub(super) fn of(&self, address: IpAddr) -> &Interface {
+    pub(crate) fn of(&self, address: IpAddr) -> &Interface {
         &self.0[self.position_of(address)]
     }
 
@@ -127,7 +127,7 @@ impl Interfaces {
         reach(self) != reach(before)
     }
 
-    pub(super) fn indices(&self) -> Vec<IfIndex> {
+    pub(crate) fn indices(&self) -> Vec<IfIndex> {
         self.0.iter().map(Interface::index).collect()
     }
 

@@ -66,7 +66,6 @@ use claims::Listening;
 use ended::Ended;
 use events::{Events, Happening, Kind};
 use history::History;
-use interfaces::Interfaces;
 use leaks::Leaks;
 use neighbours::Announcements;
 use orders::Book;
@@ -78,6 +77,8 @@ use survey::Surveys;
 use watch::{Manner, Told, Watchers};
 
 pub use error::{ControllerError, InterfacesError};
+pub(crate) use interfaces::Interfaces;
+pub(crate) use preflight::{CAPABILITIES, vips};
 pub(crate) use web::token;
 
 /// How often the log of verdicts is written out.

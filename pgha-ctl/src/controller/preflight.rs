@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_millis(600);
 const HASTE: Duration = Duration::from_millis(150);
 
 /// The capabilities a controller needs; see capabilities(7).
-const CAPABILITIES: &[caps::Capability] = &[
+pub(crate) const CAPABILITIES: &[caps::Capability] = &[
     caps::Capability::Bpf,
     caps::Capability::NetAdmin,
     caps::Capability::NetRaw,
@@ -190,7 +190,7 @@ async fn heard(
 }
 
 /// The VIPs, each once.
-pub(super) fn vips(config: &Config) -> Vec<IpAddr> {
+pub(crate) fn vips(config: &Config) -> Vec<IpAddr> {
     let mut vips: Vec<_> = config.services().iter().map(|service| service.vip).collect();
     vips.sort_unstable();
     vips.dedup();

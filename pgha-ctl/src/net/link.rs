@@ -10,7 +10,9 @@ use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
 use pgha_machine::Mac;
 use rtnetlink::Handle;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp};
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+};
 
 use super::addresses::{asking, interface_addresses};
 use super::error::NetError;
@@ -60,6 +62,8 @@ pub struct Interface {
     index: IfIndex,
     mac: Mac,
     up: bool,
+    mtu: u32,
+    veth: bool,
     subnets: Vec<IpNet>,
     xdp: Option<XdpAttachment>,
 }
@@ -85,6 +89,8 @@ impl Interface {
             index,
             mac,
             up: is_up(link),
+            mtu: mtu_of(link),
+            veth: is_veth(link),
             subnets: addresses.into_iter().filter(|(on, _)| *on == index).map(|a| a.1).collect(),
             xdp: xdp_of(link),
         })
@@ -112,6 +118,18 @@ impl Interface {
     #[must_use]
     pub const fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// Bytes of the longest IP packet that it sends; 0 where the kernel did not say.
+    #[must_use]
+    pub const fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// Whether it is one end of a virtual cable.
+    #[must_use]
+    pub const fn is_veth(&self) -> bool {
+        self.veth
     }
 
     /// Its IPv4 and IPv6 addresses, each with its prefix length (host bits kept).
@@ -175,6 +193,20 @@ pub(super) fn mac_of(link: &LinkMessage) -> Option<Mac> {
 
 pub(super) const fn is_up(link: &LinkMessage) -> bool {
     link.header.flags.contains(LinkFlags::Up.union(LinkFlags::LowerUp))
+}
+
+fn mtu_of(link: &LinkMessage) -> u32 {
+    let mtu = |attribute: &LinkAttribute| {
+        if let LinkAttribute::Mtu(mtu) = attribute { Some(*mtu) } else { None }
+    };
+    link.attributes.iter().find_map(mtu).unwrap_or_default()
+}
+
+fn is_veth(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| {
+        let LinkAttribute::LinkInfo(infos) = attribute else { return false };
+        infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth)))
+    })
 }
 
 fn xdp_of(link: &LinkMessage) -> Option<XdpAttachment> {

@@ -13,10 +13,12 @@ mod link;
 mod neighbour;
 mod netlink;
 pub mod offload;
+pub mod ping;
 pub mod probe;
 pub mod raw;
 pub mod realserver;
 pub mod vip;
+pub mod xdp_features;
 
 pub use addresses::local_addresses;
 pub use error::NetError;

@@ -10,6 +10,7 @@
 //! namespace of the calling thread, and take the state directory's lock.
 
 mod error;
+mod look;
 mod record;
 mod report;
 mod sysctl;
@@ -30,6 +31,7 @@ use super::error::{NetError, errno};
 use super::link::IfIndex;
 use super::netlink::Netlink;
 pub use error::RealServerError;
+pub use look::{Look, SysctlSeen, VipSeen, look, on_another_interface, rp_filters};
 use record::{Record, StateDir};
 pub use report::{Report, Step};
 pub use sysctl::Setting;
@@ -206,9 +208,7 @@ impl Kernel {
     /// The name of an interface other than `lo` that has the VIP.
     fn elsewhere(&self, vip: IpAddr) -> Option<String> {
         let found = |(index, net): &&(IfIndex, IpNet)| index.get() != LOOPBACK && net.addr() == vip;
-        let (index, _) = self.addresses.iter().find(found)?;
-        let name = if_indextoname(index.get()).ok();
-        Some(name.map_or_else(|| index.to_string(), |name| name.to_string_lossy().into_owned()))
+        self.addresses.iter().find(found).map(|(index, _)| name_of(*index))
     }
 
     /// The VIP is not to be chosen as the source of this node's own connections: of an IPv4 address
@@ -247,6 +247,12 @@ impl Kernel {
             Ok(()) => Ok(Step::AddressRemoved(vip)),
         }
     }
+}
+
+/// The name of an interface, or its number when it is gone.
+fn name_of(index: IfIndex) -> String {
+    let name = if_indextoname(index.get()).ok();
+    name.map_or_else(|| index.to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The prefix length of an address that is a network by itself.

@@ -97,7 +97,7 @@ fn mend(error: &rustls::Error) -> &'static str {
 }
 
 /// A name as SQL has it: as it is where that is a plain identifier, else in quotes.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c == '_';
     let is_plain = name.starts_with(plain) && name.chars().all(|c| plain(c) || c.is_ascii_digit());
     if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }

@@ -2,12 +2,13 @@
 //!
 //! [`Connector`] holds what any session needs: the login, and TLS (`tls`). [`Session`] is one that is
 //! open; [`ask`] puts the one question there is (`server.sql`), [`Report`] is its answer. [`check`]
-//! judges a server by it, and by how it meets new sessions (`wire`). [`PgError`] says what went wrong,
+//! judges a server by it, and by how it meets new sessions (`wire`); [`inspect`] asks once and for more. [`PgError`] says what went wrong,
 //! and by that whose fault it is.
 
 mod check;
 mod connector;
 mod error;
+pub mod inspect;
 mod report;
 mod session;
 mod tls;
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use check::{Checked, check};
 pub use connector::Connector;
 pub use error::PgError;
+pub(crate) use error::quoted;
 pub use report::{NamedWalsender, PrimaryReport, Report};
 pub use session::{Session, ask};
 pub use tls::TlsFileError;

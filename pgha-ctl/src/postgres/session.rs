@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{SslMode as Protection, SslNegotiation};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::TlsConnector;
 
@@ -91,13 +91,18 @@ impl Session {
     }
 
     async fn report(&self) -> Result<Report, PgError> {
-        let answered = self.client.simple_query(QUESTION).await;
+        Report::read(self.rows(QUESTION).await?.iter())
+    }
+
+    /// The rows that a statement yields.
+    pub(super) async fn rows(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, PgError> {
+        let answered = self.client.simple_query(sql).await;
         let messages = answered.map_err(|error| PgError::of(error, self.mode()))?;
-        let rows = messages.iter().filter_map(|message| match message {
+        let rows = messages.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        Report::read(rows)
+        Ok(rows.collect())
     }
 }
 

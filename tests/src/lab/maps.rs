@@ -47,10 +47,23 @@ impl ServiceMaps {
     /// # Errors
     /// When there is no such service any more.
     pub fn table(&self) -> Result<Vec<u16>> {
+        self.in_use(|_, tables| tables.maglev.to_vec())
+    }
+
+    /// Every byte that new connections of this service go by: its entry, and the bank of tables that it
+    /// names.
+    ///
+    /// # Errors
+    /// As [`ServiceMaps::table`].
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        self.in_use(|service, tables| [service.as_bytes(), tables.as_bytes()].concat())
+    }
+
+    fn in_use<T: Send>(&self, of: impl FnOnce(&Service, &Tables) -> T + Send) -> Result<T> {
         let read = || {
             let service: Service = value(&self.services.get(&self.key, 0)?)?;
             let tables: Tables = value(&self.tables.get(&service.bank, 0)?)?;
-            Ok(tables.maglev.to_vec())
+            Ok(of(&service, &tables))
         };
         thread::scope(|scope| {
             let reader =

@@ -308,7 +308,7 @@ fn interface_of(link: u32) -> Option<NonZeroU32> {
 }
 
 /// The name of somebody's program, which only CAP_SYS_ADMIN may ask for.
-fn program_name(id: u32) -> String {
+pub(crate) fn program_name(id: u32) -> String {
     loaded_programs()
         .filter_map(Result::ok)
         .find(|program| program.id() == id)

@@ -12,6 +12,7 @@ mod attach;
 mod explain;
 mod flows;
 mod inherit;
+mod look;
 mod maps;
 mod packet_log;
 mod pins;
@@ -29,10 +30,12 @@ use pgha_common::maps::{Counters, SCHEMA, Tables, Traffic, constant, name, state
 use pgha_machine::table::Entry;
 
 pub use apply::{Active, DirectorPlan};
+pub(crate) use attach::program_name;
 pub use attach::{Attached, Mode, Port, Running};
 pub(crate) use explain::boot_time;
 pub use explain::{Choice, Explanation, KnownFlow, Reading};
 pub use flows::{AnyFlow, FlowReader, FlowState, Survey};
+pub use look::{Pinned, look};
 pub use packet_log::PacketLog;
 pub use trace::{Frames, Taken, TracedFrame};
 

@@ -141,27 +141,26 @@ fn own_address(key: &str) -> Option<String> {
     Some(format!("\"10.0.0.{}\"", last + 1))
 }
 
-/// Whether a key is left out, where that follows from those before it: a key without the one it refers to
-/// is an error of its own, half a pair of certificate and key, verification without an authority, and a
-/// return beyond its limit, so that those appear only with the largest limit.
+/// Whether a key is left out, where that follows from those before it: a key without the one it refers to is
+/// an error of its own, and so are half a pair of certificate and key, verification without an authority, and
+/// a return beyond its limit, which therefore appears only with the largest limit.
 fn left_out(values: &[(&str, Option<String>)], key: &str) -> Option<bool> {
     let of = |key: &str| values.iter().find(|(of, _)| *of == key)?.1.as_deref();
-    let largest = |key: &str| {
-        let kind = schema::find(key).unwrap().kind;
+    let service = |name: &str| of(&format!("service[].{name}"));
+    let largest = |name: &str| {
+        let kind = schema::find(&format!("service[].{name}")).unwrap().kind;
         match kind {
-            Kind::Integer { max, .. } => of(key) == Some(&max.to_string()),
-            Kind::Duration { max, .. } => of(key) == Some(&format!("\"{max}ms\"")),
+            Kind::Integer { max, .. } => service(name) == Some(&max.to_string()),
+            Kind::Duration { max, .. } => service(name) == Some(&format!("\"{max}ms\"")),
             _ => unreachable!(),
         }
     };
-    let lags = ["service[].max_lag_bytes", "service[].max_lag"];
+    let lone = |lone: bool| lone.then_some(true);
     match key {
-        "service[].syn_burst" if of("service[].syn_rate").is_none_or(|rate| rate == "0") => {
-            Some(true)
-        }
-        "service[].return_lag_bytes" if !largest(lags[0]) => Some(true),
-        "service[].return_lag" if !largest(lags[1]) => Some(true),
-        "service[].auto_weight" if lags.iter().all(|lag| of(lag).is_none()) => Some(true),
+        "service[].syn_burst" => lone(service("syn_rate").is_none_or(|rate| rate == "0")),
+        "service[].return_lag_bytes" => lone(!largest("max_lag_bytes")),
+        "service[].return_lag" => lone(!largest("max_lag")),
+        "service[].auto_weight" => lone(service("max_lag_bytes").or(service("max_lag")).is_none()),
         "postgres.sslkey" => Some(of("postgres.sslcert").is_none()),
         "postgres.sslrootcert" => {
             of("postgres.sslmode").filter(|mode| mode.starts_with("\"verify")).map(|_| false)

@@ -162,6 +162,8 @@ struct Host {
     session: Option<Session>,
     /// Its last word.
     said: Option<Said>,
+    /// It has had its say since a primary was told last.
+    heard: bool,
     /// When it was asked last.
     began: Option<Instant>,
     /// When to ask it next; `None` while it is being asked.
@@ -209,6 +211,7 @@ impl Lookout {
             server: *server,
             session: None,
             said: None,
+            heard: false,
             began: None,
             due: Some(now),
         };
@@ -246,6 +249,7 @@ impl Lookout {
         let began = host.began.unwrap_or_else(Instant::now);
         host.session = session;
         host.said = Some(said);
+        host.heard = true;
         let settled = matches!(self.verdict().0, Verdict::Primary(_));
         let host = &mut self.hosts[place];
         let rounds = if settled && host.report().is_none() { LOOK } else { 1 };
@@ -303,7 +307,8 @@ impl Lookout {
         let asking = self.hosts.iter().any(|host| host.due.is_none_or(|due| due <= now));
         let is_new = self.told.as_ref() != Some(&verdict);
         let waits = match &verdict {
-            Verdict::Lost => asking,
+            // Not until nobody is being asked: who is silent for longer than a round always is.
+            Verdict::Lost => self.hosts.iter().any(|host| !host.heard),
             Verdict::Primary(_) | Verdict::Several(_) if is_new && asking => {
                 now < *self.undecided.get_or_insert(now) + PATIENCE
             }
@@ -320,6 +325,9 @@ impl Lookout {
         };
         if !is_new && !concerns {
             return None;
+        }
+        if verdict != Verdict::Lost {
+            self.hosts.iter_mut().for_each(|host| host.heard = false);
         }
         self.told = Some(verdict.clone());
         Some(self.told_as(&verdict, stale))

@@ -288,6 +288,21 @@ async fn a_host_that_never_answers_delays_nobody() {
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
+/// Each is asked again as soon as its time is over, so that there is always one that is being asked.
+#[tokio::test]
+async fn hosts_that_fall_silent_for_longer_than_a_round_are_lost() {
+    let (db1, db2) = (Mock::new(primary("00000001")).await, Mock::new(standby()).await);
+    let mut told = watched(&[&db1, &db2], manner(100, 350));
+    until(&mut told, |hosts| is_primary(hosts, &db1)).await;
+    db2.does(Doing::Nothing);
+    db1.does(Doing::Nothing);
+    for _ in 0..3 {
+        let lost = until(&mut told, |hosts| !is_primary(hosts, &db1)).await;
+        let Hosts::Lost(errors, _) = &lost else { panic!("{lost:?}") };
+        assert!(errors.iter().any(|(server, _)| *server == db1.at), "{errors:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_newest_timeline_wins_whoever_answers_first() {
     let (former, new) =

@@ -8,6 +8,8 @@ fn interface(up: bool, subnets: &[&str]) -> Interface {
         index: IfIndex::new(2).unwrap(),
         mac: "52:54:00:12:34:56".parse().unwrap(),
         up,
+        mtu: 1500,
+        veth: false,
         subnets: subnets.iter().map(|net| net.parse().unwrap()).collect(),
         xdp: None,
     }

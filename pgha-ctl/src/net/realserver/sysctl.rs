@@ -74,6 +74,11 @@ pub(super) fn read(name: &str) -> Result<i32, RealServerError> {
     read_path(&path(name))
 }
 
+/// A setting of one interface, whose name may have dots.
+pub(super) fn of_interface(interface: &str, setting: &str) -> Result<i32, RealServerError> {
+    read_path(&Path::new(ROOT).join("net/ipv4/conf").join(interface).join(setting))
+}
+
 fn read_path(path: &Path) -> Result<i32, RealServerError> {
     let text = fs::read_to_string(path).map_err(|source| RealServerError::File {
         what: "read",
