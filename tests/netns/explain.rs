@@ -113,7 +113,7 @@ fn netns_flows_are_chosen_and_counted() -> Result<()> {
         (vec!["explain", "10.0.0.1:3", "--vip", "x"], "x is neither a service nor the VIP of one"),
     ] {
         let refused = cluster.director.pgha(&arguments)?;
-        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(refused.status.code(), Some(5), "{arguments:?}");
         let stderr = String::from_utf8(refused.stderr)?;
         assert!(stderr.starts_with(&format!("pgha: {said}")), "{stderr}");
     }

@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, Edits, edited, servers, service, weight};
 
 const VIPS: [IpAddr; 2] = [IpAddr::V4(READER_VIP), IpAddr::V6(READER_VIP6)];
 const SERVICES: [&str; 2] = ["reader", "reader6"];
-const SECOND: (&str, &str) = (
+pub(crate) const SECOND: (&str, &str) = (
     "\n[[node]]",
     "\n[[service]]\nname = \"reader6\"\nvip = \"fd77::100\"\nport = 5432\nscheduler = \"maglev\"\n\
      discovery = \"both\"\ndefault_weight = 1\n\n[[node]]",

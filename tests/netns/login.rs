@@ -108,8 +108,11 @@ fn serves_encrypted(cluster: &Cluster, keys: &str, wanted: &str) -> Result<()> {
             },
         )?;
     }
-    let primary = &cluster.director.status()?["primary"];
-    ensure!(primary["answers"] == true, "{primary:#}");
+    wait_for("the primary to answer", SOON, || {
+        let primary = &cluster.director.status()?["primary"];
+        ensure!(primary["answers"] == true, "{primary:#}");
+        Ok(Some(()))
+    })?;
     cluster.director.terminate()?;
     let log = cluster.director.log()?;
     ensure!(!log.contains(PASSWORD), "the password is in the log:\n{log}");

@@ -1,4 +1,5 @@
 //! Tests on real hosts made of network namespaces. They need root.
+mod api;
 mod check;
 mod cluster;
 mod dead_sessions;
@@ -24,6 +25,9 @@ mod reload;
 mod restart;
 mod roles;
 mod scenarios;
+mod store;
 mod trace;
 mod upgrade;
+mod verbs;
+mod vip_path;
 mod web;

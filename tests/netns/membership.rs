@@ -1,11 +1,15 @@
 //! Who becomes a reader, by what the primary and the servers themselves say.
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pgha_tests::lab::{PostgresOptions, READER_VIP, SOON, wait_for};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, psql, servers, service, weight, withheld};
+
+/// Those of both services.
+const VIPS: [IpAddr; 2] = [IpAddr::V4(READER_VIP), IpAddr::V4(Ipv4Addr::new(10, 77, 0, 101))];
 
 /// A second service, whose readers are found by walsenders alone.
 const WALSENDERS_TOO: (&str, &str) = (
@@ -22,7 +26,20 @@ discovery = "walsenders"
 
 #[test]
 fn netns_sync_states_all_count() -> Result<()> {
-    let cluster = Cluster::up(&["db2", "db3"], &[WALSENDERS_TOO])?;
+    let cluster = Cluster::prepared_for(&VIPS, &["db2", "db3"])?;
+    cluster.configure(&[WALSENDERS_TOO])?;
+    cluster.director.start()?;
+    wait_for("both services to serve", SOON, || {
+        let status = cluster.director.status()?;
+        for service in ["reader", "streams"] {
+            let servers = servers(&status, service)?;
+            for name in ["db2", "db3"] {
+                let server = servers.get(name).with_context(|| format!("{service}: {name}"))?;
+                ensure!(weight(server)? == 1, "{service}: {server:#}");
+            }
+        }
+        Ok(Some(()))
+    })?;
     let maps = cluster.director.maps(READER_VIP)?;
     let table = maps.table()?;
     for (names, states) in [
@@ -58,7 +75,7 @@ fn netns_sync_states_all_count() -> Result<()> {
 #[test]
 fn netns_unlisted_standby_joins_and_wal_tools_never_do() -> Result<()> {
     // db3 is listed, but no PostgreSQL runs there.
-    let cluster = Cluster::prepared(&["db2"])?;
+    let cluster = Cluster::prepared_for(&VIPS, &["db2"])?;
     let [db3, other] = cluster.lab.hosts(&["db3", "client2"])?.try_into().expect("two hosts");
     cluster.configure(&[WALSENDERS_TOO])?;
     cluster.director.start()?;
@@ -66,7 +83,7 @@ fn netns_unlisted_standby_joins_and_wal_tools_never_do() -> Result<()> {
 
     let named = PostgresOptions::default().application_name("10.77.0.15");
     let db5 = cluster.lab.standby_with("db5", "db1", &named)?;
-    cluster.lab.realserver_setup("db5")?;
+    cluster.lab.realserver_setup_for("db5", &VIPS)?;
     let primary = &cluster.primary;
     let tools = [
         primary.receivewal(&cluster.client, "archive")?,

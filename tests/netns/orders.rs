@@ -20,7 +20,7 @@ fn netns_orders_are_kept_through_a_killed_controller() -> Result<()> {
     let db3 = server(&reply, "10.77.0.13")?;
     assert_eq!(
         (&db3["effective_weight"], &db3["weight_set"]["by"]),
-        (&3.into(), &"an operator".into()),
+        (&3.into(), &"root".into()),
         "{db3:#}"
     );
     // The reply is true: the maps are written already.
@@ -37,7 +37,7 @@ fn netns_orders_are_kept_through_a_killed_controller() -> Result<()> {
     let db2 = server(&reply, "10.77.0.12")?;
     assert_eq!(
         (withheld(&db2), &db2["drained"]["by"]),
-        (vec!["drained"], &"an operator".into()),
+        (vec!["drained"], &"root".into()),
         "{db2:#}"
     );
     assert_eq!(slots("db2")?, 0);
@@ -78,7 +78,7 @@ fn netns_orders_are_kept_through_a_killed_controller() -> Result<()> {
         ),
     ] {
         let refused = cluster.director.pgha(&order)?;
-        assert_eq!(refused.status.code(), Some(1), "{order:?}");
+        assert_eq!(refused.status.code(), Some(5), "{order:?}");
         assert_eq!(sentence(&refused)?, format!("pgha: {said}"), "{order:?}");
     }
     // Not even a command line.
@@ -94,7 +94,7 @@ fn netns_verbs_without_a_controller_say_so() -> Result<()> {
     for _ in 0..2 {
         for verb in [vec!["status"], vec!["drain", "db2"]] {
             let refused = cluster.director.pgha(&verb)?;
-            assert_eq!(refused.status.code(), Some(1));
+            assert_eq!(refused.status.code(), Some(4));
             let said = sentence(&refused)?;
             assert!(said.starts_with("pgha: no controller runs on this node ("), "{said}");
             assert!(said.ends_with("start one: pgha controller"), "{said}");

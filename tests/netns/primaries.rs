@@ -60,11 +60,13 @@ fn netns_a_promoted_standby_is_the_primary_and_the_former_one_is_told() -> Resul
 fn netns_two_primaries_on_one_timeline_change_nothing() -> Result<()> {
     let hosts = (ONLY_DB1, "hosts = [\"10.77.0.11\", \"10.77.0.14\"]");
     let cluster = Cluster::up(&["db2", "db3"], &[hosts])?;
-    let weights = cluster.weights()?;
-    let table = cluster.director.maps(READER_VIP)?.table()?;
     let copy = cluster.lab.standby("db4", "db1")?;
     copy.stop()?;
     fs::remove_file(copy.data().join("standby.signal"))?;
+    // It streamed for a moment, and is forgotten.
+    cluster.wait_weights(&[("db1", 0), ("db2", 1), ("db3", 1)])?;
+    let weights = cluster.weights()?;
+    let table = cluster.director.maps(READER_VIP)?.table()?;
     copy.start()?;
     assert_eq!(copy.psql("select pg_is_in_recovery()")?, "f");
 

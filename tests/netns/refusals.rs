@@ -114,7 +114,10 @@ fn refused_vip(cluster: &Cluster) -> Result<()> {
     refused(
         cluster,
         &[],
-        &["VIP 10.77.0.100 is in use: 02:00:0a:4d:00:0c answers for it", "choose a free address"],
+        &[
+            "VIP 10.77.0.100 is in use: 02:00:0a:4d:00:0c answers for it, which is the real server db2",
+            "run there: pgha realserver setup --vip 10.77.0.100",
+        ],
     )?;
     db2.run(["ip", "address", "del", "10.77.0.100/32", "dev", "eth0"])?;
     cluster.lab.realserver_setup("db2")

@@ -169,9 +169,15 @@ fn decided(status: &Value) -> Value {
     let mut services = status["services"].clone();
     for service in services.as_array_mut().into_iter().flatten() {
         service["traffic"] = Value::Null;
+        service["probes"] = Value::Null;
         for server in service["servers"].as_array_mut().into_iter().flatten() {
-            server["replayed"] = Value::Null;
-            server["lag_bytes"] = Value::Null;
+            // What goes on meanwhile; that the primary lacks the VIP is found in a second or three.
+            for told in ["replayed", "received", "lag_bytes", "lag_ms", "connections", "vip"] {
+                server[told] = Value::Null;
+            }
+            if let Some(withheld) = server["withheld"].as_array_mut() {
+                withheld.retain(|of| !of.as_str().is_some_and(|of| of.starts_with("vip_")));
+            }
         }
     }
     services

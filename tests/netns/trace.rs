@@ -56,7 +56,7 @@ fn netns_a_trace_shows_what_happens_and_leaves_nothing_behind() -> Result<()> {
 
     // One at a time.
     let second = cluster.director.pgha(["trace", "--count", "1"])?;
-    assert_eq!(second.status.code(), Some(1), "{second:?}");
+    assert_eq!(second.status.code(), Some(5), "{second:?}");
     let said = String::from_utf8(second.stderr)?;
     assert!(said.starts_with("pgha: somebody traces already"), "{said}");
 

@@ -189,8 +189,9 @@ fn change(bench: &mut Bench, random: &mut Random) {
         0 | 1 => (real.dead, real.weight) = (true, EffectiveWeight::ZERO),
         2 => (real.dead, real.weight) = (false, EffectiveWeight::ZERO),
         3 | 4 => {
-            let weight = u16::try_from(1 + random.below(5)).unwrap();
-            (real.dead, real.weight) = (false, EffectiveWeight::new(weight).unwrap());
+            // From 0.1 to 5, whole ones among them.
+            let tenths = u32::try_from(1 + random.below(50)).unwrap();
+            (real.dead, real.weight) = (false, EffectiveWeight::from_thousandths(tenths * 100));
         }
         5 => real.real.generation += 1,
         6 => real.local = !real.local,

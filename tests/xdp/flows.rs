@@ -264,7 +264,7 @@ fn change(random: &mut Random, bench: &mut Bench) {
     let at = reals.iter().position(|real| real.real.id == id);
     match at {
         Some(at) => {
-            reals[at].weight = EffectiveWeight::new(random.of(&[0, 0, 1, 1, 2, 7, 100])).unwrap()
+            reals[at].weight = EffectiveWeight::new(random.of(&[0, 0, 1, 1, 2, 7, 100])).unwrap();
         }
         // It joins, and stays: those that flows are on leave in another test.
         None => reals.push(real(id)),

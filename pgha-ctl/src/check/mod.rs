@@ -67,8 +67,8 @@ struct About {
 }
 
 /// Something to be checked, before it is known what it comes to.
-fn about(id: &'static str, of: impl ToString, what: &'static str) -> About {
-    About { id, of: of.to_string(), what }
+fn about(id: &'static str, of: impl Into<String>, what: &'static str) -> About {
+    About { id, of: of.into(), what }
 }
 
 impl About {

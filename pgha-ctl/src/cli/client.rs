@@ -18,11 +18,13 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
+use super::top::Events;
 use crate::config::{Config, ConfigErrors};
 use crate::controller::explain::{ExplainQuery, ExplainReply};
 use crate::controller::flows::{FlowsQuery, FlowsReply};
 use crate::controller::status::{
-    OrderReply, OrderRequest, Refusal, RoleReply, RoleRequest, Status,
+    OrderReply, OrderRequest, ReaderReply, ReaderRequest, Refusal, ReloadReply, RoleReply,
+    RoleRequest, Status,
 };
 use crate::controller::trace::TraceQuery;
 use crate::rpc::client::{self as rpc, Address, ConnectError};
@@ -32,6 +34,8 @@ use crate::rpc::credentials::{Credentials, CredentialsError, DIRECTORY};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the largest flow tables may take to be read on a busy node.
 const PATIENCE_FOR_FLOWS: Duration = Duration::from_secs(60);
+/// How long a configuration may take to be judged: whether somebody has its new VIPs is asked on the network.
+const PATIENCE_FOR_A_RELOAD: Duration = Duration::from_secs(30);
 
 /// Where the configuration is, and which controller a verb asks.
 #[derive(Debug, Args)]
@@ -125,12 +129,35 @@ pub(super) async fn status(controller: &Controller) -> Result<Status, ClientErro
     within(PATIENCE, controller, ask(controller, Method::GET, "/v1/status", None::<&()>)).await
 }
 
+/// `GET /v1/events`.
+pub(super) async fn events(controller: &Controller) -> Result<Events, ClientError> {
+    within(PATIENCE, controller, ask(controller, Method::GET, "/v1/events", None::<&()>)).await
+}
+
 /// `POST /v1/order`.
 pub(super) async fn order(
     controller: &Controller,
     order: &OrderRequest,
 ) -> Result<OrderReply, ClientError> {
     within(PATIENCE, controller, ask(controller, Method::POST, "/v1/order", Some(order))).await
+}
+
+/// `POST /v1/reader`.
+pub(super) async fn reader(
+    controller: &Controller,
+    request: &ReaderRequest,
+) -> Result<ReaderReply, ClientError> {
+    within(PATIENCE, controller, ask(controller, Method::POST, "/v1/reader", Some(request))).await
+}
+
+/// `POST /v1/reload`.
+pub(super) async fn reload(controller: &Controller) -> Result<ReloadReply, ClientError> {
+    within(
+        PATIENCE_FOR_A_RELOAD,
+        controller,
+        ask(controller, Method::POST, "/v1/reload", None::<&()>),
+    )
+    .await
 }
 
 /// `GET /v1/explain`.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::ClientError;
 use crate::controller::status::SCHEMA;
+use crate::rpc::client::ConnectError;
 
 /// An exit code. Scripts rely on them: none ever changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +81,17 @@ impl Exit {
             Some(
                 ClientError::NoController { .. }
                 | ClientError::Timeout { .. }
-                | ClientError::Connect(_)
+                | ClientError::Connect(ConnectError::Tcp { .. } | ConnectError::Timeout { .. })
                 | ClientError::Broken(_),
             ) => Self::Unreachable,
-            Some(ClientError::Refused(_) | ClientError::Permission { .. }) => Self::Refused,
             Some(
-                ClientError::Credentials(_)
+                ClientError::Refused(_)
+                | ClientError::Permission { .. }
+                | ClientError::Connect(ConnectError::Tls { .. }),
+            ) => Self::Refused,
+            Some(
+                ClientError::Connect(ConnectError::Credentials(_))
+                | ClientError::Credentials(_)
                 | ClientError::Config(_)
                 | ClientError::Unreadable(_)
                 | ClientError::Http(_)

@@ -3,17 +3,22 @@
 mod check;
 mod client;
 mod director;
+mod drain;
 mod exit;
 mod explain;
 mod flows;
 mod manual;
+mod named;
 mod nodes;
 mod output;
+mod reader;
 mod realserver;
+mod reload;
 mod status;
 mod steer;
 mod table;
 mod tls;
+mod top;
 mod trace;
 mod web;
 mod why_not;
@@ -55,6 +60,8 @@ enum Verb {
     Status(status::Arguments),
     /// Show every node of every service, with the columns of pgpool's `show pool_nodes`.
     Nodes(nodes::Arguments),
+    /// Show shares, connections, lag and verdicts as they change, on the whole terminal.
+    Top(top::Arguments),
     /// Say why a node gets no new connections, or fewer than its weight says, and what mends that.
     ///
     /// Exit code: 0 when it gets new connections in every service that is meant, 3 when it does not.
@@ -67,9 +74,16 @@ enum Verb {
         weight: WeightArgument,
     },
     /// Send no new connections to a real server; those it has stay.
-    Drain(Server),
+    Drain(drain::Arguments),
     /// Send new connections to a drained real server again.
     Undrain(Server),
+    /// Add and remove readers, by an operator's word alone.
+    #[command(subcommand)]
+    Reader(reader::Verb),
+    /// Have the controller read its configuration file again, as SIGHUP does.
+    ///
+    /// Everything that is wrong with the file is told; then the old configuration stays in force.
+    Reload(reload::Arguments),
     /// Say which real server a client's connection has or would get, and why.
     ///
     /// Exit code: 0 when a real server is named, 3 when none is.
@@ -164,22 +178,19 @@ fn run(options: &Options, verb: Verb) -> anyhow::Result<Exit> {
         }
         Verb::Status(arguments) => runtime()?.block_on(status::run(options, arguments))?,
         Verb::Nodes(arguments) => runtime()?.block_on(nodes::run(options, arguments))?,
+        Verb::Top(arguments) => runtime()?.block_on(top::run(options, arguments))?,
         Verb::WhyNot(arguments) => {
             return Ok(Exit::answer(runtime()?.block_on(why_not::run(options, arguments))?));
         }
         Verb::Weight { server, weight: WeightArgument(weight) } => {
             runtime()?.block_on(steer::order(options, server, OrderKind::Weight { weight }))?;
         }
-        Verb::Drain(server) => {
-            runtime()?.block_on(steer::order(
-                options,
-                server,
-                OrderKind::Drain { reset_after_ms: None },
-            ))?;
-        }
+        Verb::Drain(arguments) => return runtime()?.block_on(drain::run(options, arguments)),
         Verb::Undrain(server) => {
             runtime()?.block_on(steer::order(options, server, OrderKind::Undrain))?;
         }
+        Verb::Reader(verb) => runtime()?.block_on(reader::run(options, verb))?,
+        Verb::Reload(arguments) => runtime()?.block_on(reload::run(options, arguments))?,
         Verb::Explain(arguments) => {
             return Ok(Exit::answer(runtime()?.block_on(explain::run(options, arguments))?));
         }

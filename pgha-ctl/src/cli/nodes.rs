@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{self, Options};
 use super::output::print;
 use super::table;
-use super::words::{self, or_none};
+use super::words::{self, State, or_none};
 use crate::controller::status::{SCHEMA, ServiceStatus, Status, TrafficStatus};
 
 /// How the nodes are shown.
@@ -133,11 +133,11 @@ fn member(service: &ServiceStatus, server: &ServerView, all: f64) -> Node {
 
 /// pgpool says `waiting` of a node that it has not connected to yet.
 fn status_word(server: &ServerView) -> &'static str {
-    match words::State::of(server) {
-        words::State::Checking => "waiting",
-        words::State::Dead => "down",
-        words::State::Out if server.role == ServerRole::Primary => "up",
-        state => state.word(),
+    match State::of(server) {
+        State::Checking => "waiting",
+        State::Dead => "down",
+        State::Out if server.role == ServerRole::Primary => "up",
+        state @ (State::Up | State::Drained | State::Out | State::Down) => state.word(),
     }
 }
 

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use ratatui::crossterm::terminal;
-use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::client::{self, ClientError, Options};
 use super::output::print;
 use super::{table, words};
 use crate::controller::status::Status;
+use crate::rpc::client::ConnectError;
 
 /// How often the status is shown where nobody says how often.
 const INTERVAL: &str = "2s";
@@ -34,7 +35,8 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+/// An interval between looks: seconds, or with a unit.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
     // `2` is what other watchers take.
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let interval = match seconds {
@@ -56,12 +58,13 @@ pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Resu
         return print(json, &status, |status| table::status(status, words::now()));
     };
     let mut watched = Watched::new(json);
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut due = tokio::time::interval(interval);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let asked = tokio::select! {
             asked = async { due.tick().await; client::status(&controller).await } => asked,
-            _ = ctrl_c() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
         };
         watched.take_in(asked)?;
         let shown = watched.shown(interval, words::now(), Instant::now())?;
@@ -75,6 +78,24 @@ pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Resu
 
 fn size() -> Option<(u16, u16)> {
     io::stdout().is_terminal().then(terminal::size)?.ok()
+}
+
+/// Whether a controller that could not be asked now may be asked again soon. The rest is a person's to mend.
+pub(super) const fn is_passing(error: &ClientError) -> bool {
+    match error {
+        ClientError::NoController { .. }
+        | ClientError::Timeout { .. }
+        | ClientError::Connect(ConnectError::Tcp { .. } | ConnectError::Timeout { .. })
+        | ClientError::Broken(_)
+        | ClientError::Refused(_) => true,
+        ClientError::Permission { .. }
+        | ClientError::Connect(ConnectError::Tls { .. } | ConnectError::Credentials(_))
+        | ClientError::Credentials(_)
+        | ClientError::Config(_)
+        | ClientError::Unreadable(_)
+        | ClientError::Http(_)
+        | ClientError::Query(_) => false,
+    }
 }
 
 /// What was seen last, and whether it is seen still.
@@ -98,13 +119,7 @@ impl Watched {
                 self.last = Some((status, Instant::now()));
                 self.error = None;
             }
-            Err(
-                error @ (ClientError::NoController { .. }
-                | ClientError::Timeout { .. }
-                | ClientError::Connect(_)
-                | ClientError::Broken(_)
-                | ClientError::Refused(_)),
-            ) => self.error = Some(error),
+            Err(error) if is_passing(&error) => self.error = Some(error),
             Err(error) => return Err(error),
         }
         Ok(())

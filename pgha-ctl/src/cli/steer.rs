@@ -1,4 +1,4 @@
-//! `pgha weight`, `drain` and `undrain`.
+//! `pgha weight` and `undrain`, and what they share with `pgha drain`.
 
 use super::client::{self, Options};
 use super::output::print;
@@ -14,12 +14,12 @@ pub(super) async fn order(
     let Server { server, service, json } = server;
     let request = OrderRequest { server, service, order };
     let reply = client::order(&options.controller()?, &request).await?;
-    print(json, &reply, |reply: &OrderReply| {
-        reply
-            .services
-            .iter()
-            .map(|view| table::service(view, None, words::now()))
-            .collect::<Vec<_>>()
-            .join("\n")
-    })
+    print(json, &reply, services)
+}
+
+/// The services that were changed.
+pub(super) fn services(reply: &OrderReply) -> String {
+    let now = words::now();
+    let services = reply.services.iter().map(|view| table::service(view, None, now));
+    services.collect::<Vec<_>>().join("\n")
 }

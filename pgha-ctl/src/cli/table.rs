@@ -105,14 +105,13 @@ pub(super) fn service(view: &ServiceView, seen: Option<&Seen<'_>>, now: u64) -> 
         }
         table.add_row(row);
     }
-    let serve = view.servers.iter().filter(|server| server.withheld.is_empty()).count();
+    let (serve, all) = words::serving(&view.servers);
     let mut text = format!(
-        "service {} {} scheduler {} discovery {}: {serve} of {} serve\n",
+        "service {} {} scheduler {} discovery {}: {serve} of {all} serve\n",
         view.name,
         SocketAddr::new(view.vip, view.port),
         view.scheduler,
         view.discovery,
-        view.servers.len(),
     );
     let mut rows = table.lines().map(|line| line.trim_end().to_owned());
     if view.servers.is_empty() {
@@ -127,7 +126,7 @@ pub(super) fn service(view: &ServiceView, seen: Option<&Seen<'_>>, now: u64) -> 
         let _ = writeln!(text, "{line}");
         let reasons = words::reasons(server, now);
         if !reasons.is_empty() {
-            let _ = writeln!(text, "   - {}", reasons.join(", "));
+            let _ = writeln!(text, "   - {}", reasons.join("; "));
         }
     }
     text

@@ -5,7 +5,8 @@
 //! That port is open to every process and every user of the machine, and, through a browser, to every page
 //! that somebody reads there. So each request must carry a random token, which is in the printed URL and
 //! from then on in a cookie, and must name this machine as its host: a foreign name that was made to lead to
-//! 127.0.0.1 is turned away.
+//! 127.0.0.1 is turned away. Cookies are the same for all ports of a host (RFC 6265, section 8.5), so this one
+//! is for a random path only, below which the page is: other ports do not get to see it.
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use axum::http::header::{
     REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use clap::Args;
 use tokio::net::TcpListener;
@@ -66,7 +67,9 @@ enum WebError {
 struct Forwarder {
     controller: Controller,
     token: String,
-    /// Of the cookie. Cookies are the same for all ports of a host (RFC 6265, section 8.5).
+    /// Below it the page is; it begins with a slash, and has no other.
+    path: String,
+    /// Name of the cookie, so that two of these leave each other's alone.
     cookie: String,
 }
 
@@ -81,9 +84,10 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> anyhow::Res
     client::status(&controller).await?;
     let listener = TcpListener::bind(at).await.map_err(|source| WebError::Listen { at, source })?;
     let at = listener.local_addr().map_err(|source| WebError::Listen { at, source })?;
-    let token = token().map_err(|_| WebError::NoToken)?;
+    let random = || token().map_err(|_| WebError::NoToken);
+    let (token, path) = (random()?, format!("/{}", random()?));
     let url = format!("http://{at}/?token={token}");
-    let forwarder = Forwarder { controller, token, cookie: format!("pgha-{}", at.port()) };
+    let forwarder = Forwarder { controller, token, path, cookie: format!("pgha-{}", at.port()) };
     println!("{url}");
     println!("Open this URL in a browser of this machine. Ctrl-C ends it.");
     std::io::stdout().flush()?;
@@ -97,9 +101,9 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> anyhow::Res
 
 /// What is to be done with a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Ask the controller.
-    Forward,
+enum Verdict<'r> {
+    /// Ask the controller for this.
+    Forward(&'r str),
     /// It brings the token in its URL: from now on in a cookie, and out of sight.
     Welcome,
     /// Not this.
@@ -108,11 +112,14 @@ enum Verdict {
 
 async fn answer(State(forwarder): State<Arc<Forwarder>>, request: Request) -> Response {
     match forwarder.judge(request.method(), request.uri(), request.headers()) {
-        Verdict::Forward => forward(&forwarder.controller, request.uri()).await,
+        Verdict::Forward(path) => {
+            let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+            forward(&forwarder.controller, &format!("{path}{query}")).await
+        }
         Verdict::Welcome => {
-            let Forwarder { cookie, token, .. } = &*forwarder;
-            let cookie = format!("{cookie}={token}; Path=/; HttpOnly; SameSite=Strict");
-            let headers = [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)];
+            let Forwarder { cookie, token, path, .. } = &*forwarder;
+            let cookie = format!("{cookie}={token}; Path={path}; HttpOnly; SameSite=Strict");
+            let headers = [(LOCATION, format!("{path}/")), (SET_COOKIE, cookie)];
             (StatusCode::SEE_OTHER, headers, [(CACHE_CONTROL, "no-store")]).into_response()
         }
         Verdict::Refuse(code @ StatusCode::METHOD_NOT_ALLOWED, why) => {
@@ -123,7 +130,7 @@ async fn answer(State(forwarder): State<Arc<Forwarder>>, request: Request) -> Re
 }
 
 impl Forwarder {
-    fn judge(&self, method: &Method, uri: &axum::http::Uri, headers: &HeaderMap) -> Verdict {
+    fn judge<'r>(&self, method: &Method, uri: &'r Uri, headers: &HeaderMap) -> Verdict<'r> {
         if !names_this_machine(headers) {
             return Verdict::Refuse(
                 StatusCode::FORBIDDEN,
@@ -145,10 +152,10 @@ impl Forwarder {
                 "open the URL that `pgha web` printed: it has a token, which is needed once",
             );
         }
-        if FORWARDED.contains(&uri.path()) {
-            Verdict::Forward
-        } else {
-            Verdict::Refuse(StatusCode::NOT_FOUND, "there is nothing of that name")
+        let asked = uri.path().strip_prefix(&self.path);
+        match asked.filter(|path| FORWARDED.contains(path)) {
+            Some(path) => Verdict::Forward(path),
+            None => Verdict::Refuse(StatusCode::NOT_FOUND, "there is nothing of that name"),
         }
     }
 
@@ -173,8 +180,7 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-async fn forward(controller: &Controller, uri: &axum::http::Uri) -> Response {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+async fn forward(controller: &Controller, path: &str) -> Response {
     match client::get(controller, path).await {
         Ok(answer) => {
             let (parts, body) = answer.into_parts();

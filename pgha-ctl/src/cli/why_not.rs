@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
-use pgha_machine::balancer::{ServerView, ServiceView, VipStanding, WeightReason, Withheld};
+use pgha_machine::balancer::{ServerView, VipStanding, WeightReason, Withheld};
 use pgha_machine::{EffectiveWeight, NodeName, Weight};
 use serde::{Deserialize, Serialize};
 
 use super::client::{self, ClientError, Options};
+use super::named::{Named, is_service};
 use super::output::print;
 use super::words::{self, State};
 use crate::controller::status::{Refusal, SCHEMA, ServiceStatus, Status};
@@ -94,12 +95,12 @@ pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Resu
 }
 
 fn why_not(status: &Status, node: &str, service: Option<&str>) -> Result<WhyNot, Refusal> {
-    let asked = Asked::parse(status, node);
+    let asked = Named::parse(status, node);
     let meant: Vec<_> = status
         .services
         .iter()
         .filter(|of| service.is_none_or(|text| is_service(&of.view, text)))
-        .filter(|of| asked.port.is_none_or(|port| port == of.view.port))
+        .filter(|of| asked.is_in(&of.view))
         .collect();
     if meant.is_empty() {
         let services: Vec<_> = status.services.iter().map(|of| of.view.name.to_string()).collect();
@@ -126,35 +127,6 @@ fn why_not(status: &Status, node: &str, service: Option<&str>) -> Result<WhyNot,
     }
     let serves = services.iter().all(|service| service.serves);
     Ok(WhyNot { schema: SCHEMA, node: node.to_owned(), serves, services })
-}
-
-/// A node as somebody wrote it.
-struct Asked<'a> {
-    text: &'a str,
-    address: Option<IpAddr>,
-    port: Option<u16>,
-}
-
-impl<'a> Asked<'a> {
-    fn parse(status: &Status, text: &'a str) -> Self {
-        if let Ok(end) = text.parse::<SocketAddr>() {
-            return Self { text, address: Some(end.ip()), port: Some(end.port()) };
-        }
-        let listed = status.nodes.iter().find(|node| node.name.as_str() == text);
-        let address = text.parse().ok().or(listed.map(|node| node.address));
-        Self { text, address, port: None }
-    }
-
-    fn is(&self, server: &ServerView) -> bool {
-        self.address == Some(server.address)
-            || server.name.as_ref().is_some_and(|name| name.as_str() == self.text)
-    }
-}
-
-fn is_service(view: &ServiceView, text: &str) -> bool {
-    view.name.as_str() == text
-        || text.parse() == Ok(view.vip)
-        || text.parse() == Ok(SocketAddr::new(view.vip, view.port))
 }
 
 /// Nobody knows that node.

@@ -112,6 +112,14 @@ pub(super) fn weight(server: &ServerView) -> String {
     }
 }
 
+/// How many of a service's servers get new connections, and of how many. A primary that is no reader is none
+/// that could.
+pub(super) fn serving(servers: &[ServerView]) -> (usize, usize) {
+    let serves = |server: &&ServerView| server.withheld.is_empty();
+    let idle = servers.iter().filter(|s| !serves(s) && s.role == ServerRole::Primary).count();
+    (servers.iter().filter(serves).count(), servers.len() - idle)
+}
+
 /// What a server is.
 pub(super) const fn role(role: ServerRole) -> &'static str {
     match role {

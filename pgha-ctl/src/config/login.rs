@@ -69,10 +69,8 @@ impl Tls {
     /// (PostgreSQL documentation, "Client Verification of Server Certificates").
     #[must_use]
     pub const fn mode(&self) -> SslMode {
-        match self.mode {
-            SslMode::Require if self.root.is_some() => SslMode::VerifyCa,
-            mode => mode,
-        }
+        let verifies = matches!(self.mode, SslMode::Require) && self.root.is_some();
+        if verifies { SslMode::VerifyCa } else { self.mode }
     }
 
     /// PEM: the trusted authorities; there from [`SslMode::VerifyCa`] on.

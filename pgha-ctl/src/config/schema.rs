@@ -90,12 +90,12 @@ pub(super) const SSLMODES: &[&str] = &[
 pub(super) const DISCOVERIES: &[&str] =
     &[Discovery::Walsenders.name(), Discovery::Direct.name(), Discovery::Both.name()];
 
+/// Names a kind of store may have in the file.
+pub(super) const STORES: &[&str] = &["local"];
 /// Names of the ways to probe a VIP.
 pub(super) const PROBES: &[&str] = &[Probe::Off.name(), Probe::Syn.name(), Probe::Startup.name()];
 /// Names of what may move weights by itself.
 pub(super) const AUTO_WEIGHTS: &[&str] = &["lag", "connections"];
-/// Names a kind of store may have in the file.
-pub(super) const STORES: &[&str] = &["local"];
 
 /// How many entries a list may have, where that is limited.
 pub(super) fn most(list: &str) -> Option<usize> {

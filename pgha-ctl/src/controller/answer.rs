@@ -104,9 +104,9 @@ impl Controller {
             primary: self.config.primary().map(|_| self.primary_status()),
             services,
             readers: self.balancer.orders().readers,
+            nodes: self.listed_nodes(),
             store: self.book.status(),
             api: self.api.status(SystemTime::now()),
-            nodes: self.listed_nodes(),
             started: self.began.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             received: counters.received,
             reasons: Reason::ALL

@@ -105,6 +105,8 @@ pub(super) enum ReloadError {
     Net(#[from] NetError),
     #[error(transparent)]
     Interfaces(#[from] InterfacesError),
+    #[error("[postgres] {0}")]
+    TlsFile(#[from] TlsFileError),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Restart(Vec<RestartNeeded>),
 }

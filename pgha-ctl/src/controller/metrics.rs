@@ -331,7 +331,7 @@ fn encode(metric: &mut MetricEncoder<'_>, kind: Kind, number: Number) -> Result<
         (Kind::Gauge | Kind::Info, Number::Whole(number)) => {
             metric.encode_gauge(&i64::try_from(number).unwrap_or(i64::MAX))
         }
-        (Kind::Gauge | Kind::Info, Number::Thousandths(number)) if number % 1_000 == 0 => {
+        (Kind::Gauge | Kind::Info, Number::Thousandths(number)) if number.is_multiple_of(1_000) => {
             metric.encode_gauge(&i64::try_from(number / 1_000).unwrap_or(i64::MAX))
         }
         (Kind::Gauge | Kind::Info, Number::Thousandths(number)) => {

@@ -312,7 +312,7 @@ impl Controller {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
                 _ = signals.hangup.recv() => drop(self.reload().await),
-                Some(told) = self.told.recv() => self.take_in(told),
+                Some(told) = self.told.recv() => self.take_in_all(told),
                 Some(request) = self.requests.recv() => self.answer(request).await,
                 Some(kept) = self.book.next() => self.kept(kept),
                 change = self.neighbours.next() => self.neighbour(change).await?,

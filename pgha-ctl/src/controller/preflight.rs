@@ -20,7 +20,7 @@ use super::watch::find_primary;
 use crate::config::{Config, SslMode};
 use crate::net::vip::{self, User};
 use crate::net::{NetError, caps};
-use crate::postgres::{Connector, PgError, Server, Session};
+use crate::postgres::{Connector, PgError, Server, Session, TlsFileError};
 
 /// How long others have to answer for a VIP.
 const PATIENCE: Duration = Duration::from_millis(600);
@@ -58,9 +58,7 @@ pub(super) async fn interfaces(
 pub(super) async fn login(config: &Config) -> Result<(), ControllerError> {
     let timeout = config.health().timeout();
     let connector = Connector::new(config);
-    if config.login().tls().mode() > SslMode::Disable {
-        connector.tls().map_err(ControllerError::TlsFile)?;
-    }
+    tls_files(config).map_err(ControllerError::TlsFile)?;
     let refused = match config.primary() {
         Some(primary) => match find_primary(primary, &connector, timeout).await {
             Ok(()) => return Ok(()),
@@ -78,6 +76,14 @@ pub(super) async fn login(config: &Config) -> Result<(), ControllerError> {
         }
     }
     Ok(())
+}
+
+/// Whether the files that TLS with PostgreSQL needs can be used.
+pub(super) fn tls_files(config: &Config) -> Result<(), TlsFileError> {
+    if config.login().tls().mode() == SslMode::Disable {
+        return Ok(());
+    }
+    Connector::new(config).tls().map(drop)
 }
 
 /// What each of the servers said; nothing as soon as one of them accepts the login.

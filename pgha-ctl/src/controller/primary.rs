@@ -9,6 +9,9 @@ use super::status::{PrimaryClaim, PrimaryStatus};
 use super::watch::{Hosts, Rival, Told, watch_primary};
 use crate::postgres::{Checked, NamedWalsender, PrimaryReport, Server};
 
+/// How much is taken in before the data plane follows: bounded, so that it does.
+const TOLD_AT_ONCE: usize = 128;
+
 /// What is known of the primary beyond the machine's need.
 pub(super) struct PrimaryKnown {
     /// The last answer that counted, and when it came.
@@ -34,8 +37,22 @@ impl PrimaryKnown {
 }
 
 impl Controller {
+    /// Hands on what a watcher tells, and what others have told meanwhile: many servers that come up at
+    /// once change the data plane once, and not each by itself.
+    pub(super) fn take_in_all(&mut self, told: Told) {
+        let mut next = Some(told);
+        for _ in 0..TOLD_AT_ONCE {
+            let Some(told) = next.take() else { break };
+            self.take_in(told);
+            next = self.told.try_recv().ok();
+        }
+        if let Some(told) = next {
+            self.take_in(told);
+        }
+    }
+
     /// Hands on what a watcher tells.
-    pub(super) fn take_in(&mut self, told: Told) {
+    fn take_in(&mut self, told: Told) {
         let event = match told {
             Told::Checked(target, checked) => {
                 Event::Checked(target, identified(self.balancer.config(), checked))
@@ -176,13 +193,11 @@ fn milliseconds(duration: Duration) -> u64 {
 
 /// What a check found out, with the standbys behind a standby.
 fn identified(config: &Config, checked: Checked) -> Finding {
-    match checked.finding {
-        Finding::Standby(mut standby) => {
-            standby.walsenders = walsenders(config, &checked.walsenders);
-            Finding::Standby(standby)
-        }
-        finding => finding,
+    let mut finding = checked.finding;
+    if let Finding::Standby(standby) = &mut finding {
+        standby.walsenders = walsenders(config, &checked.walsenders);
     }
+    finding
 }
 
 fn walsenders(config: &Config, named: &[NamedWalsender]) -> Vec<Walsender> {

@@ -34,6 +34,7 @@ impl Controller {
     async fn reloaded(&mut self) -> Result<(), ReloadError> {
         let config = Config::load(&self.path)?;
         config.check_files(&self.path)?;
+        preflight::tls_files(&config)?;
         let fixed = self.config.changes_needing_restart(&config);
         if !fixed.is_empty() {
             return Err(ReloadError::Restart(fixed));

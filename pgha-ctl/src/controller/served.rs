@@ -16,7 +16,7 @@ use crate::rpc::credentials::RENEW_BEFORE;
 use crate::rpc::server::{Keys, listen, serve_tcp, serve_unix};
 
 /// How often it is seen whether the certificates' files have changed.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(10);
 /// How often somebody is told that they end soon.
 const WARN: Duration = Duration::from_secs(24 * 3600);
 const DAY: u64 = 24 * 3600;

@@ -32,6 +32,9 @@ pub struct Status {
     pub primary: Option<PrimaryStatus>,
     /// The virtual services.
     pub services: Vec<ServiceStatus>,
+    /// The configuration's nodes.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
     /// The servers that operators added as readers.
     #[serde(default)]
     pub readers: Vec<ReaderOrder>,
@@ -41,9 +44,6 @@ pub struct Status {
     /// The API over TCP, where it is configured.
     #[serde(default)]
     pub api: Option<ApiStatus>,
-    /// The configuration's nodes.
-    #[serde(default)]
-    pub nodes: Vec<NodeStatus>,
     /// When the controller started: seconds since the Unix epoch.
     #[serde(default)]
     pub started: u64,

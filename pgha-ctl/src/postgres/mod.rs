@@ -1,9 +1,9 @@
 //! Sessions with PostgreSQL, and what the balancer asks.
 //!
 //! [`Connector`] holds what any session needs: the login, and TLS (`tls`). [`Session`] is one that is
-//! open; [`ask`] puts the one question there is (`server.sql`), [`Report`] is its answer. [`check`]
-//! judges a server by it, and by how it meets new sessions (`wire`); [`inspect`] asks once and for more. [`PgError`] says what went wrong,
-//! and by that whose fault it is.
+//! open; [`ask`] puts the one question there is (`server.sql`), [`Report`] is its answer. [`check()`]
+//! judges a server by it, and by how it meets new sessions (`wire`); [`inspect`] asks once and for more.
+//! [`PgError`] says what went wrong, and by that whose fault it is.
 
 mod check;
 mod connector;

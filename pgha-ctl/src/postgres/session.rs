@@ -98,9 +98,8 @@ impl Session {
     pub(super) async fn rows(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, PgError> {
         let answered = self.client.simple_query(sql).await;
         let messages = answered.map_err(|error| PgError::of(error, self.mode()))?;
-        let rows = messages.into_iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
+        let rows = messages.into_iter().filter_map(|message| {
+            if let SimpleQueryMessage::Row(row) = message { Some(row) } else { None }
         });
         Ok(rows.collect())
     }

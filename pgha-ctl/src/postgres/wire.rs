@@ -32,7 +32,7 @@ pub(super) async fn ask_for_tls(
     match stream.read_u8().await? {
         b'S' => Ok(true),
         b'N' => Ok(false),
-        other => Err(strange(format!("{other:#04x} in answer to an SSLRequest"))),
+        other => Err(strange(&format!("{other:#04x} in answer to an SSLRequest"))),
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn knock(
             b'E' => return refusal(&body),
             // BackendKeyData, NoticeResponse, ParameterStatus, NegotiateProtocolVersion.
             b'K' | b'N' | b'S' | b'v' => {}
-            other => return Err(strange(format!("a message of type {other:#04x}"))),
+            other => return Err(strange(&format!("a message of type {other:#04x}"))),
         }
     }
 }
@@ -81,7 +81,7 @@ async fn message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u
     let length = stream.read_u32().await?;
     let length = usize::try_from(length).unwrap_or(usize::MAX).checked_sub(4);
     let Some(length) = length.filter(|length| *length <= LONGEST) else {
-        return Err(strange(format!("a message of type {kind:#04x} without a usable length")));
+        return Err(strange(&format!("a message of type {kind:#04x} without a usable length")));
     };
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
@@ -94,13 +94,13 @@ fn refusal(body: &[u8]) -> io::Result<Welcome> {
         let text = body.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(&[letter]))?;
         Some(String::from_utf8_lossy(text).into_owned())
     };
-    let code = field(b'C').ok_or_else(|| strange("an error without its code".to_owned()))?;
+    let code = field(b'C').ok_or_else(|| strange("an error without its code"))?;
     let severity = field(b'S').unwrap_or_else(|| "ERROR".to_owned());
     let told = format!("{severity}: {}", field(b'M').unwrap_or_default());
     Ok(Welcome::Refused(SqlState::from_code(&code), told))
 }
 
-fn strange(what: String) -> io::Error {
+fn strange(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("no PostgreSQL: {what}"))
 }
 

@@ -150,12 +150,13 @@ pub struct ListenError {
 }
 
 fn mend(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "stop whoever has that port, or choose another",
-        io::ErrorKind::AddrNotAvailable => "give an address that this node has",
-        io::ErrorKind::PermissionDenied => "choose a port above 1023",
-        _ => "choose another address or port",
-    }
+    let mends = [
+        (io::ErrorKind::AddrInUse, "stop whoever has that port, or choose another"),
+        (io::ErrorKind::AddrNotAvailable, "give an address that this node has"),
+        (io::ErrorKind::PermissionDenied, "choose a port above 1023"),
+    ];
+    let found = mends.into_iter().find(|(kind, _)| *kind == error.kind());
+    found.map_or("choose another address or port", |(_, mend)| mend)
 }
 
 /// Opens a port.

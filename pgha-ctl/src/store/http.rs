@@ -47,10 +47,11 @@ async fn read<S: Store>(
     Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let seen = tag(&headers, &IF_NONE_MATCH);
-    let (key, seen) = match key.parse::<Key>().map_err(bad).and_then(|key| Ok((key, seen?))) {
+    let read =
+        || Ok::<_, Wrong>((key.parse::<Key>().map_err(bad)?, tag(&headers, &IF_NONE_MATCH)?));
+    let (key, seen) = match read() {
         Ok(read) => read,
-        Err(refused) => return refused,
+        Err((code, error)) => return refused(code, &error),
     };
     let found = match seen {
         None => store.get(&key).await,
@@ -87,14 +88,14 @@ async fn write<S: Store>(
     headers: HeaderMap,
     value: Bytes,
 ) -> Response {
-    let expected = tag(&headers, &IF_MATCH).and_then(|mark| {
-        let missing = "the request lacks If-Match, which says what is to be replaced";
-        mark.ok_or_else(|| refused(StatusCode::PRECONDITION_REQUIRED, &missing))
-    });
-    let (key, expected) = match key.parse::<Key>().map_err(bad).and_then(|key| Ok((key, expected?)))
-    {
-        Ok(read) => read,
-        Err(refused) => return refused,
+    let read = || Ok::<_, Wrong>((key.parse::<Key>().map_err(bad)?, tag(&headers, &IF_MATCH)?));
+    let (key, expected) = match read() {
+        Ok((key, Some(expected))) => (key, expected),
+        Ok((_, None)) => {
+            let missing = "the request lacks If-Match, which says what is to be replaced";
+            return refused(StatusCode::PRECONDITION_REQUIRED, &missing);
+        }
+        Err((code, error)) => return refused(code, &error),
     };
     match store.cas(&key, expected, value.into()).await {
         Ok(mark) => [(ETAG, quoted(mark))].into_response(),
@@ -110,9 +111,11 @@ async fn write<S: Store>(
     }
 }
 
+/// What is wrong with a request.
+type Wrong = (StatusCode, String);
+
 /// The mark in a header; `None` where the header is missing.
-#[expect(clippy::result_large_err, reason = "it is answered at once")]
-fn tag(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Mark>, Response> {
+fn tag(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Mark>, Wrong> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let mark = value.to_str().ok().and_then(unquoted);
     let wrong = || bad(format!("{name} is not one entity tag of this store"));
@@ -135,8 +138,8 @@ fn wait(headers: &HeaderMap) -> Duration {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
-fn bad(error: impl ToString) -> Response {
-    refused(StatusCode::BAD_REQUEST, &error)
+fn bad(error: impl ToString) -> Wrong {
+    (StatusCode::BAD_REQUEST, error.to_string())
 }
 
 fn refused(code: StatusCode, error: &impl ToString) -> Response {

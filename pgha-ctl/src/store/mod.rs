@@ -2,7 +2,7 @@
 //!
 //! A [`Store`] can do three things, and every implementation passes the same tests (`tests/src/store`):
 //! [`Local`], a file of the controller, and [`Remote`], a controller's store from another process, by way
-//! of [`http`]. [`change`] is how a record is read, changed and written by somebody whom others may
+//! of [`http`]. [`change()`] is how a record is read, changed and written by somebody whom others may
 //! forestall, over a network that may lose the answer.
 
 mod change;
@@ -77,7 +77,7 @@ pub enum CasError {
     /// Not put.
     #[error(transparent)]
     Failed(StoreError),
-    /// Put or not: whoever needs to know reads it back, as [`change`] does.
+    /// Put or not: whoever needs to know reads it back, as [`change()`] does.
     #[error("it is not known whether the record was written: {0}")]
     Unknown(StoreError),
 }

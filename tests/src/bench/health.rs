@@ -53,7 +53,7 @@ struct Scale {
 const SCALES: [Scale; 3] = [
     Scale { servers: 100, services: 1 },
     Scale { servers: 128, services: 1 },
-    Scale { servers: 100, services: 32 },
+    Scale { servers: 8, services: 32 },
 ];
 
 /// What was measured, one entry for each scale.
@@ -284,23 +284,22 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for figure in &self.0 {
-            let Scale { servers, services } = figure.scale;
-            writeln!(
-                f,
-                "{servers} servers, {services} services, {:.1} rounds of 1 s",
-                figure.rounds
-            )?;
-            writeln!(f, "  queries on the primary a round        {:.2}", figure.primary_queries)?;
-            let (least, most) = figure.queries;
-            writeln!(f, "  queries on a server a round           {least:.2} to {most:.2}")?;
-            let (least, most) = figure.connections;
-            writeln!(f, "  new connections to a server a round   {least:.2} to {most:.2}")?;
-            writeln!(f, "  logins anew at all servers            {}", figure.logins)?;
-            let resident = figure.resident_kib as f64 / 1_024.0;
-            writeln!(f, "  controller, resident                  {resident:.1} MiB")?;
-            writeln!(f, "  controller, of one core               {:.2} %", figure.cpu_percent)?;
-        }
-        Ok(())
+        self.0.iter().try_for_each(|figure| figure.fmt(f))
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Scale { servers, services } = self.scale;
+        writeln!(f, "{servers} servers, {services} services, {:.1} rounds of 1 s", self.rounds)?;
+        writeln!(f, "  queries on the primary a round        {:.2}", self.primary_queries)?;
+        let (least, most) = self.queries;
+        writeln!(f, "  queries on a server a round           {least:.2} to {most:.2}")?;
+        let (least, most) = self.connections;
+        writeln!(f, "  new connections to a server a round   {least:.2} to {most:.2}")?;
+        writeln!(f, "  logins anew at all servers            {}", self.logins)?;
+        let resident = self.resident_kib as f64 / 1_024.0;
+        writeln!(f, "  controller, resident                  {resident:.1} MiB")?;
+        writeln!(f, "  controller, of one core               {:.2} %", self.cpu_percent)
     }
 }

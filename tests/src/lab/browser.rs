@@ -105,12 +105,12 @@ impl Browser {
     }
 
     fn open_page(&mut self) -> Result<()> {
-        let page = self.call("Target.createTarget", json!({ "url": "about:blank" }))?;
+        let page = self.call("Target.createTarget", &json!({ "url": "about:blank" }))?;
         let attach = json!({ "targetId": page["targetId"], "flatten": true });
-        let session = self.call("Target.attachToTarget", attach)?;
+        let session = self.call("Target.attachToTarget", &attach)?;
         self.session = Some(session["sessionId"].as_str().context("a session")?.to_owned());
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            self.call(&format!("{domain}.enable"), json!({}))?;
+            self.call(&format!("{domain}.enable"), &json!({}))?;
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl Browser {
     /// # Errors
     /// When it cannot be reached.
     pub fn open(&mut self, url: &str) -> Result<()> {
-        let opened = self.call("Page.navigate", json!({ "url": url }))?;
+        let opened = self.call("Page.navigate", &json!({ "url": url }))?;
         match opened["errorText"].as_str() {
             Some(error) => bail!("{url}: {error}"),
             None => Ok(()),
@@ -134,10 +134,10 @@ impl Browser {
     pub fn look(&mut self, look: Look) -> Result<()> {
         let Look { width, height, dark } = look;
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
-        self.call("Emulation.setDeviceMetricsOverride", size)?;
+        self.call("Emulation.setDeviceMetricsOverride", &size)?;
         let scheme = if dark { "dark" } else { "light" };
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        self.call("Emulation.setEmulatedMedia", json!({ "features": features })).map(drop)
+        self.call("Emulation.setEmulatedMedia", &json!({ "features": features })).map(drop)
     }
 
     /// The value of a JavaScript expression in the page.
@@ -146,7 +146,7 @@ impl Browser {
     /// When it throws.
     pub fn evaluate(&mut self, expression: &str) -> Result<Value> {
         let question = json!({ "expression": expression, "returnByValue": true });
-        let mut answer = self.call("Runtime.evaluate", question)?;
+        let mut answer = self.call("Runtime.evaluate", &question)?;
         if let Some(thrown) = answer.get("exceptionDetails") {
             bail!("`{expression}`: {thrown}");
         }
@@ -171,11 +171,12 @@ impl Browser {
     /// # Errors
     /// When the browser cannot draw it.
     pub fn picture(&mut self, path: &Path) -> Result<()> {
-        let size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]";
+        let size = "[Math.max(innerWidth, document.documentElement.scrollWidth), \
+                     document.documentElement.scrollHeight]";
         let size = self.evaluate(size)?;
         let clip = json!({ "x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1 });
         let shot = json!({ "captureBeyondViewport": true, "clip": clip });
-        let picture = self.call("Page.captureScreenshot", shot)?;
+        let picture = self.call("Page.captureScreenshot", &shot)?;
         let text = picture["data"].as_str().context("a picture")?;
         std::fs::write(path, decoded(text)?).with_context(|| path.display().to_string())
     }
@@ -202,7 +203,7 @@ impl Browser {
         wanted
     }
 
-    fn call(&mut self, method: &str, parameters: Value) -> Result<Value> {
+    fn call(&mut self, method: &str, parameters: &Value) -> Result<Value> {
         self.last += 1;
         let mut command = json!({ "id": self.last, "method": method, "params": parameters });
         if let Some(session) = &self.session {

@@ -84,7 +84,7 @@ impl Pool {
                 Serving::Yes if sight.stands_still(member, &reasons) => Serving::Tolerated,
                 Serving::Tolerated if tolerable(&reasons) => Serving::Tolerated,
                 Serving::Fallback if primary == Some(member.address) => Serving::Fallback,
-                _ => Serving::No,
+                Serving::Yes | Serving::Tolerated | Serving::Fallback | Serving::No => Serving::No,
             };
             if serving == Serving::Yes && std::mem::take(&mut member.fresh) {
                 let slowly = sight.begun && others_serve && !self.service.slow_start.is_zero();
@@ -180,10 +180,19 @@ fn level(reasons: &[Vec<Withheld>]) -> Serving {
 /// What people are told of a new verdict, where its health's news do not say it.
 fn told(path: Path, before: &Verdict, after: &Verdict) -> Vec<News> {
     let mut news = Vec::new();
-    for of in after.reasons.iter().filter(|of| of.is_news() && !before.reasons.contains(of)) {
+    let of_interest = |verdict: &Verdict, of: Withheld| {
+        // Nobody gives a primary the readers' VIP.
+        let primary = verdict.reasons.contains(&Withheld::NotInRecovery);
+        verdict.reasons.contains(&of) && of.is_news() && !(primary && of.is_of_vip())
+    };
+    for of in
+        after.reasons.iter().filter(|of| of_interest(after, **of) && !of_interest(before, **of))
+    {
         news.push(News::Withheld(path, *of));
     }
-    for of in before.reasons.iter().filter(|of| of.is_news() && !after.reasons.contains(of)) {
+    for of in
+        before.reasons.iter().filter(|of| of_interest(before, **of) && !after.reasons.contains(of))
+    {
         news.push(News::Mended(path, *of));
     }
     let serves = |verdict: &Verdict| verdict.serving == Serving::Fallback;

@@ -137,7 +137,7 @@ enum Side {
     Unknown,
 }
 
-fn side<T: Ord>(limit: Limit<T>, measure: Option<T>) -> Side {
+fn side<T: Copy + Ord>(limit: Limit<T>, measure: Option<T>) -> Side {
     match measure {
         Some(measure) if measure > limit.drain => Side::Beyond,
         Some(measure) if measure > limit.back => Side::Between,

@@ -4,12 +4,16 @@
 //! and what the data plane is to look like is [`Balancer::plan`]. The rules, in the order in which
 //! they are applied:
 //!
-//! 1. Members are the listed nodes, whoever streams from the primary, or both ([`Discovery`]).
+//! 1. Members are the listed nodes, whoever streams from the primary or a standby, or both ([`Discovery`]),
+//!    and whom operators added.
 //! 2. A member gets its first client only after `rise` checks in which it answered as a hot standby:
 //!    that is why neither `pg_receivewal` nor `pg_basebackup` ever gets one.
 //! 3. A vanished walsender drains: it says nothing about the server's sessions. Only direct evidence
 //!    makes a server dead ([`Down`]).
-//! 4. Fail static: while the primary cannot be asked, what it said last stands.
+//! 4. Fail static: while the primary cannot be asked, or several say that they are it, what it said last
+//!    stands.
+//! 5. A member's reasons against it, who serves by them, and the weight that follows are judged after each
+//!    event, in one pass over its service.
 
 mod config;
 mod event;

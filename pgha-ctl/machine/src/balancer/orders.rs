@@ -294,3 +294,6 @@ impl ReaderOrder {
         Stamp { by: self.by.clone(), at: self.at }
     }
 }
+
+#[cfg(test)]
+mod tests;

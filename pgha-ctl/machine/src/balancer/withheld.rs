@@ -53,6 +53,15 @@ impl Withheld {
         matches!(self, Self::NotStreaming | Self::Failing | Self::Lagging)
     }
 
+    /// Whether it is what a probe through the VIP found.
+    #[must_use]
+    pub const fn is_of_vip(self) -> bool {
+        matches!(
+            self,
+            Self::VipUnproven | Self::VipSilent | Self::VipRefused | Self::VipNotAccepting
+        )
+    }
+
     /// Whether people are told when it begins and ends. The others are news of a server's health, or of
     /// what an operator did.
     #[must_use]

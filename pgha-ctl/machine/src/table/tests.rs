@@ -159,6 +159,27 @@ proptest! {
     }
 
     #[test]
+    fn shares_follow_parts_of_weights(thousandths in prop::collection::vec(100..=20_000u32, 1..=32)) {
+        let part = |(n, thousandths): (u8, &u32)| Entry {
+            weight: EffectiveWeight::from_thousandths(*thousandths),
+            ..entry(n, 1)
+        };
+        let entries: Vec<_> = (0..).zip(&thousandths).map(part).collect();
+        let error = share_error(&entries, &maglev(&entries));
+        prop_assert!(error <= 0.01, "share error {}", error);
+        let ring = ring(&entries);
+        prop_assert!((1..=RING_SLOTS).contains(&ring.len()));
+        prop_assert!(entries.iter().all(|entry| ring.contains(&entry.id)), "one has no turn");
+    }
+
+    /// The least weight there is walks furthest: its times still fit.
+    #[test]
+    fn the_least_weight_alone_has_every_slot(host: u8) {
+        let alone = Entry { weight: EffectiveWeight::LEAST, ..entry(host, 1) };
+        prop_assert!(maglev(&[alone]).iter().all(|id| *id == alone.id));
+    }
+
+    #[test]
     fn maglev_shares_follow_the_weights(weights in prop::collection::vec(1..=1000u16, 1..=128)) {
         let entries: Vec<_> = (0u8..).zip(&weights).map(|(n, weight)| entry(n, *weight)).collect();
         let table = maglev(&entries);

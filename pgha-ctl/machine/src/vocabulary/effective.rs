@@ -84,7 +84,7 @@ impl fmt::Display for EffectiveWeight {
 /// A JSON number: whole where it is whole.
 impl Serialize for EffectiveWeight {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 % UNIT == 0 {
+        if self.0.is_multiple_of(UNIT) {
             serializer.serialize_u32(self.0 / UNIT)
         } else {
             serializer.serialize_f64(f64::from(self.0) / f64::from(UNIT))

@@ -31,7 +31,7 @@ pub(super) fn errors(errors: &ConfigErrors) -> Vec<Check> {
 
 /// What is to be said of a configuration that can be used, and of the files that it names.
 pub(super) fn file(config: &Config, path: &Path) -> Vec<Check> {
-    let file = || about(FILE.0, path.display(), FILE.1);
+    let file = || about(FILE.0, path.display().to_string(), FILE.1);
     let mut checks: Vec<_> =
         config.remarks().iter().map(|remark| file().warn(remark.to_string())).collect();
     match config.check_files(path) {

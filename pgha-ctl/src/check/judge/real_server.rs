@@ -27,7 +27,8 @@ pub(super) fn judge(node: &RealServer) -> Vec<Check> {
 
 fn on_loopback(seen: &VipSeen, ipv6_off: bool) -> Check {
     let VipSeen { vip, on_loopback, elsewhere } = seen;
-    let check = about(READER[0], vip, "the VIP is on lo, so that its packets are taken");
+    let check =
+        about(READER[0], vip.to_string(), "the VIP is on lo, so that its packets are taken");
     match elsewhere {
         Some(interface) => check
             .fail(format!("it is on {interface}, so that this node answers for it"))
@@ -47,7 +48,7 @@ fn on_loopback(seen: &VipSeen, ipv6_off: bool) -> Check {
 
 fn sysctl(seen: &SysctlSeen) -> Check {
     let SysctlSeen { name, found, wanted, enough } = seen;
-    let check = about(READER[1], name, "this node keeps quiet about the VIPs");
+    let check = about(READER[1], *name, "this node keeps quiet about the VIPs");
     if *enough {
         return check.ok(format!("{name} = {found}"));
     }

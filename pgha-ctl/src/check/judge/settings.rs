@@ -84,7 +84,7 @@ fn not_less(server: &Server, seen: &Inspection, primary: &Inspection) -> Check {
         .iter()
         .filter_map(|name| {
             let (here, there) = (number(seen, name)?, number(primary, name)?);
-            (here < there).then(|| (name, here, there))
+            (here < there).then_some((name, here, there))
         })
         .collect();
     if less.is_empty() {

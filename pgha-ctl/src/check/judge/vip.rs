@@ -10,7 +10,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
 }
 
 fn here(vip: &Vip) -> Check {
-    let check = about("vip-here", vip.vip, "no interface of this node has the VIP");
+    let check = about("vip-here", vip.vip.to_string(), "no interface of this node has the VIP");
     match &vip.here {
         None => check.ok("none but lo, at most"),
         Some(interface) => check
@@ -24,7 +24,8 @@ fn here(vip: &Vip) -> Check {
 
 /// `role` is that of a controller that runs here.
 fn answered(vip: &Vip, role: Option<&str>) -> Check {
-    let check = about("vip-in-use", vip.vip, "nobody but a director answers for the VIP");
+    let check =
+        about("vip-in-use", vip.vip.to_string(), "nobody but a director answers for the VIP");
     let answerer = match &vip.answered {
         Err(why) => return check.skipped(why),
         Ok(None) if role == Some("standby") => {

@@ -31,7 +31,7 @@ fn the_table_says_who_serves_and_why_others_do_not() {
              7        ok         02:00:00:00:00:01",
             " db3     10.0.0.3  unknown  dead   0 (of 2)  -       -            -       5 s     0     0      \
              0        unchecked  02:00:00:00:00:01",
-            "   - drained by alice 1 min ago, its port refuses connections (connection refused)",
+            "   - drained by alice 1 min ago; its port refuses connections (connection refused)",
             "",
             // Reasons that never were are not shown.
             "frames 9: established_flow 7, not_vip 2",
@@ -75,7 +75,7 @@ fn what_there_is_to_say_of_a_server_stands_below_it() {
     assert!(row.contains(" 0.6 (of 2) ") && row.contains(" ok, answers ARP "), "{row}");
     assert_eq!(
         lines.next().unwrap(),
-        "   - weight 2 set by bob 2 h ago, 30 % while it starts slowly, 21 s to go, answers ARP for the VIP, \
+        "   - weight 2 set by bob 2 h ago; 30 % while it starts slowly, 21 s to go; answers ARP for the VIP, \
          which draws clients past the director"
     );
 }

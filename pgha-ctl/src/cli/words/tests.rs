@@ -45,3 +45,17 @@ fn who_set_something_is_said_as_far_as_it_is_known() {
     assert_eq!(stamp(&by, 1_720), "by alice 12 min ago");
     assert_eq!(stamp(&Stamp::unknown(), 1_720), "by an operator, of whom no more is known");
 }
+
+#[test]
+fn a_primary_that_is_no_reader_is_not_missed() {
+    use crate::cli::fixture;
+    let mut sent = fixture::value();
+    let serving =
+        |sent: &serde_json::Value| serving(&fixture::read(sent.clone()).services[0].view.servers);
+    assert_eq!(serving(&sent), (1, 2));
+    sent["services"][0]["servers"][1]["role"] = serde_json::json!("primary");
+    assert_eq!(serving(&sent), (1, 1));
+    // One that serves because nobody else does counts.
+    sent["services"][0]["servers"][1]["withheld"] = serde_json::json!([]);
+    assert_eq!(serving(&sent), (2, 2));
+}

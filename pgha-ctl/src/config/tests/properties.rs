@@ -149,11 +149,14 @@ fn left_out(values: &[(&str, Option<String>)], key: &str) -> Option<bool> {
     let service = |name: &str| of(&format!("service[].{name}"));
     let largest = |name: &str| {
         let kind = schema::find(&format!("service[].{name}")).unwrap().kind;
-        match kind {
-            Kind::Integer { max, .. } => service(name) == Some(&max.to_string()),
-            Kind::Duration { max, .. } => service(name) == Some(&format!("\"{max}ms\"")),
-            _ => unreachable!(),
-        }
+        let text = if let Kind::Integer { max, .. } = kind {
+            max.to_string()
+        } else if let Kind::Duration { max, .. } = kind {
+            format!("\"{max}ms\"")
+        } else {
+            unreachable!("only numbers and durations have a largest value")
+        };
+        service(name) == Some(&text)
     };
     let lone = |lone: bool| lone.then_some(true);
     match key {
