@@ -65,7 +65,10 @@ fn run(cli: Cli) -> Result<()> {
     let workspace = Workspace::find()?;
     let missing = if cli.no_install { Missing::Report } else { Missing::Install };
     match cli.verb {
-        Verb::Setup => setup::run(&workspace, missing).map(|_| ()),
+        Verb::Setup => {
+            setup::run(&workspace, missing)?;
+            setup::for_tests(&workspace, missing)
+        }
         Verb::Build => {
             build::ebpf(&workspace, missing)?;
             build::host(&workspace, Profile::Dev)

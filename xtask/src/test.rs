@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::build::{self, Profile};
 use crate::exec::{exec, step};
 use crate::lint;
-use crate::setup::Missing;
+use crate::setup::{self, Missing};
 use crate::workspace::{Workspace, is_root};
 
 #[cfg(test)]
@@ -96,6 +96,9 @@ pub(crate) fn run(workspace: &Workspace, missing: Missing, selection: &Selection
         );
     }
     build::ebpf(workspace, missing)?;
+    if tiers.contains(&Tier::Netns) {
+        setup::for_tests(workspace, missing)?;
+    }
     if !privileged.is_empty() {
         build::host(workspace, Profile::Dev)?;
     }

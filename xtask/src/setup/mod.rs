@@ -31,15 +31,11 @@ pub(crate) fn run(workspace: &Workspace, missing: Missing) -> Result<Toolchain> 
     let Some(packages) = packages::missing(&toolchain) else {
         return without_dpkg(toolchain, &facts);
     };
-    list(&packages, &toolchain, &facts);
-    let (optional, needed): (Vec<_>, Vec<_>) =
-        packages.into_iter().partition(|package| package.is_optional());
+    let needed: Vec<_> = packages.into_iter().filter(|package| !package.is_optional()).collect();
+    list(&needed, &toolchain, &facts);
     match missing {
         Missing::Report => report(workspace, &needed, &toolchain)?,
         Missing::Install => install(workspace, &needed, &toolchain)?,
-    }
-    if !optional.is_empty() {
-        try_optional(&optional, missing)?;
     }
     step(format_args!("set-up: complete; eBPF objects are built with {toolchain}"));
     Ok(toolchain)
@@ -100,10 +96,16 @@ fn install(workspace: &Workspace, packages: &[&Package], toolchain: &Toolchain) 
     Ok(())
 }
 
-/// Without these some tests are skipped, which is said here and again by each of them.
-fn try_optional(packages: &[&Package], missing: Missing) -> Result<()> {
+/// Has what only some tests need, or says that they will be skipped, as each of them does again.
+pub(crate) fn for_tests(workspace: &Workspace, missing: Missing) -> Result<()> {
+    let toolchain = Facts::gather(workspace).choose();
+    let packages = packages::missing(&toolchain).unwrap_or_default();
+    let packages: Vec<_> = packages.into_iter().filter(|package| package.is_optional()).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
     let installed = match missing {
-        Missing::Install if is_root() => install::install(packages),
+        Missing::Install if is_root() => install::install(&packages),
         Missing::Install => Err(anyhow!("installing packages needs root")),
         Missing::Report => Err(anyhow!("--no-install was given")),
     };
@@ -113,8 +115,8 @@ fn try_optional(packages: &[&Package], missing: Missing) -> Result<()> {
         }
         step(format_args!(
             "set-up: tests that need {} will be SKIPPED ({error:#}); to have them, type: {}",
-            packages::names(packages).join(", "),
-            packages::typed(packages, is_root())
+            packages::names(&packages).join(", "),
+            packages::typed(&packages, is_root())
         ));
     }
     Ok(())
