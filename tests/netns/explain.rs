@@ -106,7 +106,7 @@ fn netns_flows_are_chosen_and_counted() -> Result<()> {
     assert_eq!(table.lines().filter(|line| line.contains("10.77.0.31:")).count(), 3, "{table}");
 
     for (arguments, said) in [
-        (vec!["flows", "--server", "db9"], "\"db9\" is neither a name in the node table"),
+        (vec!["flows", "--server", "db9"], "\"db9\" is neither the name of a node"),
         (vec!["flows", "--client", "db9"], "client \"db9\" is neither an address"),
         (vec!["flows", "--vip", "x"], "VIP \"x\" is no address"),
         (vec!["explain", "[fd00::1]:3"], "the client [fd00::1]:3 is IPv6 and the VIP is not"),

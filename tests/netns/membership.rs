@@ -92,6 +92,8 @@ fn netns_unlisted_standby_joins_and_wal_tools_never_do() -> Result<()> {
         primary.receivewal(&db3, "db3")?,
         primary.receivewal(&cluster.client, "db1")?,
         primary.receivewal(&other, "10.77.0.99")?,
+        // Beside a standby that is one.
+        primary.receivewal(cluster.reader("db2")?.host(), "mirror")?,
     ];
     db5.wait_streaming()?;
     wait_for("every walsender", SOON, || {
@@ -99,7 +101,7 @@ fn netns_unlisted_standby_joins_and_wal_tools_never_do() -> Result<()> {
             "select application_name from pg_stat_replication where state = 'streaming' \
              group by 1 order by 1",
         )?;
-        ensure!(seen == "10.77.0.15\n10.77.0.99\narchive\nbackup\ndb1\ndb2\ndb3", "{seen}");
+        ensure!(seen == "10.77.0.15\n10.77.0.99\narchive\nbackup\ndb1\ndb2\ndb3\nmirror", "{seen}");
         Ok(Some(()))
     })?;
 
@@ -131,6 +133,9 @@ fn netns_unlisted_standby_joins_and_wal_tools_never_do() -> Result<()> {
     })?;
     let served: BTreeSet<String> = cluster.served(40)?.into_keys().collect();
     assert_eq!(served, BTreeSet::from(["db2".to_owned(), "db5".to_owned()]));
+    // The mirror has made none of its own meanwhile.
+    let members: Vec<String> = cluster.servers()?.into_keys().collect();
+    assert_eq!(members, ["10.77.0.99", "client", "client2", "db1", "db2", "db3", "db5"]);
     for address in ["10.77.0.31", "10.77.0.32", "10.77.0.11", "10.77.0.13", "10.77.0.99"] {
         assert_eq!(
             cluster.logged(&format!("{address}:5432 gets new connections"))?,
@@ -154,8 +159,27 @@ fn netns_unlisted_standby_joins_and_wal_tools_never_do() -> Result<()> {
 #[test]
 fn netns_primary_unreachable_from_the_start() -> Result<()> {
     let cluster = Cluster::prepared(&["db2", "db3"])?;
+    // Its host is gone and says nothing.
+    cluster.primary.host().link_down()?;
+    starts_without_a_primary(&cluster)?;
+    // It is there and refuses.
     cluster.primary.stop()?;
-    // Listed servers are asked themselves.
+    cluster.primary.host().link_up()?;
+    starts_without_a_primary(&cluster)?;
+    // Nobody can be known by walsenders: clients are told at once.
+    cluster.configure(&[("discovery = \"both\"", "discovery = \"walsenders\"")])?;
+    cluster.director.start()?;
+    assert_eq!(cluster.weights()?.len(), 0);
+    let refused = psql(&cluster.client, "select 1")?.output()?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("Connection refused"), "{said}");
+    // It is found as soon as it is there.
+    cluster.primary.start()?;
+    cluster.wait_weights(&[("db2", 1), ("db3", 1)])
+}
+
+/// Listed servers are asked themselves, by a controller that starts and is ended again.
+fn starts_without_a_primary(cluster: &Cluster) -> Result<()> {
     for discovery in ["direct", "both"] {
         cluster.configure(&[("discovery = \"both\"", &format!("discovery = \"{discovery}\""))])?;
         cluster.director.start()?;
@@ -167,14 +191,5 @@ fn netns_primary_unreachable_from_the_start() -> Result<()> {
         cluster.director.terminate()?;
         assert!(cluster.director.pgha(["detach"])?.status.success());
     }
-    // Nobody can be known by walsenders: clients are told at once.
-    cluster.configure(&[("discovery = \"both\"", "discovery = \"walsenders\"")])?;
-    cluster.director.start()?;
-    assert_eq!(cluster.weights()?.len(), 0);
-    let refused = psql(&cluster.client, "select 1")?.output()?;
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("Connection refused"), "{said}");
-    // It is found as soon as it is there.
-    cluster.primary.start()?;
-    cluster.wait_weights(&[("db2", 1), ("db3", 1)])
+    Ok(())
 }

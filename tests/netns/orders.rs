@@ -67,7 +67,10 @@ fn netns_orders_are_kept_through_a_killed_controller() -> Result<()> {
     assert_eq!(session.server()?, "db2");
 
     for (order, said) in [
-        (vec!["drain", "db9"], "\"db9\" is neither a name in the node table nor an IP address"),
+        (
+            vec!["drain", "db9"],
+            "\"db9\" is neither the name of a node or of an added reader nor an IP address",
+        ),
         (
             vec!["weight", "10.77.0.99", "1"],
             "10.77.0.99 is no real server; `pgha status` lists them",

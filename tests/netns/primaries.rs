@@ -1,12 +1,15 @@
 //! Which of several servers out of recovery is the primary, and who streams from whom.
 use std::fs;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use pgha_tests::lab::{PostgresOptions, READER_VIP, SOON, wait_for};
+use anyhow::{Context as _, Result, ensure};
+use pgha_tests::lab::{PostgresOptions, READER_VIP, SOON, hold_until, wait_for};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, servers, weight, withheld};
 
+/// Ten rounds of checks.
+const TEN_ROUNDS: Duration = Duration::from_secs(2);
 const ONLY_DB1: &str = "hosts = [\"10.77.0.11\"]";
 
 fn primary(cluster: &Cluster) -> Result<Value> {
@@ -44,8 +47,9 @@ fn netns_a_promoted_standby_is_the_primary_and_the_former_one_is_told() -> Resul
 
     // While the new one is away, the former one is none the more the primary.
     cluster.reader("db2")?.stop()?;
-    let lost = wait_primary(&cluster, "nobody", |primary| primary["answers"] == false)?;
-    assert_eq!(names(&lost, "stale"), ["10.77.0.11"], "{lost:#}");
+    wait_primary(&cluster, "nobody but the former one", |primary| {
+        primary["answers"] == false && names(primary, "stale") == ["10.77.0.11"]
+    })?;
     cluster.primary.stop()?;
     wait_primary(&cluster, "no former one", |primary| names(primary, "stale").is_empty())?;
     cluster.reader("db2")?.start()?;
@@ -67,37 +71,37 @@ fn netns_two_primaries_on_one_timeline_change_nothing() -> Result<()> {
     cluster.wait_weights(&[("db1", 0), ("db2", 1), ("db3", 1)])?;
     let weights = cluster.weights()?;
     let table = cluster.director.maps(READER_VIP)?.table()?;
-    copy.start()?;
-    assert_eq!(copy.psql("select pg_is_in_recovery()")?, "f");
-
     let unchanged = || {
         ensure!(cluster.director.maps(READER_VIP)?.table()? == table, "the table changed");
         let now = cluster.weights()?;
         ensure!(now == weights, "{now:?}");
         Ok(())
     };
-    let found = wait_primary(&cluster, "both to be told", |primary| {
-        names(primary, "several") == ["10.77.0.11", "10.77.0.14"]
+    copy.start()?;
+    assert_eq!(copy.psql("select pg_is_in_recovery()")?, "f");
+    let found = hold_until("both to be told", SOON, unchanged, || {
+        let primary = primary(&cluster)?;
+        ensure!(names(&primary, "several") == ["10.77.0.11", "10.77.0.14"], "{primary:#}");
+        Ok(Some(primary))
     })?;
     assert_eq!(found["answers"], false, "{found:#}");
     assert!(found["stale_since"].is_u64(), "{found:#}");
     assert_eq!(found["several"][0]["timeline"], 1, "{found:#}");
     assert_eq!(found["several"][0]["system"], found["several"][1]["system"], "{found:#}");
-    assert!(cluster.logged("several hosts are out of recovery: db1 (10.77.0.11:5432)")? == 1);
-    wait_for("ten rounds of two primaries", SOON, || {
-        unchanged()?;
+    assert!(cluster.logged("several hosts are out of recovery: db1 (10.77.0.11:5432)")? >= 1);
+    hold_until("ten rounds of two primaries", SOON, unchanged, || {
         let primary = primary(&cluster)?;
         ensure!(names(&primary, "several").len() == 2, "{primary:#}");
         Ok(primary["stale_ms"].as_u64().is_some_and(|age| age > 2_000).then_some(()))
     })?;
 
     copy.stop()?;
-    wait_primary(&cluster, "one primary again", |primary| {
-        primary["name"] == "db1"
-            && primary["answers"] == true
-            && names(primary, "several").is_empty()
-    })?;
-    unchanged()
+    hold_until("one primary again", SOON, unchanged, || {
+        let primary = primary(&cluster)?;
+        ensure!(primary["name"] == "db1" && primary["answers"] == true, "{primary:#}");
+        ensure!(names(&primary, "several").is_empty(), "{primary:#}");
+        Ok(Some(()))
+    })
 }
 
 #[test]
@@ -151,14 +155,17 @@ fn netns_a_cascaded_standby_is_found_through_its_upstream() -> Result<()> {
 
     // An upstream that is down says nothing about those behind it.
     cluster.reader("db2")?.stop()?;
-    wait_for("db2 to be out for many rounds", SOON, || {
-        let servers = cluster.servers()?;
-        let of = |name: &str| servers.get(name).context("a member");
-        if weight(of("db3")?)? == 0 {
-            bail!("{:#}", of("db3")?);
-        }
-        ensure!(weight(of("db2")?)? == 0, "{:#}", of("db2")?);
-        Ok(Some(()))
+    let stays_in = || {
+        let db3 = cluster.server("db3")?;
+        ensure!(weight(&db3)? > 0, "{db3:#}");
+        Ok(())
+    };
+    let mut out = None;
+    hold_until("db2 to be out for ten rounds", SOON, stays_in, || {
+        let db2 = cluster.server("db2")?;
+        ensure!(weight(&db2)? == 0, "{db2:#}");
+        let since: &mut Instant = out.get_or_insert_with(Instant::now);
+        Ok((since.elapsed() > TEN_ROUNDS).then_some(()))
     })?;
     assert_eq!(session.server()?, "db3");
     Ok(())

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
-use pgha_tests::lab::{READER_VIP, SOON, wait_for};
+use pgha_tests::lab::{READER_VIP, SOON, hold_until, wait_for};
 
 use crate::cluster::Cluster;
 
@@ -34,8 +34,7 @@ fn primary_lost(discovery: &str) -> Result<()> {
     cluster.primary.signal_all(Signal::SIGKILL)?;
     cluster.primary.wait_stopped(SOON)?;
     let stale_beyond = |limit: u64| {
-        wait_for(format_args!("a primary lost for {limit} ms"), SOON, || {
-            unchanged()?;
+        hold_until(format_args!("a primary lost for {limit} ms"), SOON, unchanged, || {
             let primary = cluster.director.status()?["primary"].clone();
             let stale = primary["stale_ms"].as_u64();
             Ok(stale.is_some_and(|age| age > limit).then_some(primary))
@@ -47,7 +46,7 @@ fn primary_lost(discovery: &str) -> Result<()> {
     let errors = primary["errors"].to_string();
     assert!(errors.contains("10.77.0.11") && errors.contains("refused"), "{errors}");
     let text = String::from_utf8(cluster.director.pgha(["status"])?.stdout)?;
-    assert!(text.contains("primary 10.77.0.11: does not answer, stale since"), "{text}");
+    assert!(text.contains("(10.77.0.11) on timeline 1: does not answer, stale since"), "{text}");
     assert_eq!(cluster.logged("the primary does not answer; the readers stay as they are")?, 1);
 
     // Neither does a controller that begins while it is away change anything.

@@ -25,7 +25,7 @@ use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_common::maps::state;
 use pgha_tests::lab::maps::ServiceMaps;
-use pgha_tests::lab::{Postgres, PostgresOptions, READER_VIP, SOON, Session, wait_for};
+use pgha_tests::lab::{Postgres, PostgresOptions, READER_VIP, SOON, Session, hold_until, wait_for};
 
 use crate::cluster::{Cluster, servers, weight, withheld};
 
@@ -60,9 +60,13 @@ fn netns_a_primary_down_for_ten_seconds_changes_no_reader() -> Result<()> {
         let before = (cluster.weights()?, maps.bytes()?);
 
         // Its host is gone: nothing refuses, everything waits.
+        let unchanged = || {
+            ensure!(maps.bytes()? == before.1, "the tables changed: {:#?}", cluster.servers()?);
+            ensure!(cluster.weights()? == before.0, "{:#?}", cluster.servers()?);
+            Ok(())
+        };
         cluster.primary.host().link_down()?;
-        wait_for("a primary that has been silent for 10 s", SOON, || {
-            ensure!((cluster.weights()?, maps.bytes()?) == before, "{:#?}", cluster.servers()?);
+        hold_until("a primary that has been silent for 10 s", SOON, unchanged, || {
             let primary = &cluster.director.status()?["primary"];
             let stale = primary["stale_ms"].as_u64();
             ensure!(stale.is_some_and(|age| age > 10_000), "{primary:#}");
@@ -76,8 +80,7 @@ fn netns_a_primary_down_for_ten_seconds_changes_no_reader() -> Result<()> {
         assert_eq!(cluster.served(40)?.len(), 2, "{discovery}");
 
         cluster.primary.host().link_up()?;
-        wait_for("the primary to be asked again", SOON, || {
-            ensure!(maps.bytes()? == before.1, "{:#?}", cluster.servers()?);
+        hold_until("the primary to be asked again", SOON, unchanged, || {
             Ok((cluster.director.status()?["primary"]["answers"] == true).then_some(()))
         })?;
         assert_eq!((on_db2.server()?, on_db3.server()?), ("db2".to_owned(), "db3".to_owned()));
@@ -208,8 +211,7 @@ impl Flap<'_> {
         };
         ensure!(self.flapping.serves(self.id)?, "{manner}: it serves nobody");
         leave()?;
-        wait_for(format_args!("it to be out: {manner}"), SOON, || {
-            untouched()?;
+        hold_until(format_args!("it to be out: {manner}"), SOON, untouched, || {
             Ok((!self.flapping.serves(self.id)?).then_some(()))
         })?;
         let during = self.flapping.table()?;
@@ -220,11 +222,9 @@ impl Flap<'_> {
         println!("{manner}: {own} slots were its own, {excess} others moved");
         ensure!(excess * 1000 <= table.len() * 3, "{manner}: {excess} slots of others moved");
         come_back()?;
-        wait_for(format_args!("it to be back: {manner}"), SOON, || {
-            untouched()?;
+        hold_until(format_args!("it to be back: {manner}"), SOON, untouched, || {
             Ok((self.flapping.table()? == table).then_some(()))
-        })?;
-        untouched()
+        })
     }
 }
 
@@ -290,10 +290,15 @@ fn netns_a_reader_beyond_the_lag_limit_drains_and_returns_late() -> Result<()> {
     // Nearer, between the limits again: it stays out, for many rounds.
     early.query("select 1; commit")?;
     server(0, &["lagging"], 1 << 20..4 << 20)?;
-    let mut rounds = 0;
-    wait_for("twenty looks at it between the limits", SOON, || {
+    let stays_out = || {
         let seen = cluster.server("db2")?;
-        ensure!((1 << 20..4 << 20).contains(&lag()?) && weight(&seen)? == 0, "{seen:#}");
+        ensure!(weight(&seen)? == 0 && withheld(&seen) == ["lagging"], "{seen:#}");
+        Ok(())
+    };
+    let mut rounds = 0;
+    hold_until("twenty looks at it between the limits", SOON, stays_out, || {
+        let lag = lag()?;
+        ensure!((1 << 20..4 << 20).contains(&lag), "{lag}");
         rounds += 1;
         Ok((rounds == 20).then_some(()))
     })?;

@@ -92,7 +92,7 @@ fn netns_events_and_samples_tell_what_happened() -> Result<()> {
         let last = |column: &Value| column.as_array().and_then(|c| c.last().cloned());
         let (db2, db3) = (of("10.77.0.12")?, of("10.77.0.13")?);
         let seen = (last(&db3["state"]), last(&db3["weight"]), last(&db2["flows"]));
-        ensure!(seen == (Some("draining".into()), Some(0.into()), Some(12.into())), "{seen:?}");
+        ensure!(seen == (Some("drained".into()), Some(0.into()), Some(12.into())), "{seen:?}");
         Ok(Some(history))
     })?;
     let moments = history["at"].as_array().context("moments")?;

@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod concerns;
 mod director;
 mod drain;
 mod exit;

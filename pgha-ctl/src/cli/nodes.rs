@@ -6,14 +6,15 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
-use pgha_machine::balancer::{ServerRole, ServerView};
+use pgha_machine::balancer::ServerView;
 use pgha_machine::{EffectiveWeight, NodeName};
 use serde::{Deserialize, Serialize};
 
 use super::client::{self, Options};
 use super::output::print;
 use super::table;
-use super::words::{self, State, or_none};
+use super::words::{self, or_none};
+use crate::controller::state::ServerState;
 use crate::controller::status::{SCHEMA, ServiceStatus, Status, TrafficStatus};
 
 /// How the nodes are shown.
@@ -131,13 +132,16 @@ fn member(service: &ServiceStatus, server: &ServerView, all: f64) -> Node {
     }
 }
 
-/// pgpool says `waiting` of a node that it has not connected to yet.
+/// pgpool says `waiting` of a node that it has not connected to yet, and knows one way to be down. Its `up` says
+/// that a node can be used, which a primary can.
 fn status_word(server: &ServerView) -> &'static str {
-    match State::of(server) {
-        State::Checking => "waiting",
-        State::Dead => "down",
-        State::Out if server.role == ServerRole::Primary => "up",
-        state @ (State::Up | State::Drained | State::Out | State::Down) => state.word(),
+    match ServerState::of(server) {
+        ServerState::Checking => "waiting",
+        ServerState::Dead => ServerState::Down.word(),
+        ServerState::Primary => ServerState::Up.word(),
+        state @ (ServerState::Up | ServerState::Drained | ServerState::Out | ServerState::Down) => {
+            state.word()
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::client::{self, ClientError, Options};
 use super::output::print;
 use super::table;
-use super::words::{self, State, or_none};
+use super::words::{self, or_none};
+use crate::controller::state::ServerState;
 use crate::controller::status::{ReaderReply, ReaderRequest, Refusal, SCHEMA, Status};
 
 #[derive(Debug, Subcommand)]
@@ -114,7 +115,7 @@ fn readers(status: &Status) -> Readers {
     let reader = |order: &ReaderOrder| {
         let in_service = |view: &pgha_machine::balancer::ServiceView| {
             let server = view.servers.iter().find(|server| server.address == order.address)?;
-            let state = State::of(server).word().to_owned();
+            let state = ServerState::of(server).word().to_owned();
             Some(InService { service: view.name.clone(), state })
         };
         let states = status.services.iter().filter_map(|service| in_service(&service.view));

@@ -1,6 +1,5 @@
 //! The status as people read it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -8,10 +7,11 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Row, Table};
 use pgha_machine::balancer::{ServerView, ServiceView};
 
-use super::words::{self, State, or_none};
+use super::concerns;
+use super::words::{self, or_none};
+use crate::controller::state::ServerState;
 use crate::controller::status::{
-    ChangedStatus, DirectorStatus, InterfaceStatus, PrimaryStatus, ServiceStatus, Status,
-    TrafficStatus,
+    DirectorStatus, InterfaceStatus, ServiceStatus, Status, TrafficStatus,
 };
 
 #[cfg(test)]
@@ -28,13 +28,17 @@ pub(super) fn status(status: &Status, now: u64) -> String {
     );
     text.push_str(&flow_tables(director));
     if let Some(known) = &status.primary {
-        text.push_str(&primary(known));
+        text.push_str(&concerns::primary(known, now));
         text.push('\n');
     }
-    for ServiceStatus { view, traffic, changed, .. } in &status.services {
-        let seen = Seen { interfaces: &director.interfaces, traffic, changed };
+    for concern in concerns::of(status, now) {
+        text.push_str(&concern);
         text.push('\n');
-        text.push_str(&service(view, Some(&seen), now));
+    }
+    for of in &status.services {
+        let seen = Seen { interfaces: &director.interfaces, of };
+        text.push('\n');
+        text.push_str(&service(&of.view, Some(&seen), now));
     }
     let reasons = status.reasons.iter().filter(|(_, count)| **count > 0);
     let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -66,24 +70,10 @@ fn flow_tables(director: &DirectorStatus) -> String {
     )
 }
 
-/// The primary in one line.
-pub(super) fn primary(known: &PrimaryStatus) -> String {
-    let host = known.host.map_or_else(|| "not found yet".to_owned(), |host| host.to_string());
-    match known.stale_ms {
-        None => format!("primary {host}: answers, WAL {}", known.lsn.as_deref().unwrap_or("-")),
-        Some(age) => format!(
-            "primary {host}: does not answer, stale since {} s; the readers stay as they are ({})",
-            age / 1000,
-            known.errors.join("; ")
-        ),
-    }
-}
-
 /// What the director knows of a service's servers beyond what was decided.
 pub(super) struct Seen<'a> {
     interfaces: &'a [InterfaceStatus],
-    traffic: &'a BTreeMap<u16, TrafficStatus>,
-    changed: &'a BTreeMap<u16, ChangedStatus>,
+    of: &'a ServiceStatus,
 }
 
 fn interfaces(all: &[InterfaceStatus]) -> String {
@@ -124,7 +114,8 @@ pub(super) fn service(view: &ServiceView, seen: Option<&Seen<'_>>, now: u64) -> 
     // No cell has a line feed and the width is not bounded: a line is a row.
     for (line, server) in rows.zip(&view.servers) {
         let _ = writeln!(text, "{line}");
-        let reasons = words::reasons(server, now);
+        let reasons =
+            words::reasons(server, view, seen.and_then(|s| s.of.said(server.address)), now);
         if !reasons.is_empty() {
             let _ = writeln!(text, "   - {}", reasons.join("; "));
         }
@@ -150,7 +141,7 @@ fn server_row(server: &ServerView) -> Vec<String> {
         or_none(server.name.as_ref()),
         server.address.to_string(),
         words::role(server.role).to_owned(),
-        State::of(server).word().to_owned(),
+        ServerState::of(server).word().to_owned(),
         words::weight(server),
         or_none(server.sync_state.map(words::sync)),
         words::lag(server),
@@ -161,8 +152,8 @@ fn server_row(server: &ServerView) -> Vec<String> {
 impl Seen<'_> {
     fn row(&self, server: &ServerView, now: u64) -> [String; 6] {
         let TrafficStatus { packets, flows, open, .. } =
-            self.traffic.get(&server.id).copied().unwrap_or_default();
-        let since = self.changed.get(&server.id).map(|changed| words::age(changed.state, now));
+            self.of.traffic.get(&server.id).copied().unwrap_or_default();
+        let since = self.of.changed.get(&server.id).map(|changed| words::age(changed.state, now));
         let leaks = if server.answers_arp { ", answers ARP" } else { "" };
         [
             or_none(since),

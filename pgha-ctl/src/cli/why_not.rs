@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::client::{self, ClientError, Options};
 use super::named::{Named, is_service};
 use super::output::print;
-use super::words::{self, State};
+use super::{concerns, words};
+use crate::controller::state::ServerState;
 use crate::controller::status::{Refusal, SCHEMA, ServiceStatus, Status};
 use advice::{Advice, Place};
 
@@ -42,6 +43,8 @@ struct WhyNot {
     /// Whether it gets new connections in every service that is meant.
     serves: bool,
     services: Vec<InService>,
+    /// What needs a person beyond this node, in one line each.
+    concerns: Vec<String>,
 }
 
 /// The answer for one service.
@@ -53,7 +56,7 @@ struct InService {
     address: IpAddr,
     /// Whether it gets new connections.
     serves: bool,
-    /// `up`, `drained`, `out`, `checking`, `down`, `dead`, or `absent`: no member.
+    /// The word of its [`ServerState`], or `absent`: no member.
     state: String,
     /// Since when that is so: seconds since the Unix epoch.
     since: Option<u64>,
@@ -61,6 +64,8 @@ struct InService {
     weight: Option<Weight>,
     /// The weight it has.
     effective_weight: EffectiveWeight,
+    /// Whom it streams from, where that is another standby.
+    upstream: Option<String>,
     reasons: Vec<Reason>,
 }
 
@@ -89,12 +94,18 @@ struct Reason {
 pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<bool> {
     let Arguments { node, service, json } = arguments;
     let status = client::status(&options.controller()?).await?;
-    let answer = why_not(&status, &node, service.as_deref()).map_err(ClientError::Refused)?;
-    print(json, &answer, |answer| text(answer, words::now()))?;
+    let now = words::now();
+    let answer = why_not(&status, &node, service.as_deref(), now).map_err(ClientError::Refused)?;
+    print(json, &answer, |answer| text(answer, now))?;
     Ok(answer.serves)
 }
 
-fn why_not(status: &Status, node: &str, service: Option<&str>) -> Result<WhyNot, Refusal> {
+fn why_not(
+    status: &Status,
+    node: &str,
+    service: Option<&str>,
+    now: u64,
+) -> Result<WhyNot, Refusal> {
     let asked = Named::parse(status, node);
     let meant: Vec<_> = status
         .services
@@ -126,7 +137,10 @@ fn why_not(status: &Status, node: &str, service: Option<&str>) -> Result<WhyNot,
         services = meant.iter().map(absent).collect();
     }
     let serves = services.iter().all(|service| service.serves);
-    Ok(WhyNot { schema: SCHEMA, node: node.to_owned(), serves, services })
+    let mut concerns = concerns::of(status, now);
+    let lost = status.primary.iter().filter(|primary| !primary.answers);
+    concerns.splice(0..0, lost.map(|primary| concerns::primary(primary, now)));
+    Ok(WhyNot { schema: SCHEMA, node: node.to_owned(), serves, services, concerns })
 }
 
 /// Nobody knows that node.
@@ -155,7 +169,7 @@ fn likeness(name: &str, asked: &str) -> f64 {
 
 fn of_member(status: &Status, of: &ServiceStatus, server: &ServerView) -> InService {
     let changed = of.changed.get(&server.id);
-    let place = Place::of(status, &of.view, server);
+    let place = Place::of(status, of, server);
     let mut reasons = Vec::new();
     for withheld in &server.withheld {
         let seen = changed.and_then(|c| c.withheld.iter().find(|since| since.reason == *withheld));
@@ -180,10 +194,11 @@ fn of_member(status: &Status, of: &ServiceStatus, server: &ServerView) -> InServ
         name: server.name.clone(),
         address: server.address,
         serves: server.withheld.is_empty(),
-        state: State::of(server).word().to_owned(),
+        state: ServerState::of(server).word().to_owned(),
         since: changed.map(|changed| changed.state),
         weight: Some(server.weight),
         effective_weight: server.effective_weight,
+        upstream: words::upstream(server, &of.view),
         reasons,
     }
 }
@@ -246,6 +261,7 @@ fn absent(of: &ServiceStatus, name: Option<NodeName>, address: IpAddr, primary: 
         since: None,
         weight: None,
         effective_weight: EffectiveWeight::ZERO,
+        upstream: None,
         reasons: vec![Reason {
             reason: word.to_owned(),
             withholds: true,
@@ -264,7 +280,12 @@ fn word(reason: &impl Serialize) -> String {
 
 fn text(answer: &WhyNot, now: u64) -> String {
     let services: Vec<_> = answer.services.iter().map(|service| in_service(service, now)).collect();
-    services.join("\n")
+    let mut text = services.join("\n");
+    for concern in &answer.concerns {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "also: {concern}");
+    }
+    text
 }
 
 fn in_service(of: &InService, now: u64) -> String {
@@ -280,7 +301,9 @@ fn in_service(of: &InService, now: u64) -> String {
     let since = of.since.map_or_else(String::new, |since| {
         format!(" ({} since {}, {})", of.state, words::moment(since), words::age(since, now))
     });
-    let mut text = format!("{who} in service {} {} {what}{since}\n", of.service, of.vip);
+    let upstream =
+        of.upstream.as_ref().map_or_else(String::new, |name| format!(", streams from {name}"));
+    let mut text = format!("{who} in service {} {} {what}{since}{upstream}\n", of.service, of.vip);
     for (number, reason) in of.reasons.iter().enumerate() {
         // Writing to a string cannot fail.
         let _ = write!(text, "  {}. {}", number + 1, reason.says);

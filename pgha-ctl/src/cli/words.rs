@@ -6,7 +6,11 @@ mod tests;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pgha_machine::balancer::{ServerRole, ServerView, Stamp, Standing, SyncState, VipStanding};
+use pgha_machine::balancer::{
+    ServerRole, ServerView, ServiceView, Stamp, SyncState, VipStanding, WeightReason, Withheld,
+};
+
+use crate::controller::state::ServerState;
 
 /// What stands where nothing is known.
 pub(super) const NONE: &str = "-";
@@ -64,7 +68,11 @@ pub(super) fn span(span: Duration) -> String {
 
 /// How long ago a moment of the clock on the wall was, both in seconds since the Unix epoch.
 pub(super) fn age(at: u64, now: u64) -> String {
-    span(Duration::from_secs(now.saturating_sub(at)))
+    match now.saturating_sub(at) {
+        // Nobody has measured milliseconds here.
+        0 => "0 s".to_owned(),
+        seconds => span(Duration::from_secs(seconds)),
+    }
 }
 
 /// A moment, in UTC: `2026-11-22 02:51:03`.
@@ -115,9 +123,8 @@ pub(super) fn weight(server: &ServerView) -> String {
 /// How many of a service's servers get new connections, and of how many. A primary that is no reader is none
 /// that could.
 pub(super) fn serving(servers: &[ServerView]) -> (usize, usize) {
-    let serves = |server: &&ServerView| server.withheld.is_empty();
-    let idle = servers.iter().filter(|s| !serves(s) && s.role == ServerRole::Primary).count();
-    (servers.iter().filter(serves).count(), servers.len() - idle)
+    let count = |state| servers.iter().filter(|server| ServerState::of(server) == state).count();
+    (count(ServerState::Up), servers.len() - count(ServerState::Primary))
 }
 
 /// What a server is.
@@ -126,51 +133,6 @@ pub(super) const fn role(role: ServerRole) -> &'static str {
         ServerRole::Standby => "standby",
         ServerRole::Primary => "primary",
         ServerRole::Unknown => "unknown",
-    }
-}
-
-/// Whether a server serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// It gets new connections.
-    Up,
-    /// It gets none by an operator's word.
-    Drained,
-    /// It passes its checks, and gets none for another reason.
-    Out,
-    /// It has not passed enough checks.
-    Checking,
-    /// It passes no checks.
-    Down,
-    /// It passes none, and its sessions are gone.
-    Dead,
-}
-
-impl State {
-    /// Of that server.
-    pub(super) fn of(server: &ServerView) -> Self {
-        match server.health {
-            _ if server.dead => Self::Dead,
-            _ if server.withheld.is_empty() => Self::Up,
-            // A primary passes its checks as one, and is no reader.
-            Standing::Down if server.role == ServerRole::Primary => Self::Out,
-            Standing::Down => Self::Down,
-            Standing::Checking => Self::Checking,
-            Standing::Up if server.drained.is_some() => Self::Drained,
-            Standing::Up => Self::Out,
-        }
-    }
-
-    /// Its word.
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Drained => "drained",
-            Self::Out => "out",
-            Self::Checking => "checking",
-            Self::Down => "down",
-            Self::Dead => "dead",
-        }
     }
 }
 
@@ -197,52 +159,84 @@ pub(super) const fn vip(standing: VipStanding) -> &'static str {
     }
 }
 
-/// What holds a server back or moves its weight, in short phrases.
-pub(super) fn reasons(server: &ServerView, now: u64) -> Vec<String> {
-    use pgha_machine::balancer::{WeightReason, Withheld};
-    let mut reasons = Vec::new();
-    for withheld in &server.withheld {
-        reasons.push(match (withheld, &server.drained) {
-            (Withheld::Drained, Some(by)) => format!("drained {}", stamp(by, now)),
-            _ => withheld.phrase().to_owned(),
-        });
+/// What holds a server back, moves its weight, or is else to be known of it, in short phrases. `said`: what the
+/// last probe through the VIP was told on its way.
+pub(super) fn reasons(
+    server: &ServerView,
+    view: &ServiceView,
+    said: Option<&str>,
+    now: u64,
+) -> Vec<String> {
+    let mut reasons = withheld(server, now);
+    reasons.extend(ordered(server, now));
+    reasons.extend(server.weight_reasons.iter().filter_map(step));
+    reasons.extend(upstream(server, view).map(|upstream| format!("streams from {upstream}")));
+    if server.answers_arp {
+        reasons.push("answers ARP for the VIP, which draws clients past the director".to_owned());
     }
-    if let (Some(error), Some(last)) = (&server.error, reasons.last_mut()) {
+    reasons.extend(through_vip(server, said).map(|found| format!("through the VIP: {found}")));
+    reasons
+}
+
+fn withheld(server: &ServerView, now: u64) -> Vec<String> {
+    let phrase = |withheld: &Withheld| match (withheld, &server.drained) {
+        (Withheld::Drained, Some(by)) => format!("drained {}", stamp(by, now)),
+        _ => withheld.phrase().to_owned(),
+    };
+    let mut phrases: Vec<_> = server.withheld.iter().map(phrase).collect();
+    if let (Some(error), Some(last)) = (&server.error, phrases.last_mut()) {
         *last += &format!(" ({error})");
     }
+    phrases
+}
+
+fn ordered(server: &ServerView, now: u64) -> Vec<String> {
+    let mut phrases = Vec::new();
     if let Some(left) = server.reset_ms.filter(|_| server.drained.is_some()) {
-        reasons.push(match left {
+        phrases.push(match left {
             0 => "its sessions were reset".to_owned(),
             _ => format!("the sessions left are reset in {}", span(Duration::from_millis(left))),
         });
     }
     if let Some(by) = &server.weight_set {
-        reasons.push(format!("weight {} set {}", server.weight, stamp(by, now)));
+        phrases.push(format!("weight {} set {}", server.weight, stamp(by, now)));
     }
     if let Some(by) = &server.reader {
-        reasons.push(format!("added as a reader {}", stamp(by, now)));
+        phrases.push(format!("added as a reader {}", stamp(by, now)));
     }
-    for reason in &server.weight_reasons {
-        match reason {
-            // Told above, or no more than the number itself.
-            WeightReason::Default { .. }
-            | WeightReason::Node { .. }
-            | WeightReason::Reader { .. }
-            | WeightReason::Set { .. }
-            | WeightReason::Withheld { .. } => {}
-            WeightReason::SlowStart { .. }
-            | WeightReason::Lag { .. }
-            | WeightReason::Connections { .. }
-            | WeightReason::Steady { .. }
-            | WeightReason::Tolerated { .. }
-            | WeightReason::Fallback => reasons.push(reason.phrase()),
-        }
+    phrases
+}
+
+fn step(reason: &WeightReason) -> Option<String> {
+    match reason {
+        // Told otherwise, or no more than the number itself.
+        WeightReason::Default { .. }
+        | WeightReason::Node { .. }
+        | WeightReason::Reader { .. }
+        | WeightReason::Set { .. }
+        | WeightReason::Withheld { .. } => None,
+        WeightReason::SlowStart { .. }
+        | WeightReason::Lag { .. }
+        | WeightReason::Connections { .. }
+        | WeightReason::Steady { .. }
+        | WeightReason::Tolerated { .. }
+        | WeightReason::Fallback => Some(reason.phrase()),
     }
-    if server.answers_arp {
-        reasons.push("answers ARP for the VIP, which draws clients past the director".to_owned());
+}
+
+/// Of a standby behind a standby, whom it streams from.
+pub(super) fn upstream(server: &ServerView, view: &ServiceView) -> Option<String> {
+    let address = server.upstream?;
+    let upstream = view.servers.iter().find(|server| server.address == address);
+    Some(upstream.map_or_else(|| address.to_string(), name))
+}
+
+/// What the last probe through the VIP found, and what it was told on its way; nothing of one that went well.
+pub(super) fn through_vip(server: &ServerView, said: Option<&str>) -> Option<String> {
+    let said = said.filter(|_| server.vip != VipStanding::Proven);
+    match (&server.vip_error, said) {
+        (Some(error), Some(said)) if !error.contains(said) => Some(format!("{error} ({said})")),
+        (Some(error), _) => Some(error.clone()),
+        (None, said) => said.map(str::to_owned),
     }
-    if let Some(error) = &server.vip_error {
-        reasons.push(format!("through the VIP: {error}"));
-    }
-    reasons
 }

@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::api::refused;
-use super::orders;
+use super::book;
 use super::status::Refusal;
 use crate::rpc::server::Caller;
 use crate::store::{self, Key};
@@ -41,7 +41,7 @@ fn access(method: &Method, path: &str) -> Access {
         _ if path == "/v1/trace" => Access::Operator,
         // The processes of the cluster keep their records there. Orders are given by persons. A path that
         // spells a key in another way than plainly is none of theirs.
-        Some(Ok(key)) if method == Method::PUT && key.as_str() != orders::KEY => Access::Reader,
+        Some(Ok(key)) if method == Method::PUT && key.as_str() != book::KEY => Access::Reader,
         _ if reads => Access::Reader,
         _ => Access::Operator,
     }

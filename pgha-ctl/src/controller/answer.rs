@@ -9,7 +9,7 @@ use pgha_machine::director::Role;
 use super::Controller;
 use super::api::Request;
 use super::events::unix_ms;
-use super::named::{self, Endpoint};
+use super::named::Endpoint;
 use super::state::StateStatus;
 use super::status::{
     DirectorStatus, NodeStatus, PeerStatus, Refusal, SCHEMA, ServiceStatus, Status, TrafficStatus,
@@ -49,9 +49,14 @@ impl Controller {
         }
     }
 
+    /// The server that is called so: by its name in the node table, by that with which it was added as a reader,
+    /// or by its address.
     pub(super) fn server_named(&self, name: &str) -> Result<Endpoint, Refusal> {
-        named::server(self.config.nodes(), name).ok_or_else(|| {
-            Refusal::of(format!("{name:?} is neither a name in the node table nor an IP address"))
+        let named = self.balancer.address_named(name).map(Endpoint::host);
+        named.or_else(|| Endpoint::parse(name)).ok_or_else(|| {
+            Refusal::of(format!(
+                "{name:?} is neither the name of a node or of an added reader nor an IP address"
+            ))
         })
     }
 

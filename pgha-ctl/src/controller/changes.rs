@@ -6,8 +6,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use pgha_machine::balancer::{ServerView, ServiceView, Standing, Withheld};
+use pgha_machine::balancer::{ServerView, ServiceView, Withheld};
 
+use super::state::ServerState;
 use super::status::{ChangedStatus, SinceStatus};
 
 /// A real server of a service: VIP, port, address.
@@ -21,28 +22,8 @@ pub(super) struct Changes {
 
 #[derive(Clone, Debug)]
 struct Seen {
-    state: State,
+    state: ServerState,
     changed: ChangedStatus,
-}
-
-/// What makes a server another for those who watch it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State {
-    health: Standing,
-    dead: bool,
-    drained: bool,
-    serves: bool,
-}
-
-impl State {
-    fn of(server: &ServerView) -> Self {
-        Self {
-            health: server.health,
-            dead: server.dead,
-            drained: server.drained.is_some(),
-            serves: server.withheld.is_empty(),
-        }
-    }
 }
 
 impl Changes {
@@ -69,7 +50,7 @@ impl Changes {
 }
 
 fn seen(before: Option<Seen>, server: &ServerView, now: u64) -> Seen {
-    let state = State::of(server);
+    let state = ServerState::of(server);
     let since = match &before {
         Some(before) if before.state == state => before.changed.state,
         _ => now,

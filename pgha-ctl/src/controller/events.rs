@@ -39,6 +39,8 @@ pub enum Kind {
     PrimaryLost,
     /// More than one server says that it is the primary.
     SeveralPrimaries,
+    /// A former primary is still out of recovery.
+    FormerPrimary,
     /// A server became a member of a service.
     ServerJoined,
     /// A server is no member any more.
@@ -65,8 +67,16 @@ pub enum Kind {
     Reloaded,
     /// A new configuration was not taken.
     ReloadRefused,
-    /// An operator's order.
+    /// An operator's order is in force.
     Ordered,
+    /// Orders can be neither read nor taken, or the store was mended.
+    StoreFailed,
+    /// They can again.
+    StoreAnswers,
+    /// New certificates are in use.
+    CertificatesRenewed,
+    /// The certificates end soon, or those in the files cannot be used.
+    CertificatesFail,
 }
 
 /// Something that happened, as people are told.
@@ -92,6 +102,12 @@ impl Happening {
     /// The same, of this server.
     pub(super) fn of(self, server: IpAddr) -> Self {
         Self { server: Some(server), ..self }
+    }
+
+    /// The sentence.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     fn log(&self) {
@@ -176,8 +192,8 @@ impl Controller {
     /// Tells people: in the log, and to who asks for the last events.
     pub(super) fn tell(&mut self, happening: Happening) {
         happening.log();
-        let node = happening.server.and_then(|address| self.balancer.config().node_at(address));
-        let name = node.map(|node| node.name.clone());
+        let named = happening.server.and_then(|address| self.balancer.name_of(address));
+        let name = named.cloned();
         self.events.push(unix_ms(), name, happening);
     }
 }

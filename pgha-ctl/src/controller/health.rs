@@ -138,6 +138,13 @@ fn primary(known: Option<&PrimaryStatus>, node: Option<IpAddr>) -> HealthReply {
     let Some(known) = known else {
         return HealthReply::no("no service asks the primary, so it is not known");
     };
+    if !known.several.is_empty() {
+        let hosts: Vec<_> = known.several.iter().map(|claim| claim.host.to_string()).collect();
+        return HealthReply::no(format!(
+            "several hosts say that they are the primary: {}",
+            hosts.join(", ")
+        ));
+    }
     match known.host.filter(|_| known.answers) {
         None => HealthReply::no("the primary does not answer"),
         Some(host) if node.is_none_or(|node| node == host) => HealthReply::yes(vec![host]),

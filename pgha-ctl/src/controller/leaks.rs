@@ -123,9 +123,7 @@ impl Controller {
 
     /// Whether a MAC address is that of a real server that is another node.
     pub(super) fn is_servers(&self, mac: Mac) -> bool {
-        let mac = mac.to_string();
-        let mut servers = self.balancer.view().into_iter().flat_map(|service| service.servers);
-        servers.any(|server| server.mac.as_ref() == Some(&mac) && !server.local)
+        self.balancer.is_server(mac)
     }
 }
 

@@ -10,6 +10,7 @@
 mod access;
 mod answer;
 mod api;
+mod book;
 mod changes;
 mod claims;
 mod ended;
@@ -25,6 +26,7 @@ mod metrics;
 mod named;
 mod neighbours;
 mod news;
+mod ordered;
 mod orders;
 mod peers;
 mod preflight;
@@ -33,6 +35,7 @@ mod probes;
 mod reload;
 mod role;
 mod served;
+mod start;
 pub mod state;
 pub mod status;
 mod survey;
@@ -41,7 +44,6 @@ mod watch;
 mod web;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -53,22 +55,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::bpf::PinDirectory;
-use crate::bpf::xdp::{
-    Active, Attached, DataPlane, DirectorPlan, FlowCapacity, Mode, PacketLog, Settings, XdpError,
-};
-use crate::config::{Config, Director, Vlan};
-use crate::net::raw::RawSender;
+use crate::bpf::xdp::{Active, Attached, DataPlane, DirectorPlan, PacketLog, XdpError};
+use crate::config::{Config, Vlan};
 use crate::net::{IfIndex, NeighbourWatch, Netlink, local_addresses};
 use api::{ControlSocket, Request};
+use book::Book;
 use changes::Changes;
 use claims::Listening;
 use ended::Ended;
-use events::{Events, Happening, Kind};
+use events::Events;
 use history::History;
 use leaks::Leaks;
 use neighbours::Announcements;
-use orders::Book;
 use peers::Peers;
 use primary::PrimaryKnown;
 use probes::Probes;
@@ -156,141 +154,6 @@ struct Controller {
 }
 
 impl Controller {
-    async fn start(
-        path: &Path,
-        config: Config,
-        local: BTreeSet<IpAddr>,
-        netlink: Netlink,
-    ) -> Result<Self, ControllerError> {
-        let pins = PinDirectory::new(config.director().bpffs(), config.cluster().as_str())?;
-        let plane = DataPlane::load(settings(pins, config.director()))?;
-        // Since the lock is held nobody else attaches anything of this cluster.
-        let interfaces = Interfaces::find(netlink.handle(), &config).await?;
-        let mut inherited = plane.inherited();
-        interfaces.renumber(&mut inherited);
-        let vips = preflight::vips(&config);
-        // Before anybody is asked: what is said meanwhile waits to be heard.
-        let listening = Listening::open(&interfaces, &vips)?;
-        let serves = !inherited.services.is_empty();
-        let role = match (serves, plane.is_active()) {
-            (true, true) => Role::Active,
-            (true, false) => Role::Standby,
-            (false, _) => preflight::role(&interfaces, &config, None).await?,
-        };
-        let (manner, asked) = tokio::sync::watch::channel(Manner::of(&config));
-        // Small channels: who tells faster than the loop takes in has to wait, and loses nothing.
-        let (tell, told) = mpsc::channel(64);
-        let (request, requests) = mpsc::channel(16);
-        let neighbours = NeighbourWatch::new(&interfaces.indices())?;
-        let (listener, socket) = ControlSocket::open(config.director().control())?;
-        let book = Book::new(config.store().path());
-        let router = api::router(request, book.store());
-        let api = Served::start(listener, config.api(), &router).await?;
-        let mut controller = Self {
-            path: path.to_owned(),
-            balancer: Balancer::new(config.balancer(local), &inherited),
-            // Until the kernel has told anew.
-            peers: Peers::inherit(plane.peers(), config.director()),
-            role: director::Director::new(role),
-            waiting: role::Waiting::default(),
-            listening,
-            ended: Ended::new(plane.flow_reader()?, RawSender::open()?),
-            leaks: Leaks::default(),
-            surveys: Surveys::default(),
-            probes: Probes::new(&config),
-            neighbours,
-            cut_off: BTreeSet::new(),
-            watchers: Watchers::new(asked, tell.clone()),
-            manner,
-            primary_task: None,
-            primary: PrimaryKnown::nothing(Instant::now()),
-            tell,
-            told,
-            requests,
-            api,
-            book,
-            _socket: socket,
-            announcements: Announcements::none(),
-            events: Events::default(),
-            history: History::default(),
-            changes: Changes::default(),
-            started: Instant::now(),
-            began: SystemTime::now(),
-            trace: None,
-            packet_logs: Vec::new(),
-            attached: None,
-            attach_by: None,
-            plane,
-            config,
-            netlink,
-            interfaces,
-        };
-        controller.read_orders().await;
-        if serves {
-            controller.attach()?;
-            controller.confirm_role().await;
-        } else {
-            controller.plane.judge(&controller.interfaces.ports())?;
-            controller.attach_by = Some(controller.settled_by());
-        }
-        controller.ask_primary();
-        Ok(controller)
-    }
-
-    /// By when a first start waits no longer for checks. Until then connections that the VIPs have, of
-    /// a director before or beside this one, go nowhere and are sent again, instead of being reset by
-    /// tables without servers.
-    fn settled_by(&self) -> Instant {
-        let health = self.config.health();
-        self.started + health.interval() * (u32::from(health.rise()) + 1) + health.timeout()
-    }
-
-    /// Puts the program on the interfaces, with maps that are right before its first frame.
-    fn attach(&mut self) -> Result<(), ControllerError> {
-        let ports = self.interfaces.ports();
-        self.plane.judge(&ports)?;
-        self.tell_sizes()?;
-        if self.config.director().log_packets() {
-            self.packet_logs = self.plane.packet_logs()?;
-        }
-        self.write()?;
-        let attached = self.plane.attach(&ports)?;
-        self.attached = Some(attached);
-        self.balancer.begin();
-        self.attach_by = None;
-        if self.role.role() == Role::Active {
-            self.announcements = Announcements::from_now();
-        }
-        let what = if attached.taken_over { "taken over on" } else { "attached to" };
-        let names = self.interfaces.names().join(", ");
-        let role = self.role.role().name();
-        let mode = attached.mode.name();
-        let text = format!("XDP program {what} {names}; mode {mode}, role {role}");
-        self.tell(Happening::info(Kind::Attached, text));
-        if attached.mode == Mode::Generic {
-            let text = format!(
-                "the XDP program runs in generic mode, which is slower than natively: not every \
-                 driver of {names} has native XDP; use devices whose drivers have it"
-            );
-            self.tell(Happening::warning(Kind::Attached, text));
-        }
-        Ok(())
-    }
-
-    fn tell_sizes(&self) -> Result<(), ControllerError> {
-        let found = self.plane.flow_capacity()?;
-        let wanted = wanted_capacity(self.config.director());
-        if found != wanted {
-            tracing::warn!(
-                "the flow tables taken over hold {} flows, not {} as configured; to resize them, \
-                 which empties them: pgha detach, then start again",
-                listed(found),
-                listed(wanted)
-            );
-        }
-        Ok(())
-    }
-
     async fn run(&mut self, mut signals: Signals) -> Result<(), ControllerError> {
         let mut repair = tokio::time::interval(REPAIR);
         let mut flush = tokio::time::interval(FLUSH);
@@ -315,9 +178,10 @@ impl Controller {
                 Some(told) = self.told.recv() => self.take_in_all(told),
                 Some(request) = self.requests.recv() => self.answer(request).await,
                 Some(kept) = self.book.next() => self.kept(kept),
+                Some(happening) = self.api.next() => self.tell(happening),
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 claim = self.listening.next() => self.claimed(claim),
-                Some(probed) = self.probes.next() => self.probed(probed),
+                Some(probed) = self.probes.next() => self.probed_all(probed),
                 _ = leaks.tick() => self.look_for_leaks(),
                 answers = self.leaks.next() => self.leaked(answers),
                 surveyed = self.surveys.result() => self.surveyed(surveyed),
@@ -363,7 +227,7 @@ impl Controller {
                 Effect::Probe(path, via) => self.probe(path, via),
                 Effect::Unprobe(path) => self.unprobe(path),
                 Effect::Program => program = true,
-                Effect::Tell(news) => self.tell(news::told(&news, &self.interfaces)),
+                Effect::Tell(news) => self.tell_news(&news),
             }
         }
         if program {
@@ -378,6 +242,10 @@ impl Controller {
     }
 
     fn program(&mut self) {
+        // No frame meets the maps yet: they are written once, when everybody was checked.
+        if self.attach_by.is_some() {
+            return;
+        }
         if let Err(error) = self.write() {
             tracing::warn!("the data plane could not be written, trying again soon: {error}");
         }
@@ -432,29 +300,6 @@ impl Drop for Controller {
             task.abort();
         }
     }
-}
-
-fn settings(pins: PinDirectory, director: &Director) -> Settings {
-    Settings {
-        pins,
-        capacity: wanted_capacity(director),
-        log_packets: director.log_packets(),
-        interfaces: u8::try_from(director.interfaces().len()).unwrap_or(u8::MAX),
-    }
-}
-
-fn wanted_capacity(director: &Director) -> FlowCapacity {
-    FlowCapacity {
-        flows: director.flows(),
-        flows_ipv6: director.flows_ipv6(),
-        pending_flows: director.pending_flows(),
-        pending_flows_ipv6: director.pending_flows_ipv6(),
-    }
-}
-
-fn listed(capacity: FlowCapacity) -> String {
-    let FlowCapacity { flows, flows_ipv6, pending_flows, pending_flows_ipv6 } = capacity;
-    format!("{flows} and {pending_flows} (IPv6: {flows_ipv6} and {pending_flows_ipv6})")
 }
 
 /// The signals a controller obeys.

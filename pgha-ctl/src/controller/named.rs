@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use pgha_machine::balancer::{Node, Service};
+use pgha_machine::balancer::Service;
 
 use super::status::Refusal;
 
@@ -18,6 +18,11 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
+    /// An address, whatever the port.
+    pub(super) const fn host(address: IpAddr) -> Self {
+        Self { address, port: None }
+    }
+
     /// Reads `10.0.0.1`, `fd00::1`, `[fd00::1]`, `10.0.0.1:5432` or `[fd00::1]:5432`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
@@ -81,13 +86,6 @@ impl Clients {
             Self::Endpoint(endpoint) => endpoint.is(client),
         }
     }
-}
-
-/// The server that is called so: the node of that name, else an address.
-pub(super) fn server(nodes: &[Node], name: &str) -> Option<Endpoint> {
-    let node = nodes.iter().find(|node| node.name.as_str() == name);
-    node.map(|node| Endpoint { address: node.address, port: None })
-        .or_else(|| Endpoint::parse(name))
 }
 
 /// Whether a service is called so: by its name, or by its VIP.

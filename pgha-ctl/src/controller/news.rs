@@ -1,12 +1,67 @@
 //! What people are told, and how urgently: changes of roles and members, and what needs a person.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use pgha_machine::Mac;
 use pgha_machine::Neighbour;
-use pgha_machine::balancer::{Down, News, Path, Target};
+use pgha_machine::balancer::{Down, News, Path, Target, Withheld};
 
+use super::Controller;
 use super::events::{Happening, Kind};
 use super::interfaces::Interfaces;
+use super::primary::PrimaryKnown;
+use super::status::PrimaryClaim;
+
+#[cfg(test)]
+mod tests;
+
+impl Controller {
+    /// Tells what the machine has to tell.
+    pub(super) fn tell_news(&mut self, news: &News) {
+        self.tell(told(news, &self.primary, &self.interfaces));
+    }
+}
+
+/// News in a sentence, with what is known of the primary and the interfaces beyond them.
+fn told(news: &News, primary: &PrimaryKnown, interfaces: &Interfaces) -> Happening {
+    match news {
+        News::PrimaryAnswers(count) => Happening::info(
+            Kind::PrimaryAnswers,
+            format!("the primary answers; {count} standbys stream"),
+        ),
+        News::PrimaryLost => primary_lost(&primary.errors),
+        News::SeveralPrimaries(hosts) => several_primaries(hosts, &primary.several),
+        News::Joined(target) => info(Kind::ServerJoined, target, "is a member now"),
+        News::Left(target) => info(Kind::ServerLeft, target, "is no member any more"),
+        News::Up(target) => info(Kind::ServerUp, target, "gets new connections"),
+        News::Down(target, down) => server_down(target, *down),
+        News::Full(target) => warning(
+            Kind::ServerFull,
+            target,
+            "gets no traffic: every id for real servers is in use",
+        ),
+        News::Withheld(path, of) => withheld(path, *of),
+        News::Mended(path, of) => mended(path, *of),
+        News::FallsBack(path) => falls_back(path),
+        News::FallsBackNoMore(path) => falls_back_no_more(path),
+        News::Leaks(path, mac) => leaks(path, *mac),
+        News::Moved(address, Neighbour { interface, mac }) => {
+            let on = interfaces.name(*interface);
+            let what = format!("{address} has MAC address {mac} on {on} now");
+            Happening::info(Kind::ServerMoved, what).of(*address)
+        }
+    }
+}
+
+fn info(kind: Kind, target: &Target, what: &str) -> Happening {
+    let at = SocketAddr::new(target.address, target.port);
+    Happening::info(kind, format!("{at} {what}")).of(target.address)
+}
+
+fn warning(kind: Kind, target: &Target, what: &str) -> Happening {
+    let at = SocketAddr::new(target.address, target.port);
+    Happening::warning(kind, format!("{at} {what}")).of(target.address)
+}
 
 /// A server of a service.
 fn behind(path: &Path) -> String {
@@ -14,75 +69,65 @@ fn behind(path: &Path) -> String {
     format!("{address} behind {}", SocketAddr::new(*vip, *port))
 }
 
-/// News in a sentence.
-pub(super) fn told(news: &News, interfaces: &Interfaces) -> Happening {
-    let info = |kind, target: &Target, what: &str| {
-        let at = SocketAddr::new(target.address, target.port);
-        Happening::info(kind, format!("{at} {what}")).of(target.address)
+/// What its hosts said instead comes with it.
+fn primary_lost(errors: &[String]) -> Happening {
+    let mut text = "the primary does not answer; the readers stay as they are".to_owned();
+    if !errors.is_empty() {
+        text += &format!(" ({})", errors.join("; "));
+    }
+    Happening::warning(Kind::PrimaryLost, text)
+}
+
+fn several_primaries(hosts: &[IpAddr], claims: &[PrimaryClaim]) -> Happening {
+    let told = |host: &IpAddr| {
+        let claim = claims.iter().find(|claim| claim.host == *host);
+        claim.map_or_else(|| host.to_string(), ToString::to_string)
     };
-    let warning = |kind, target: &Target, what: &str| {
-        let at = SocketAddr::new(target.address, target.port);
-        Happening::warning(kind, format!("{at} {what}")).of(target.address)
-    };
-    match news {
-        News::PrimaryAnswers(count) => Happening::info(
-            Kind::PrimaryAnswers,
-            format!("the primary answers; {count} standbys stream"),
-        ),
-        News::PrimaryLost => Happening::warning(
-            Kind::PrimaryLost,
-            "the primary does not answer; the readers stay as they are",
-        ),
-        News::SeveralPrimaries(hosts) => {
-            let hosts = hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-            let text = format!(
-                "{hosts} all say that they are the primary; the readers stay as they are until one \
-                 of them is stopped or rewound"
-            );
-            Happening::warning(Kind::SeveralPrimaries, text)
-        }
-        News::Joined(target) => info(Kind::ServerJoined, target, "is a member now"),
-        News::Left(target) => info(Kind::ServerLeft, target, "is no member any more"),
-        News::Up(target) => info(Kind::ServerUp, target, "gets new connections"),
-        News::Down(target, Down::NotInRecovery) => {
+    let hosts: Vec<_> = hosts.iter().map(told).collect();
+    let text = format!(
+        "several hosts are out of recovery: {}; the readers stay as they are until one of them is \
+         stopped or rewound",
+        hosts.join("; ")
+    );
+    Happening::warning(Kind::SeveralPrimaries, text)
+}
+
+fn server_down(target: &Target, down: Down) -> Happening {
+    match down {
+        Down::NotInRecovery => {
             info(Kind::ServerDown, target, "is no reader: it is not in recovery")
         }
-        News::Down(target, down) => {
+        Down::Refused | Down::Silent | Down::NotAccepting | Down::Failing | Down::Unproven => {
             warning(Kind::ServerDown, target, &format!("gets no new connections: {down}"))
         }
-        News::Withheld(path, of) => {
-            let text = format!("{} gets no new connections: {}", behind(path), of.phrase());
-            Happening::warning(Kind::ServerWithheld, text).of(path.address)
-        }
-        News::Mended(path, of) => {
-            let text = format!("{}: no longer so: {}", behind(path), of.phrase());
-            Happening::info(Kind::ServerMended, text).of(path.address)
-        }
-        News::FallsBack(path) => {
-            let text = format!("{} serves as the primary: no standby is left", behind(path));
-            Happening::warning(Kind::FellBack, text).of(path.address)
-        }
-        News::FallsBackNoMore(path) => {
-            let text = format!("{} serves as the primary no more", behind(path));
-            Happening::info(Kind::FellBack, text).of(path.address)
-        }
-        News::Leaks(path, mac) => {
-            let text = format!(
-                "{} ({mac}) answers ARP or neighbour solicitations for the VIP, so that clients \
-                 reach it past this director; on that server: pgha realserver setup",
-                behind(path)
-            );
-            Happening::warning(Kind::VipClaimed, text).of(path.address)
-        }
-        News::Moved(address, Neighbour { interface, mac }) => {
-            let on = interfaces.name(*interface);
-            let what = format!("{address} has MAC address {mac} on {on} now");
-            Happening::info(Kind::ServerMoved, what).of(*address)
-        }
-        News::Full(target) => warning(
-            Kind::ServerFull,
-            target,
-            "gets no traffic: every id for real servers is in use",
-        ),
     }
+}
+
+fn withheld(path: &Path, of: Withheld) -> Happening {
+    let text = format!("{} gets no new connections: {}", behind(path), of.phrase());
+    Happening::warning(Kind::ServerWithheld, text).of(path.address)
+}
+
+fn mended(path: &Path, of: Withheld) -> Happening {
+    let text = format!("{}: no longer so: {}", behind(path), of.phrase());
+    Happening::info(Kind::ServerMended, text).of(path.address)
+}
+
+fn falls_back(path: &Path) -> Happening {
+    let text = format!("{} serves as the primary: no standby is left", behind(path));
+    Happening::warning(Kind::FellBack, text).of(path.address)
+}
+
+fn falls_back_no_more(path: &Path) -> Happening {
+    let text = format!("{} serves as the primary no more", behind(path));
+    Happening::info(Kind::FellBack, text).of(path.address)
+}
+
+fn leaks(path: &Path, mac: Mac) -> Happening {
+    let text = format!(
+        "{} ({mac}) answers ARP or neighbour solicitations for the VIP, so that clients reach it past \
+         this director; on that server: pgha realserver setup",
+        behind(path)
+    );
+    Happening::warning(Kind::VipClaimed, text).of(path.address)
 }

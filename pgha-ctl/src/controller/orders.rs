@@ -5,247 +5,49 @@
 mod tests;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use pgha_machine::balancer::{Event, OrderChange, Orders};
-use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
-use super::Controller;
-use super::named;
+use super::book::{Asked, Kept, Reply, Wanted, decode, milliseconds};
+use super::events::{Happening, Kind};
 use super::status::{
-    OrderKind, OrderReply, OrderRequest, ReaderReply, ReaderRequest, Refusal, SCHEMA, StoreStatus,
+    OrderKind, OrderReply, OrderRequest, ReaderReply, ReaderRequest, Refusal, SCHEMA,
 };
-use crate::store::{Key, Mark, Reading, Slot, Store as _, change};
+use super::{Controller, named, ordered};
+use crate::store::{Reading, Store as _};
 
-/// The key of the record.
-pub(super) const KEY: &str = "orders";
-/// Number of the record's form. One of another form is left alone: a newer pgha knows more.
-const FORM: u32 = 1;
 /// How long a start waits for the store, before it goes on with what the data plane remembers.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How soon a store that cannot be read is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How often it is seen that the store is still there.
-const TEND: Duration = Duration::from_secs(10);
-
-type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
-
-/// The record.
-#[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    form: u32,
-    orders: Orders,
-}
-
-/// A record that is none of ours.
-#[derive(Debug, thiserror::Error)]
-enum RecordError {
-    #[error("the record {KEY} of the store cannot be read: {0}")]
-    Unreadable(#[from] serde_json::Error),
-    #[error(
-        "the record {KEY} of the store has form {0}, and this pgha knows form {FORM}; use a newer one"
-    )]
-    Form(u32),
-}
-
-fn decode(value: &[u8]) -> Result<Orders, RecordError> {
-    #[derive(Deserialize)]
-    struct Form {
-        form: u32,
-    }
-    let Form { form } = serde_json::from_slice(value)?;
-    if form != FORM {
-        return Err(RecordError::Form(form));
-    }
-    let Record { orders, .. } = serde_json::from_slice(value)?;
-    Ok(orders)
-}
-
-fn encode(orders: Orders) -> Result<Vec<u8>, RecordError> {
-    Ok(serde_json::to_vec(&Record { form: FORM, orders })?)
-}
-
-/// What happened to the store.
-#[derive(Debug)]
-pub(super) enum Kept {
-    /// This is what it holds.
-    Read(Reading),
-    /// It is there and can be written.
-    Answers,
-    /// It cannot be used.
-    Failed(String),
-    /// A change ended.
-    Changed(Result<Reading, String>, Asked),
-}
-
-/// Who waits for a change.
-#[derive(Debug)]
-pub(super) enum Asked {
-    /// Nobody: what the data plane remembers was taken over.
-    Import,
-    /// An operator, for servers of these services.
-    Order(Vec<(IpAddr, u16)>, Reply<OrderReply>),
-    /// An operator, for a reader.
-    Reader(Reply<ReaderReply>),
-}
-
-/// The controller's hold on the store.
-#[derive(Debug)]
-pub(super) struct Book {
-    slot: Slot,
-    path: PathBuf,
-    key: Key,
-    /// What was taken in last.
-    taken: Option<Mark>,
-    /// The record as it was last read is none of ours.
-    foreign: bool,
-    /// Why the store cannot be used, and since when.
-    trouble: Option<(String, SystemTime)>,
-    tell: mpsc::Sender<Kept>,
-    told: mpsc::Receiver<Kept>,
-    watching: Option<JoinHandle<()>>,
-}
-
-impl Book {
-    pub(super) fn new(path: &Path) -> Self {
-        let (tell, told) = mpsc::channel(16);
-        let key = KEY.parse().expect("a constant that is a key");
-        Self {
-            slot: Slot::new(path),
-            path: path.to_owned(),
-            key,
-            taken: None,
-            foreign: false,
-            trouble: None,
-            tell,
-            told,
-            watching: None,
-        }
-    }
-
-    /// The store itself, for the API.
-    pub(super) fn store(&self) -> Slot {
-        self.slot.clone()
-    }
-
-    /// What happens next to the store.
-    pub(super) async fn next(&mut self) -> Option<Kept> {
-        self.told.recv().await
-    }
-
-    /// Follows the record from here on.
-    fn follow(&mut self) {
-        let (slot, key, tell) = (self.slot.clone(), self.key.clone(), self.tell.clone());
-        self.watching = Some(tokio::spawn(follow(slot, key, self.taken, tell)));
-    }
-
-    fn change(&self, base: Orders, changes: Vec<OrderChange>, by: String, asked: Asked) {
-        let (slot, key, tell) = (self.slot.clone(), self.key.clone(), self.tell.clone());
-        let at = seconds(SystemTime::now());
-        // Beside the loop, which waits for no disk.
-        tokio::spawn(async move {
-            let changed = change(&slot, &key, |found| {
-                let mut orders = found.value.as_deref().map_or_else(|| Ok(base.clone()), decode)?;
-                changes.iter().for_each(|change| orders.change(change, &by, at));
-                encode(orders)
-            });
-            let changed = changed.await.map_err(|error| error.to_string());
-            let _ = tell.send(Kept::Changed(changed, asked)).await;
-        });
-    }
-
-    fn failed(&mut self, error: String) {
-        if self.trouble.as_ref().is_none_or(|(known, _)| *known != error) {
-            tracing::warn!("orders are neither read nor taken; those that are known stay: {error}");
-        }
-        let since = self.trouble.take().map_or_else(SystemTime::now, |(_, since)| since);
-        self.trouble = Some((error, since));
-    }
-
-    fn answers(&mut self) {
-        if self.trouble.take().is_some() {
-            tracing::info!("the store answers");
-        }
-    }
-
-    pub(super) fn status(&self) -> StoreStatus {
-        StoreStatus {
-            kind: "local".to_owned(),
-            path: self.path.clone(),
-            incarnation: self.taken.map(|mark| mark.incarnation.to_string()),
-            revision: self.taken.map(|mark| mark.revision),
-            answers: self.trouble.is_none(),
-            error: self.trouble.as_ref().map(|(error, _)| error.clone()),
-            stale_since: self.trouble.as_ref().map(|(_, since)| seconds(*since)),
-        }
-    }
-}
-
-impl Drop for Book {
-    fn drop(&mut self) {
-        if let Some(task) = &self.watching {
-            task.abort();
-        }
-    }
-}
-
-/// Tells what the store holds whenever that is something else, and how the store is.
-async fn follow(slot: Slot, key: Key, mut seen: Option<Mark>, tell: mpsc::Sender<Kept>) {
-    let mut tend = tokio::time::interval(TEND);
-    loop {
-        let reading = async {
-            match seen {
-                Some(mark) => slot.watch(&key, mark).await,
-                None => slot.get(&key).await,
-            }
-        };
-        let kept = tokio::select! {
-            reading = reading => match reading {
-                Ok(reading) => {
-                    seen = Some(reading.mark);
-                    Kept::Read(reading)
-                }
-                Err(error) => {
-                    tokio::time::sleep(AGAIN).await;
-                    Kept::Failed(error.to_string())
-                }
-            },
-            _ = tend.tick() => match slot.tend().await {
-                Ok(put_back) => {
-                    if put_back {
-                        tracing::warn!("somebody removed the store's file; it is put back");
-                    }
-                    Kept::Answers
-                }
-                Err(error) => Kept::Failed(error.to_string()),
-            },
-        };
-        if tell.send(kept).await.is_err() {
-            return;
-        }
-    }
-}
-
 impl Controller {
     /// Reads the orders before anything is decided, if the store lets it.
     pub(super) async fn read_orders(&mut self) {
         let reading = tokio::time::timeout(PATIENCE, self.book.slot.get(&self.book.key)).await;
         match reading {
             Ok(Ok(reading)) => self.take_in_orders(&reading),
-            Ok(Err(error)) => self.book.failed(error.to_string()),
+            Ok(Err(error)) => self.store_failed(error.to_string()),
             Err(_) => {
                 let error = format!(
                     "the store {} was not read within {} s; see that its disk is well",
                     self.book.path.display(),
                     PATIENCE.as_secs()
                 );
-                self.book.failed(error);
+                self.store_failed(error);
             }
         }
         self.book.follow();
+    }
+
+    fn store_failed(&mut self, error: String) {
+        if let Some(happening) = self.book.failed(error) {
+            self.tell(happening);
+        }
+    }
+
+    fn store_answers(&mut self) {
+        if let Some(happening) = self.book.answers() {
+            self.tell(happening);
+        }
     }
 
     /// Takes in what happened to the store.
@@ -255,18 +57,27 @@ impl Controller {
                 self.take_in_orders(&reading);
                 self.program();
             }
-            // It can be used; whether what it holds can be read has its own event.
-            Kept::Answers if self.book.taken.is_some() && !self.book.foreign => {
-                self.book.answers();
+            Kept::Answers { put_back } => {
+                if put_back {
+                    let text = "somebody removed the store's file; it is put back";
+                    self.tell(Happening::warning(Kind::StoreFailed, text));
+                }
+                // It can be used; whether what it holds can be read has its own event.
+                if self.book.taken.is_some() && !self.book.foreign {
+                    self.store_answers();
+                }
             }
-            Kept::Answers => {}
-            Kept::Failed(error) => self.book.failed(error),
-            Kept::Changed(changed, asked) => {
+            Kept::Failed(error) => self.store_failed(error),
+            Kept::Changed(changed, Wanted { changes, by, asked }) => {
                 if let Ok(reading) = &changed {
                     self.take_in_orders(reading);
                     // The reply says what is, so the maps come first.
                     self.program();
+                    for change in &changes {
+                        self.tell(ordered::told(change, Some(&by)));
+                    }
                 }
+                self.book.over(&changes);
                 self.reply(changed.map(drop), asked);
             }
         }
@@ -278,7 +89,7 @@ impl Controller {
         }
         let Some(value) = &reading.value else {
             self.book.taken = Some(reading.mark);
-            self.book.answers();
+            self.store_answers();
             self.import();
             return;
         };
@@ -286,12 +97,24 @@ impl Controller {
         self.book.foreign = decoded.is_err();
         match decoded {
             Ok(orders) => {
-                self.book.taken = Some(reading.mark);
-                self.book.answers();
+                let first = self.book.taken.replace(reading.mark).is_none();
+                self.store_answers();
+                if !first {
+                    self.tell_others_orders(&orders);
+                }
                 let event = Event::Ordered { orders, wall: milliseconds(SystemTime::now()) };
                 self.balancer.handle(self.now(), event);
             }
-            Err(error) => self.book.failed(error.to_string()),
+            Err(error) => self.store_failed(error.to_string()),
+        }
+    }
+
+    /// What another process wrote. What this one writes is told when that has ended, with who wanted it.
+    fn tell_others_orders(&mut self, orders: &Orders) {
+        for (change, by) in ordered::between(&self.balancer.orders(), orders) {
+            if !self.book.is_under_way(&change) {
+                self.tell(ordered::told(&change, by.as_deref()));
+            }
         }
     }
 
@@ -300,7 +123,8 @@ impl Controller {
         let orders = self.balancer.orders();
         if orders != Orders::default() {
             tracing::info!("an empty store takes over the orders that the data plane remembers");
-            self.book.change(orders, Vec::new(), String::new(), Asked::Import);
+            let wanted = Wanted { changes: Vec::new(), by: String::new(), asked: Asked::Import };
+            self.book.change(orders, wanted);
         }
     }
 
@@ -311,7 +135,8 @@ impl Controller {
         match asked {
             Asked::Import => {
                 if let Err(Refusal { error }) = changed {
-                    tracing::warn!("the orders that the data plane remembers are {error}");
+                    let text = format!("the orders that the data plane remembers are {error}");
+                    self.tell(Happening::warning(Kind::StoreFailed, text));
                 }
             }
             Asked::Order(services, reply) => {
@@ -333,9 +158,8 @@ impl Controller {
     pub(super) fn order(&mut self, request: &OrderRequest, by: String, reply: Reply<OrderReply>) {
         match self.order_changes(request) {
             Ok((services, changes)) => {
-                tracing::info!(by, server = request.server, order = ?request.order, "ordered");
                 let asked = Asked::Order(services, reply);
-                self.book.change(self.balancer.orders(), changes, by, asked);
+                self.book.change(self.balancer.orders(), Wanted { changes, by, asked });
             }
             Err(refusal) => drop(reply.send(Err(refusal))),
         }
@@ -394,8 +218,8 @@ impl Controller {
         let orders = self.balancer.orders();
         match self.reader_change(request, &orders) {
             Ok(change) => {
-                tracing::info!(by, ?change, "ordered");
-                self.book.change(orders, vec![change], by, Asked::Reader(reply));
+                let wanted = Wanted { changes: vec![change], by, asked: Asked::Reader(reply) };
+                self.book.change(orders, wanted);
             }
             Err(refusal) => drop(reply.send(Err(refusal))),
         }
@@ -454,13 +278,4 @@ fn is_host(address: IpAddr) -> bool {
         || address.is_multicast()
         || link_local
         || reserved)
-}
-
-fn milliseconds(at: SystemTime) -> u64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub(super) fn seconds(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

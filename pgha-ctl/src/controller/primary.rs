@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pgha_machine::balancer::{Claim, Config, Event, Finding, PrimaryAnswer, Walsender};
 
 use super::Controller;
+use super::events::{Happening, Kind};
 use super::status::{PrimaryClaim, PrimaryStatus};
 use super::watch::{Hosts, Rival, Told, watch_primary};
 use crate::postgres::{Checked, NamedWalsender, PrimaryReport, Server};
@@ -18,10 +19,11 @@ pub(super) struct PrimaryKnown {
     answer: Option<(Server, PrimaryReport)>,
     last_answer: Instant,
     /// Those that claim to be the primary with equal right.
-    several: Vec<PrimaryClaim>,
+    pub(super) several: Vec<PrimaryClaim>,
     /// Those that are not in recovery on an older timeline.
     stale: Vec<PrimaryClaim>,
-    errors: Vec<String>,
+    /// What the hosts said that were asked in vain.
+    pub(super) errors: Vec<String>,
 }
 
 impl PrimaryKnown {
@@ -92,11 +94,7 @@ impl Controller {
                 let claims =
                     all.iter().map(|(server, report)| self.claim_of(*server, report.claim()));
                 let claims: Vec<_> = claims.collect();
-                if self.primary.several != claims {
-                    let told: Vec<_> = claims.iter().map(ToString::to_string).collect();
-                    tracing::warn!("several hosts are out of recovery: {}", told.join("; "));
-                    self.primary.several = claims;
-                }
+                self.primary.several = claims;
                 self.primary.errors.clear();
                 let answers = all.iter().map(|(server, report)| self.identify(*server, report));
                 Some(Event::SeveralPrimaries(answers.collect()))
@@ -105,10 +103,12 @@ impl Controller {
                 self.tell_stale(&rivals);
                 let errors: Vec<_> =
                     errors.into_iter().map(|(host, error)| format!("{host}: {error}")).collect();
-                if self.primary.errors != errors {
-                    tracing::warn!("the primary cannot be asked: {}", errors.join("; "));
-                    self.primary.errors = errors;
+                // The first of them are told with the news that it is lost.
+                if self.primary.errors != errors && !self.balancer.primary_answers() {
+                    let text = format!("the primary cannot be asked: {}", errors.join("; "));
+                    self.tell(Happening::warning(Kind::PrimaryLost, text));
                 }
+                self.primary.errors = errors;
                 self.primary.several.clear();
                 Some(Event::PrimaryLost)
             }
@@ -119,11 +119,15 @@ impl Controller {
     fn tell_stale(&mut self, rivals: &[Rival]) {
         let claims: Vec<_> =
             rivals.iter().map(|rival| self.claim_of(rival.server, rival.claim)).collect();
-        for claim in claims.iter().filter(|claim| !self.primary.stale.contains(claim)) {
-            tracing::warn!(
-                "{claim} is not in recovery, on an older timeline than the primary's: it is a former \
-                 primary, and whatever is written to it will be lost; stop it, then rewind it"
-            );
+        for claim in &claims {
+            if !self.primary.stale.contains(claim) {
+                let text = format!(
+                    "{claim} is not in recovery, on an older timeline than the primary's: it is a \
+                     former primary, and whatever is written to it will be lost; stop it, then rewind \
+                     it"
+                );
+                self.tell(Happening::warning(Kind::FormerPrimary, text).of(claim.host));
+            }
         }
         self.primary.stale = claims;
     }

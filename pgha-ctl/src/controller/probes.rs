@@ -12,6 +12,9 @@ use super::status::ProbeStatus;
 use crate::config::Config;
 use crate::net::probe::{Pace, Probed, Prober, Settings, startup};
 
+/// How many results wait. Few: the prober waits for the controller's loop, and loses nothing.
+const WAITING: usize = 64;
+
 /// All probes, and how they ended.
 #[derive(Debug)]
 pub(super) struct Probes {
@@ -23,8 +26,7 @@ pub(super) struct Probes {
 impl Probes {
     /// None yet.
     pub(super) fn new(config: &Config) -> Self {
-        // Small: the prober waits for the controller's loop, and loses nothing.
-        let (tell, found) = mpsc::channel(64);
+        let (tell, found) = mpsc::channel(WAITING);
         Self { prober: Prober::new(settings(config), tell), found, ended: BTreeMap::new() }
     }
 
@@ -69,8 +71,18 @@ impl Controller {
         view.servers.iter().filter_map(ended).collect()
     }
 
+    /// Takes in how a probe ended, and how others have meanwhile, before anything follows from them: as many as
+    /// may wait.
+    pub(super) fn probed_all(&mut self, probed: Probed) {
+        self.probed(probed);
+        for _ in 0..WAITING {
+            let Ok(probed) = self.probes.found.try_recv() else { return };
+            self.probed(probed);
+        }
+    }
+
     /// Takes in how a probe ended.
-    pub(super) fn probed(&mut self, probed: Probed) {
+    fn probed(&mut self, probed: Probed) {
         if self.probes.count(&probed) {
             let Probed { path, finding, because } = probed;
             tracing::debug!(vip = %path.vip, server = %path.address, ?finding, because, "probed");

@@ -15,7 +15,9 @@ impl Controller {
     /// Takes a new configuration, or keeps the old one and says what is wrong with the new. Certificates
     /// are read anew too.
     pub(super) async fn reload(&mut self) -> Result<ReloadReply, ReloadError> {
-        self.api.refresh();
+        if let Some(happening) = self.api.refresh() {
+            self.tell(happening);
+        }
         match self.reloaded().await {
             Ok(()) => {
                 let text = format!("reloaded {}", self.path.display());

@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use tokio::net::UnixListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::book::seconds;
 use super::error::ControllerError;
-use super::orders::seconds;
+use super::events::{Happening, Kind};
 use super::status::ApiStatus;
 use crate::config::Api;
 use crate::rpc::credentials::RENEW_BEFORE;
@@ -26,6 +28,7 @@ const DAY: u64 = 24 * 3600;
 pub(super) struct Served {
     tasks: Vec<JoinHandle<()>>,
     tcp: Option<Tcp>,
+    told: mpsc::Receiver<Happening>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,8 +46,9 @@ impl Served {
         api: &Api,
         router: &Router,
     ) -> Result<Self, ControllerError> {
-        let mut served =
-            Self { tasks: vec![tokio::spawn(serve_unix(socket, router.clone()))], tcp: None };
+        let tasks = vec![tokio::spawn(serve_unix(socket, router.clone()))];
+        let (tell, told) = mpsc::channel(4);
+        let mut served = Self { tasks, tcp: None, told };
         if api.listen().is_empty() {
             return Ok(served);
         }
@@ -55,16 +59,20 @@ impl Served {
             served.tasks.push(tokio::spawn(serve_tcp(listener, keys, router)));
         }
         let tcp = Tcp { listen: api.listen().to_vec(), keys, trouble: Arc::default() };
-        served.tasks.push(tokio::spawn(follow(tcp.clone())));
+        served.tasks.push(tokio::spawn(follow(tcp.clone(), tell)));
         served.tcp = Some(tcp);
         Ok(served)
     }
 
-    /// Takes up changed certificates now.
-    pub(super) fn refresh(&self) {
-        if let Some(tcp) = &self.tcp {
-            tcp.refresh();
-        }
+    /// Takes up changed certificates now. What people are told of that.
+    #[must_use]
+    pub(super) fn refresh(&self) -> Option<Happening> {
+        self.tcp.as_ref().and_then(Tcp::refresh)
+    }
+
+    /// What people are told next of the certificates.
+    pub(super) async fn next(&mut self) -> Option<Happening> {
+        self.told.recv().await
     }
 
     pub(super) fn status(&self, now: SystemTime) -> Option<ApiStatus> {
@@ -96,47 +104,54 @@ impl Tcp {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refresh(&self) {
-        let found = match self.keys.refresh() {
-            Ok(changed) => {
-                if changed {
-                    tracing::info!(
-                        "took up new certificates in {}",
-                        self.keys.directory().display()
-                    );
-                }
-                None
-            }
-            Err(error) => Some(error.to_string()),
-        };
+    fn refresh(&self) -> Option<Happening> {
+        let refreshed = self.keys.refresh();
+        let found = refreshed.as_ref().err().map(ToString::to_string);
         let mut trouble = self.trouble();
-        if let Some(error) = found.as_ref().filter(|_| *trouble != found) {
-            tracing::warn!("the certificates read before stay in force: {error}");
+        let new = *trouble != found;
+        trouble.clone_from(&found);
+        match (found, refreshed) {
+            (Some(error), _) if new => {
+                let text = format!("the certificates read before stay in force: {error}");
+                Some(Happening::warning(Kind::CertificatesFail, text))
+            }
+            (None, Ok(true)) => {
+                let directory = self.keys.directory().display();
+                let text = format!("took up new certificates in {directory}");
+                Some(Happening::info(Kind::CertificatesRenewed, text))
+            }
+            (Some(_), _) | (None, _) => None,
         }
-        *trouble = found;
     }
 
-    fn warn(&self) {
+    /// That they end soon, if they do.
+    fn warning(&self, now: SystemTime) -> Option<Happening> {
         let holder = self.keys.credentials();
-        let left = holder.until().duration_since(SystemTime::now()).unwrap_or_default();
-        if left < RENEW_BEFORE {
-            tracing::warn!(
+        let left = holder.until().duration_since(now).unwrap_or_default();
+        (left < RENEW_BEFORE).then(|| {
+            let text = format!(
                 "the certificate of {} in {} ends in {} days; renew it: pgha tls renew",
                 holder.holder().name,
                 self.keys.directory().display(),
                 left.as_secs() / DAY
             );
-        }
+            Happening::warning(Kind::CertificatesFail, text)
+        })
     }
 }
 
-async fn follow(tcp: Tcp) {
+async fn follow(tcp: Tcp, tell: mpsc::Sender<Happening>) {
     let mut look = tokio::time::interval(LOOK);
     let mut warn = tokio::time::interval(WARN);
     loop {
-        tokio::select! {
+        let happening = tokio::select! {
             _ = look.tick() => tcp.refresh(),
-            _ = warn.tick() => tcp.warn(),
+            _ = warn.tick() => tcp.warning(SystemTime::now()),
+        };
+        if let Some(happening) = happening
+            && tell.send(happening).await.is_err()
+        {
+            return;
         }
     }
 }

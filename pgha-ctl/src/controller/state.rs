@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use pgha_machine::EffectiveWeight;
 use pgha_machine::balancer::{ServerRole, ServerView, Standing, WeightReason};
 use serde::{Deserialize, Serialize};
 
@@ -13,32 +12,48 @@ use serde::{Deserialize, Serialize};
 pub enum ServerState {
     /// It gets them.
     Up,
-    /// An operator drains it, or its weight is 0: it gets none, and keeps those it has.
-    Draining,
-    /// It is well and gets none, for a reason that is shown.
-    Withheld,
+    /// It passes its checks, and gets none by an operator's word; it keeps those it has.
+    Drained,
+    /// It passes its checks, and gets none for another reason.
+    Out,
     /// It has not passed enough checks yet.
     Checking,
-    /// It fails its checks.
+    /// It passes none.
     Down,
+    /// It passes none, and its sessions are gone.
+    Dead,
     /// It is the primary, which is no reader as long as there are others.
     Primary,
 }
 
 impl ServerState {
-    /// That of a server: who serves is up, whatever else is to be said of it; a primary that does not is well,
-    /// and who is down is just that, also while it is drained.
+    /// That of a server. Who serves is up, whatever else is to be said of it, and who fails its checks is down
+    /// also while it is drained.
     #[must_use]
     pub fn of(server: &ServerView) -> Self {
-        if server.effective_weight > EffectiveWeight::ZERO {
-            return Self::Up;
-        }
         match server.health {
+            _ if server.withheld.is_empty() => Self::Up,
+            _ if server.dead => Self::Dead,
+            // It passes its checks as a primary, and fails those as a reader.
             _ if server.role == ServerRole::Primary => Self::Primary,
             Standing::Down => Self::Down,
-            _ if server.drained.is_some() || server.weight.get() == 0 => Self::Draining,
             Standing::Checking => Self::Checking,
-            Standing::Up => Self::Withheld,
+            Standing::Up if server.drained.is_some() => Self::Drained,
+            Standing::Up => Self::Out,
+        }
+    }
+
+    /// Its word, in JSON too.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Drained => "drained",
+            Self::Out => "out",
+            Self::Checking => "checking",
+            Self::Down => "down",
+            Self::Dead => "dead",
+            Self::Primary => "primary",
         }
     }
 }

@@ -224,6 +224,14 @@ pub struct ServiceStatus {
     pub changed: BTreeMap<u16, ChangedStatus>,
 }
 
+impl ServiceStatus {
+    /// What the last probe of a real server through the VIP was told on its way, by ICMP.
+    #[must_use]
+    pub fn said(&self, address: IpAddr) -> Option<&str> {
+        self.probes.get(&address)?.said.as_deref()
+    }
+}
+
 /// How the probes of one real server through one VIP ended, since the controller began them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeStatus {
@@ -244,8 +252,7 @@ pub struct ProbeStatus {
 /// Since when a real server is as it is. The controller counts from its own start on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedStatus {
-    /// When it was another last for those who watch it (up, drained, out, down, dead): seconds since
-    /// the Unix epoch.
+    /// When its state was another last: seconds since the Unix epoch.
     pub state: u64,
     /// Since when each reason has been one for which it gets no new connections.
     pub withheld: Vec<SinceStatus>,

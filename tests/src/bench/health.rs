@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{SysconfVar, sysconf};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 use super::mock::{Counts, Mocks, rows};
@@ -21,6 +21,8 @@ use crate::lab::{Director, Host, Lab, SOON, wait_for};
 const WATCHED: Duration = Duration::from_secs(40);
 /// Time between two checks of one server: the default.
 const ROUND: Duration = Duration::from_secs(1);
+/// How often the status is asked for, once the rest is measured.
+const ASKED: u32 = 10;
 /// The columns of the controller's question, in their order.
 const COLUMNS: [&str; 18] = [
     "in_recovery",
@@ -50,10 +52,11 @@ struct Scale {
     services: u8,
 }
 
-const SCALES: [Scale; 3] = [
+const SCALES: [Scale; 4] = [
     Scale { servers: 100, services: 1 },
     Scale { servers: 128, services: 1 },
     Scale { servers: 8, services: 32 },
+    Scale { servers: 100, services: 32 },
 ];
 
 /// What was measured, one entry for each scale.
@@ -73,6 +76,14 @@ struct Figure {
     logins: u64,
     resident_kib: u64,
     cpu_percent: f64,
+    /// Probes of one server through one VIP, a round: of all that ended.
+    probes: f64,
+    /// From the start until every server served.
+    started: Duration,
+    /// The slowest of so many answers as [`ASKED`] says.
+    status: Duration,
+    /// Processes that ran or wanted to, in the mean of the last minute: the mocks', the bench's, others'.
+    load: f64,
 }
 
 /// Measures each scale in a lab of its own.
@@ -112,11 +123,13 @@ impl Scale {
         let mocks = runtime.block_on(async { Mocks::serve(&host, self.answers(&host)) })?;
         let director = lab.director("lb1")?;
         director.write_config(&self.config(&lab, &director, &host)?)?;
+        let began = Instant::now();
         director.start()?;
         self.wait_for_all(&director)?;
+        let started = began.elapsed();
         let figure = self.watch(&director, &host, &mocks)?;
         self.wait_for_all(&director)?;
-        Ok(figure)
+        Ok(Figure { started, ..figure })
     }
 
     fn config(self, lab: &Lab, director: &Director, host: &Host) -> Result<String> {
@@ -207,9 +220,14 @@ impl Scale {
 
     fn watch(self, director: &Director, primary: &Host, mocks: &Mocks) -> Result<Figure> {
         let pid = director.pid().context("a running controller")?;
+        let (probes, asked) = (probes(&director.status()?)?, Instant::now());
         let (before, began, used) = (mocks.counts(), Instant::now(), cpu_time(pid)?);
         std::thread::sleep(WATCHED);
         let (after, watched, used) = (mocks.counts(), began.elapsed(), cpu_time(pid)? - used);
+        let (load, resident_kib) = (load()?, resident_kib(pid)?);
+        let probes = (self::probes(&director.status()?)? - probes) as f64;
+        let paths = f64::from(self.servers) * f64::from(self.services);
+        let probes = probes / paths / (asked.elapsed().as_secs_f64() / ROUND.as_secs_f64());
         let rounds = watched.as_secs_f64() / ROUND.as_secs_f64();
         let during = |address: IpAddr| {
             let of = |counts: &BTreeMap<IpAddr, Counts>| counts.get(&address).copied();
@@ -234,10 +252,42 @@ impl Scale {
             queries: range(|counts| counts.queries),
             connections: range(|counts| counts.connections),
             logins: standbys.iter().map(|counts| counts.sessions).sum(),
-            resident_kib: resident_kib(pid)?,
+            resident_kib,
             cpu_percent: used.as_secs_f64() / watched.as_secs_f64() * 100.0,
+            probes,
+            started: Duration::ZERO,
+            status: slowest_status(director)?,
+            load,
         })
     }
+}
+
+/// How many probes through the VIPs have ended, by the status.
+fn probes(status: &Value) -> Result<u64> {
+    let services = status["services"].as_array().context("services")?;
+    let mut ended = 0;
+    for service in services {
+        let servers = service["probes"].as_object().context("probes")?;
+        let counters = servers.values().filter_map(Value::as_object).flat_map(Map::values);
+        ended += counters.filter_map(Value::as_u64).sum::<u64>();
+    }
+    Ok(ended)
+}
+
+fn slowest_status(director: &Director) -> Result<Duration> {
+    let mut slowest = Duration::ZERO;
+    for _ in 0..ASKED {
+        let began = Instant::now();
+        director.status()?;
+        slowest = slowest.max(began.elapsed());
+    }
+    Ok(slowest)
+}
+
+/// The load of the machine in the last minute (proc_loadavg(5)).
+fn load() -> Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split_whitespace().next().context("a load")?.parse()?)
 }
 
 /// The processor time a process has used (proc_pid_stat(5), fields 14 and 15).
@@ -276,6 +326,10 @@ impl Figures {
                 "logins": logins,
                 "resident_kib": figure.resident_kib,
                 "cpu_percent": figure.cpu_percent,
+                "probes_per_server_service_and_round": figure.probes,
+                "started_ms": figure.started.as_millis(),
+                "status_ms": figure.status.as_millis(),
+                "load": figure.load,
             })
         };
         json!({ "health": self.0.iter().map(of).collect::<Vec<_>>() })
@@ -300,6 +354,10 @@ impl fmt::Display for Figure {
         writeln!(f, "  logins anew at all servers            {}", self.logins)?;
         let resident = self.resident_kib as f64 / 1_024.0;
         writeln!(f, "  controller, resident                  {resident:.1} MiB")?;
-        writeln!(f, "  controller, of one core               {:.2} %", self.cpu_percent)
+        writeln!(f, "  controller, of one core               {:.2} %", self.cpu_percent)?;
+        writeln!(f, "  probes of a server and VIP a round    {:.2}", self.probes)?;
+        writeln!(f, "  all serve after                       {:.1} s", self.started.as_secs_f64())?;
+        writeln!(f, "  status, the slowest of {ASKED}             {} ms", self.status.as_millis())?;
+        writeln!(f, "  load of the machine                   {:.1}", self.load)
     }
 }

@@ -53,7 +53,7 @@ pub use plan::{Network, READER_VIP, READER_VIP6};
 pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Cmd, Running};
 pub use session::Session;
-pub use wait::{SOON, wait_for, wait_until};
+pub use wait::{SOON, hold_until, wait_for, wait_until};
 pub use xdp::Stub;
 
 use host::Shared;

@@ -3,7 +3,10 @@ use std::fmt::Display;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+
+#[cfg(test)]
+mod tests;
 
 /// The deadline of whatever takes well under a second on an idle machine.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -15,7 +18,7 @@ const LONGEST_STEP: Duration = Duration::from_millis(50);
 ///
 /// `Ok(None)` and `Err(_)` both mean "not yet"; an error is remembered as the last thing seen, so
 /// an observer says what it saw with `bail!`. What can never come true is best returned as a value
-/// of `T` and refused by the caller.
+/// of `T` and refused by the caller, and what must not change meanwhile is [`hold_until`]'s to watch.
 ///
 /// # Errors
 /// After `deadline`: what was waited for, how long, and the last observation.
@@ -50,4 +53,25 @@ pub fn wait_until(
     mut condition: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
     wait_for(what, deadline, || Ok(condition()?.then_some(())))
+}
+
+/// Waits for a condition, as [`wait_for`] does, while an invariant holds: at each look, after the look
+/// at the condition, and so also when that has come true.
+///
+/// # Errors
+/// As [`wait_for`]; and at once that of `invariant`, which is no "not yet".
+pub fn hold_until<T>(
+    what: impl Display,
+    deadline: Duration,
+    mut invariant: impl FnMut() -> Result<()>,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let held = wait_for(&what, deadline, || {
+        let seen = condition();
+        match invariant() {
+            Ok(()) => Ok(seen?.map(Ok)),
+            Err(broken) => Ok(Some(Err(broken))),
+        }
+    })?;
+    held.with_context(|| format!("it did not hold until {what}"))
 }

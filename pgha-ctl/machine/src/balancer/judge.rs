@@ -9,7 +9,7 @@ use super::probe::Path;
 use super::reasons::WeightReason;
 use super::weighing::{Weighing, next_step};
 use super::withheld::Withheld;
-use super::{Balancer, Pool};
+use super::{Balancer, Concerned, Pool, key};
 use crate::{EffectiveWeight, Moment};
 
 /// What the judgement of one server needs to know beyond the server.
@@ -104,6 +104,24 @@ impl Pool {
             member.verdict = verdict;
         }
         news
+    }
+
+    /// Whether nothing follows from what is known of this member now: it stays, is probed as it is, and has
+    /// the same reasons against it and the same weight. Then nothing follows for the others either, since of
+    /// a member they depend on its reasons alone.
+    fn stands(&self, member: &Member, sight: &Sight<'_>, orders_known: bool) -> bool {
+        let verdict = &member.verdict;
+        let weighing = Weighing::of(member, &self.service, sight.now);
+        let weight = || match verdict.serving {
+            Serving::No => EffectiveWeight::ZERO,
+            Serving::Yes | Serving::Tolerated | Serving::Fallback => weighing.weight(),
+        };
+        !self.is_over(member, orders_known)
+            && member.probed == member.probing(self.service.probe)
+            && member.reasons(&self.service, sight) == verdict.reasons
+            && member.is_dead(sight.now) == verdict.dead
+            && weighing.followed() == member.followed
+            && weight() == verdict.weight
     }
 
     /// The primary to fall back to: of those that only are no standbys, the one that the balancer asks;
@@ -235,29 +253,71 @@ impl Balancer {
     /// When [`super::Event::Tick`] is due, if nothing else happens before; `None`: never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
-        self.pools.iter().filter_map(|pool| pool.due(self.now)).min()
+        self.pools.iter().filter_map(|pool| pool.due).min()
     }
 
-    /// Judges the services that have this server as a member, or all. Whether the data plane is to change.
-    pub(super) fn judge(&mut self, only: Option<IpAddr>) -> bool {
-        let sight = Sight {
+    const fn sight(&self) -> Sight<'_> {
+        Sight {
             now: self.now,
             primary: self.primary.as_ref(),
             answers: !self.primary_lost,
             several: !self.several.is_empty(),
             begun: self.begun,
-        };
+        }
+    }
+
+    /// Draws the conclusions from an event.
+    pub(super) fn settle(&mut self, concerned: Concerned) {
+        self.touch(concerned);
+        self.forget_those_over();
+        self.probe_paths();
+        if self.judge() | std::mem::take(&mut self.left) {
+            self.effects.push_back(Effect::Program);
+        }
+    }
+
+    /// Finds the services in which anything follows from an event, or from the time.
+    fn touch(&mut self, concerned: Concerned) {
+        let mut pools = std::mem::take(&mut self.pools);
+        let (sight, orders_known) = (self.sight(), self.orders.is_some());
+        for pool in &mut pools {
+            let service = &pool.service;
+            let address = match concerned {
+                Concerned::All => {
+                    pool.touched = true;
+                    continue;
+                }
+                Concerned::Server(target) => {
+                    (target.port == service.port).then_some(target.address)
+                }
+                Concerned::One(path) => {
+                    ((path.vip, path.port) == key(service)).then_some(path.address)
+                }
+                Concerned::Touched => None,
+            };
+            let member = address.and_then(|address| pool.members.get(&address));
+            pool.touched |= pool.due.is_some_and(|due| due <= self.now)
+                || member.is_some_and(|member| !pool.stands(member, &sight, orders_known));
+        }
+        self.pools = pools;
+    }
+
+    /// Judges the services that were touched. Whether the data plane is to change.
+    pub(super) fn judge(&mut self) -> bool {
+        let mut pools = std::mem::take(&mut self.pools);
+        let sight = self.sight();
         let mut changed = false;
-        for pool in &mut self.pools {
-            if only.is_some_and(|address| !pool.members.contains_key(&address)) {
-                continue;
-            }
-            let news = pool.judge(&sight);
-            self.effects.extend(news.into_iter().map(Effect::Tell));
+        let mut effects = Vec::new();
+        for pool in pools.iter_mut().filter(|pool| pool.touched) {
+            effects.extend(pool.judge(&sight).into_iter().map(Effect::Tell));
+            pool.touched = false;
+            pool.due = pool.due(sight.now);
             let plan = Some(pool.plan());
             changed |= pool.planned != plan;
             pool.planned = plan;
         }
+        self.pools = pools;
+        self.effects.extend(effects);
         changed
     }
 }

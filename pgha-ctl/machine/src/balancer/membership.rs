@@ -1,6 +1,6 @@
 //! Who is a member of a service: who joins, stays, is taken over from a former controller, leaves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use pgha_common::flow::RealRef;
@@ -43,7 +43,7 @@ impl Balancer {
     fn open_pool(&mut self, service: Service) -> usize {
         let taken: BTreeSet<u16> = self.pools.iter().map(|pool| pool.index).collect();
         let index = (0..).find(|index| !taken.contains(index)).unwrap_or_default();
-        self.pools.push(Pool { index, service, members: BTreeMap::new(), planned: None });
+        self.pools.push(Pool::new(index, service));
         self.pools.len() - 1
     }
 
@@ -152,26 +152,27 @@ impl Balancer {
             self.effects.push_back(Effect::Resolve(address));
         }
         self.pools[index].members.insert(address, member);
+        self.pools[index].touched = true;
         self.describe(index, address);
     }
 
-    /// Ends the membership of servers that nothing makes members any more.
+    /// Ends the membership of servers that nothing makes members any more, in the services that were touched.
     pub(super) fn forget_those_over(&mut self) {
         let orders_known = self.orders.is_some();
         let mut gone = Vec::new();
-        for pool in &mut self.pools {
-            let (vip, port) = (pool.service.vip, pool.service.port);
-            let discovery = pool.service.discovery;
-            let there: BTreeSet<_> = pool.members.keys().copied().collect();
-            pool.members.retain(|address, member| {
-                let upstream_gone = member.upstream.is_some_and(|up| !there.contains(&up));
-                let over = member.is_over(discovery, orders_known, upstream_gone);
-                if over {
-                    let path = Path { vip, port, address: *address };
-                    gone.push((path, member.real, member.probed.is_some()));
+        for pool in self.pools.iter_mut().filter(|pool| pool.touched) {
+            // Who leaves may have been the last word for others.
+            loop {
+                let over = pool.members_over(orders_known);
+                if over.is_empty() {
+                    break;
                 }
-                !over
-            });
+                for address in over {
+                    let path = pool.path(address);
+                    let left = pool.members.remove(&address);
+                    gone.extend(left.map(|member| (path, member.real, member.probed.is_some())));
+                }
+            }
         }
         self.let_go(gone);
     }
@@ -196,5 +197,18 @@ impl Balancer {
         self.pools.iter().any(|pool| {
             pool.service.port == target.port && pool.members.contains_key(&target.address)
         })
+    }
+}
+
+impl Pool {
+    fn members_over(&self, orders_known: bool) -> Vec<IpAddr> {
+        let over = self.members.values().filter(|member| self.is_over(member, orders_known));
+        over.map(|member| member.address).collect()
+    }
+
+    /// Whether nothing makes this server a member any more.
+    pub(super) fn is_over(&self, member: &Member, orders_known: bool) -> bool {
+        let upstream_gone = member.upstream.is_some_and(|up| !self.members.contains_key(&up));
+        member.is_over(self.service.discovery, orders_known, upstream_gone)
     }
 }

@@ -13,7 +13,7 @@
 //! 4. Fail static: while the primary cannot be asked, or several say that they are it, what it said last
 //!    stands.
 //! 5. A member's reasons against it, who serves by them, and the weight that follows are judged after each
-//!    event, in one pass over its service.
+//!    event, in one pass over its service; services in which that would change nothing are left out.
 
 mod config;
 mod event;
@@ -34,7 +34,7 @@ mod view;
 mod weighing;
 mod withheld;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 pub use config::{
@@ -54,7 +54,7 @@ use ids::Ids;
 use lag::Written;
 use orders::InForce;
 
-use crate::{Moment, Neighbour};
+use crate::{Mac, Moment, Neighbour};
 
 /// One service and its members.
 #[derive(Debug)]
@@ -64,9 +64,32 @@ struct Pool {
     members: BTreeMap<IpAddr, Member>,
     /// What the data plane was last to look like; `None` before that was asked.
     planned: Option<ServicePlan>,
+    /// Something may have changed the judgement of its members since they were judged last.
+    touched: bool,
+    /// When a member's judgement changes without an event, as it was when they were judged last.
+    due: Option<Moment>,
+}
+
+/// Whom an event concerns, so that nobody else need be judged anew.
+#[derive(Clone, Copy, Debug)]
+enum Concerned {
+    /// All members of all services.
+    All,
+    /// One server, in the services with this port.
+    Server(Target),
+    /// One server in one service.
+    One(Path),
+    /// Those whose services were touched.
+    Touched,
 }
 
 impl Pool {
+    /// Without members.
+    const fn new(index: u16, service: Service) -> Self {
+        let members = BTreeMap::new();
+        Self { index, service, members, planned: None, touched: true, due: None }
+    }
+
     const fn target(&self, address: IpAddr) -> Target {
         Target { address, port: self.service.port }
     }
@@ -104,6 +127,8 @@ pub struct Balancer {
     /// The kernel's neighbour table, as far as it has an address for somebody.
     neighbours: BTreeMap<IpAddr, Neighbour>,
     effects: VecDeque<Effect>,
+    /// The standbys that ever had others behind them.
+    upstreams: BTreeSet<IpAddr>,
     /// A service or a member has left since the last event.
     left: bool,
 }
@@ -137,17 +162,13 @@ impl Balancer {
             answers: 0,
             neighbours: BTreeMap::new(),
             effects: VecDeque::new(),
+            upstreams: BTreeSet::new(),
             left: false,
         };
         for (index, vip, port) in &inherited.services {
             if let Some(service) = config.services.iter().find(|s| (s.vip, s.port) == (*vip, *port))
             {
-                balancer.pools.push(Pool {
-                    index: *index,
-                    service: service.clone(),
-                    members: BTreeMap::new(),
-                    planned: None,
-                });
+                balancer.pools.push(Pool::new(*index, service.clone()));
             }
         }
         for left in &inherited.reals {
@@ -155,53 +176,63 @@ impl Balancer {
         }
         balancer.configure(config);
         balancer.probe_paths();
-        balancer.judge(None);
+        balancer.judge();
         balancer
     }
 
     /// Takes in what happened. What follows from it waits in [`Self::poll_effect`].
     pub fn handle(&mut self, now: Moment, event: Event) {
         self.now = self.now.max(now);
-        let mut concerns = None;
-        match event {
+        let concerned = match event {
             Event::Primary(answer) => {
                 self.asked = true;
                 self.primary_answered(answer);
+                Concerned::All
             }
             Event::PrimaryLost => {
                 self.asked = true;
                 self.primary_lost();
+                Concerned::All
             }
             Event::SeveralPrimaries(answers) => {
                 self.asked = true;
                 self.several_primaries(&answers);
+                Concerned::All
             }
             Event::Checked(target, finding) => {
-                concerns = Some(target.address);
                 self.checked(target, &finding);
+                Concerned::Server(target)
             }
             Event::SessionEnded(target) => {
                 self.effects.push_back(Effect::CheckNow(target));
-                return;
+                Concerned::Touched
             }
             Event::Neighbour(address, neighbour) => {
-                concerns = Some(address);
                 self.neighbour(address, neighbour);
+                Concerned::Touched
             }
-            Event::Configured(config) => self.configure(config),
+            Event::Configured(config) => {
+                self.configure(config);
+                Concerned::All
+            }
             Event::Probed(path, finding) => {
-                concerns = Some(path.address);
                 self.probed(path, &finding);
+                Concerned::One(path)
             }
-            Event::VipAnswered { vip, mac } => self.vip_answered(vip, mac),
-            Event::Ordered { orders, wall } => self.ordered(orders, wall),
-            Event::Tick => self.forget_leaks(),
-        }
-        self.forget_those_over();
-        self.probe_paths();
-        if self.judge(concerns) | std::mem::take(&mut self.left) {
-            self.effects.push_back(Effect::Program);
-        }
+            Event::VipAnswered { vip, mac } => {
+                self.vip_answered(vip, mac);
+                Concerned::All
+            }
+            Event::Ordered { orders, wall } => {
+                self.ordered(orders, wall);
+                Concerned::All
+            }
+            Event::Tick => {
+                self.forget_leaks();
+                Concerned::Touched
+            }
+        };
+        self.settle(concerned);
     }
 
     /// The next thing to be done; `None` when nothing is left.
@@ -252,6 +283,13 @@ impl Balancer {
         self.pools
             .iter()
             .any(|pool| key(&pool.service) == service && pool.members.contains_key(&address))
+    }
+
+    /// Whether a MAC address is that of a server that is another node.
+    #[must_use]
+    pub fn is_server(&self, mac: Mac) -> bool {
+        let mut members = self.pools.iter().flat_map(|pool| pool.members.values());
+        members.any(|m| !m.local && m.neighbour.is_some_and(|neighbour| neighbour.mac == mac))
     }
 
     /// Notes that somebody answered, as evidence that this node reaches others: what answers on this
@@ -326,10 +364,10 @@ impl Balancer {
         self.neighbours.insert(address, neighbour);
         let mut moved = false;
         for pool in &mut self.pools {
-            if let Some(member) = pool.members.get_mut(&address) {
-                moved |=
-                    member.neighbour.replace(neighbour).is_some_and(|before| before != neighbour);
-            }
+            let Some(member) = pool.members.get_mut(&address) else { continue };
+            let before = member.neighbour.replace(neighbour);
+            pool.touched |= before != Some(neighbour);
+            moved |= before.is_some_and(|before| before != neighbour);
         }
         if moved {
             self.tell(News::Moved(address, neighbour));

@@ -13,9 +13,9 @@ use crate::Mac;
 const LEAK: Duration = Duration::from_secs(60);
 
 impl Balancer {
-    /// Has every member probed that can be, and nobody else.
+    /// Has every member of the services that were touched probed that can be, and nobody else.
     pub(super) fn probe_paths(&mut self) {
-        for pool in &mut self.pools {
+        for pool in self.pools.iter_mut().filter(|pool| pool.touched) {
             let probe = pool.service.probe;
             let (vip, port) = (pool.service.vip, pool.service.port);
             for member in pool.members.values_mut() {

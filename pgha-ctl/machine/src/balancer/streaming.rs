@@ -90,6 +90,11 @@ impl Balancer {
             .into_iter()
             .filter(|(address, _)| *address != upstream && !of_primary(address))
             .collect();
+        if !named.is_empty() {
+            self.upstreams.insert(upstream);
+        } else if !self.upstreams.contains(&upstream) {
+            return;
+        }
         let fall = self.config.fall;
         for index in 0..self.pools.len() {
             let pool = &self.pools[index];
@@ -99,6 +104,8 @@ impl Balancer {
             if pool.service.discovery != Discovery::Direct {
                 named.keys().for_each(|address| self.join(index, *address, false));
             }
+            // They are few, and others than the one that was checked.
+            self.pools[index].touched = true;
             for member in self.pools[index].members.values_mut() {
                 if let Some(state) = named.get(&member.address) {
                     member.streaming = Some(Streaming::Yes(*state));

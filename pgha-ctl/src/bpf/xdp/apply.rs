@@ -12,16 +12,15 @@ use pgha_common::flow::RealRef;
 use pgha_common::limit::Limit;
 use pgha_common::maps::{
     ACTIVE_FOR_GOOD, AllowedKey, Director, PeerKey, RealServer, SCHEMA, Service, ServiceKey,
-    Tables, Traffic, director_flag, name, real_flag, service_flag, state,
+    Traffic, director_flag, name, real_flag, service_flag, state,
 };
-use pgha_common::table::RING_SLOTS;
 use pgha_machine::balancer::{Plan, RealPlan, ServicePlan};
-use pgha_machine::table::{self, Entry};
+use pgha_machine::table::Entry;
 use pgha_machine::{EffectiveWeight, Mac, Weight};
-use zerocopy::FromZeros;
 
 use super::inherit::mapped;
 use super::maps::Raw;
+use super::tables::same;
 use super::{DataPlane, XdpError};
 
 /// Bits of an IPv4-mapped address before the IPv4 address (RFC 4291, section 2.5.5.2).
@@ -148,11 +147,7 @@ impl DataPlane {
     /// Writes the bank that is not in use, then switches the service to it in one map update.
     fn apply_service(&mut self, plan: &ServicePlan) -> Result<(), XdpError> {
         let key = service_key(plan);
-        let entries = entries(plan);
-        let tables = match self.built.remove(&plan.index) {
-            Some((built_for, tables)) if built_for == entries => tables,
-            _ => tables(&entries).into(),
-        };
+        let tables = self.built.tables(plan.index, entries(plan));
         let current = self.seen.services.get(&key).copied();
         let unchanged = self.seen.tables.get(&plan.index).is_some_and(|seen| same(seen, &tables));
         let bank = match current {
@@ -171,8 +166,7 @@ impl DataPlane {
                 .map_err(XdpError::map(name::SERVICES))?;
             self.seen.services.insert(key, service);
         }
-        self.seen.tables.insert(plan.index, tables.clone());
-        self.built.insert(plan.index, (entries, tables));
+        self.seen.tables.insert(plan.index, tables);
         Ok(())
     }
 
@@ -244,6 +238,7 @@ impl DataPlane {
         }
         let indices: BTreeSet<_> = plan.services.iter().map(|service| service.index).collect();
         self.seen.tables.retain(|index, _| indices.contains(index));
+        self.built.retain(&indices);
         Ok(())
     }
 
@@ -345,21 +340,6 @@ fn entries(plan: &ServicePlan) -> Vec<Entry> {
     let entry =
         |real: &RealPlan| Entry { id: real.real.id, address: real.address, weight: real.weight };
     plan.reals.iter().map(entry).collect()
-}
-
-fn tables(entries: &[Entry]) -> Box<Raw<Tables>> {
-    let mut boxed = Box::new(Raw(Tables::new_zeroed()));
-    let Raw(tables) = &mut *boxed;
-    tables.maglev.copy_from_slice(&table::maglev(entries));
-    let ring = table::ring(entries);
-    let length = ring.len().min(RING_SLOTS);
-    tables.ring[..length].copy_from_slice(&ring[..length]);
-    tables.ring_length = u16::try_from(length).unwrap_or(u16::MAX);
-    boxed
-}
-
-fn same(Raw(a): &Raw<Tables>, Raw(b): &Raw<Tables>) -> bool {
-    a.ring_length == b.ring_length && a.ring == b.ring && a.maglev == b.maglev
 }
 
 /// That an entry is not there is what a removal wants.

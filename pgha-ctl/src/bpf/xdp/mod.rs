@@ -16,18 +16,17 @@ mod look;
 mod maps;
 mod packet_log;
 mod pins;
+mod tables;
 mod trace;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use aya::maps::{MapError, MapInfo};
 use aya::programs::links::LinkError;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use pgha_common::maps::{Counters, SCHEMA, Tables, Traffic, constant, name, state};
-use pgha_machine::table::Entry;
+use pgha_common::maps::{Counters, SCHEMA, Traffic, constant, name, state};
 
 pub use apply::{Active, DirectorPlan};
 pub(crate) use attach::program_name;
@@ -40,8 +39,9 @@ pub use packet_log::PacketLog;
 pub use trace::{Frames, Taken, TracedFrame};
 
 use super::{PinDirectory, PinError, PinLock};
-use maps::{Maps, Raw};
+use maps::Maps;
 use pins::{Found, Pins};
+use tables::Built;
 
 pub(super) use pins::is_link;
 
@@ -202,8 +202,7 @@ pub struct DataPlane {
     programs: Vec<Ebpf>,
     maps: Maps,
     seen: inherit::Seen,
-    /// What the tables of each service were built for, because building them takes milliseconds.
-    built: BTreeMap<u16, (Vec<Entry>, Arc<Raw<Tables>>)>,
+    built: Built,
     /// Id and generation of real servers that ended since somebody asked.
     ended: BTreeSet<(u16, u16)>,
     settings: Settings,
@@ -262,7 +261,7 @@ impl DataPlane {
                 // moment may not know.
                 let ended = seen.reals.iter().filter(|(_, real)| real.state != state::ALIVE);
                 let ended = ended.map(|(id, real)| (*id, real.generation)).collect();
-                let built = BTreeMap::new();
+                let built = Built::default();
                 let leftover = Some(leftover);
                 Ok(Self { programs, maps, seen, built, ended, settings, leftover, _lock: lock })
             }

@@ -21,8 +21,8 @@ fn the_table_says_who_serves_and_why_others_do_not() {
         [
             "cluster main: director on eth0 (02:00:00:00:00:15), active",
             "flows established 700 of 1024 (IPv6 0 of 1024), pending 12 of 1024 (IPv6 3 of 1024)",
-            "primary 10.0.0.1: does not answer, stale since 12 s; the readers stay as they are (10.0.0.1: no \
-             answer)",
+            "primary 10.0.0.1: does not answer, stale since 2026-11-22 02:59:48 (12 s); the readers stay as they \
+             are (10.0.0.1: no answer)",
             "",
             "service reader 10.0.0.100:5432 scheduler rr discovery both: 1 of 2 serve",
             " SERVER  ADDRESS   ROLE     STATE  WEIGHT    SYNC    LAG          CONNS   SINCE   OPEN  FLOWS  \

@@ -8,7 +8,8 @@ use clap::ValueEnum;
 use pgha_common::verdict::Reason;
 use pgha_machine::balancer::ServerView;
 
-use crate::cli::words::{self, State};
+use crate::cli::words;
+use crate::controller::state::ServerState;
 use crate::controller::status::{ServiceStatus, Status, TrafficStatus};
 
 /// Looks that are kept: a minute of them at the usual pace.
@@ -86,8 +87,7 @@ pub(super) struct Service {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Server {
     pub(super) name: String,
-    pub(super) state: State,
-    pub(super) role: &'static str,
+    pub(super) state: ServerState,
     pub(super) weight: String,
     /// What it is to have of all new connections, 0 to 1.
     pub(super) wanted: f64,
@@ -156,8 +156,7 @@ impl Looks {
             .iter()
             .map(|server| Server {
                 name: words::name(server),
-                state: State::of(server),
-                role: words::role(server.role),
+                state: ServerState::of(server),
                 weight: words::weight(server),
                 wanted: part(weight(server), weights).unwrap_or_default(),
                 had: part(minute.get(&server.id).copied().unwrap_or_default() as f64, news as f64),
@@ -166,7 +165,7 @@ impl Looks {
                 lag: words::lag(server),
                 lag_bytes: server.lag_bytes.unwrap_or_default(),
                 connections: words::connections(server),
-                reasons: words::reasons(server, wall),
+                reasons: words::reasons(server, &of.view, of.said(server.address), wall),
             })
             .collect();
         sort(&mut servers, order);

@@ -121,7 +121,7 @@ fn a_look_is_lines_of_text() {
                 " pgha top · cluster main · director on eth0 (native), active{}2026-11-22 03:00:00 UTC",
                 " ".repeat(52)
             ),
-            " primary 10.0.0.1: does not answer, stale since 12 s; the readers stay as they are (10.0.0.1: no \
+            " primary 10.0.0.1: does not answer, stale since 2026-11-22 02:59:48 (12 s); the readers stay as they are (10.0.0.1: no \
              answer)"
                 .to_owned(),
             " flows: established 700 of 1024 (68 %) · pending 12 of 1024 (1 %) · IPv6 established 0 of 1024 \

@@ -11,7 +11,8 @@ use ratatui::widgets::{Paragraph, Widget as _};
 
 use super::model::{Looks, Order, Server, Service, TREND, Traffic, Verdict};
 use super::{Happened, Seen};
-use crate::cli::words::{self, State};
+use crate::cli::{concerns, words};
+use crate::controller::state::ServerState;
 use crate::controller::status::{DirectorStatus, Status};
 
 /// Verdicts that are shown.
@@ -38,7 +39,10 @@ pub(super) fn lines(
         lines.push(Line::from(format!(" NO ANSWER:{old} {error}")).red().bold());
     }
     let Some((status, _)) = seen.looks.newest(now) else { return lines };
-    lines.push(primary(status));
+    lines.push(primary(status, wall));
+    for concern in concerns::of(status, wall) {
+        lines.push(Line::from(format!(" {concern}")).yellow().bold());
+    }
     lines.push(tables(&status.director));
     let services = seen.looks.services(order, wall);
     let names = services.iter().flat_map(|service| &service.servers);
@@ -127,9 +131,9 @@ fn title(seen: &Seen, width: usize, wall: u64) -> Line<'static> {
     Line::from(format!("{left:<room$}{right}")).reversed().bold()
 }
 
-fn primary(status: &Status) -> Line<'static> {
+fn primary(status: &Status, wall: u64) -> Line<'static> {
     let Some(known) = &status.primary else { return Line::from(" no primary is asked").dim() };
-    let line = Line::from(format!(" {}", crate::cli::table::primary(known)));
+    let line = Line::from(format!(" {}", concerns::primary(known, wall)));
     if known.stale_ms.is_some() { line.yellow().bold() } else { line }
 }
 
@@ -279,7 +283,7 @@ fn of_service(service: &Service, columns: &[(Column, usize)], width: usize) -> V
     let most = all.fold(0.0_f64, |most, rate| most.max(*rate));
     for server in &service.servers {
         lines.push(row(server, columns, most));
-        if server.state != State::Up || !server.reasons.is_empty() {
+        if server.state != ServerState::Up || !server.reasons.is_empty() {
             let reasons = cut(&server.reasons.join("; "), width.saturating_sub(5));
             lines
                 .push(Line::from(vec!["   └ ".dim(), Span::styled(reasons, colour(server.state))]));
@@ -296,10 +300,7 @@ fn row(server: &Server, columns: &[(Column, usize)], most: f64) -> Line<'static>
         match column {
             Column::Server => spans.push(text(&server.name).bold()),
             Column::State => {
-                let primary =
-                    server.role == words::role(pgha_machine::balancer::ServerRole::Primary);
-                let word = if primary { server.role } else { server.state.word() };
-                spans.push(Span::styled(text(&format!("● {word}")), colour));
+                spans.push(Span::styled(text(&format!("● {}", server.state.word())), colour));
             }
             Column::Weight => spans.push(Span::from(text(&server.weight))),
             Column::Share => spans.extend(share(server, *width)),
@@ -396,12 +397,13 @@ fn heading(text: &str, width: usize) -> Line<'static> {
     Line::from(vec![format!(" {text} ").bold().cyan(), rule.dim()])
 }
 
-const fn colour(state: State) -> Style {
+const fn colour(state: ServerState) -> Style {
     match state {
-        State::Up => Style::new().fg(Color::Green),
-        State::Drained | State::Out => Style::new().fg(Color::Yellow),
-        State::Checking => Style::new().fg(Color::Cyan),
-        State::Down | State::Dead => Style::new().fg(Color::Red),
+        ServerState::Up => Style::new().fg(Color::Green),
+        ServerState::Drained | ServerState::Out => Style::new().fg(Color::Yellow),
+        ServerState::Checking => Style::new().fg(Color::Cyan),
+        ServerState::Down | ServerState::Dead => Style::new().fg(Color::Red),
+        ServerState::Primary => Style::new().fg(Color::Magenta),
     }
 }
 

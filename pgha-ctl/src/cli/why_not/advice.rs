@@ -6,7 +6,7 @@ use pgha_machine::NodeName;
 use pgha_machine::balancer::{ServerView, ServiceView, WeightReason, Withheld};
 
 use crate::cli::words;
-use crate::controller::status::Status;
+use crate::controller::status::{ServiceStatus, Status};
 
 /// What there is to say of one reason.
 pub(super) struct Advice {
@@ -22,6 +22,8 @@ fn advice(meaning: impl Into<String>, mend: impl Into<String>) -> Advice {
 /// A server of a service, as the advice needs it.
 pub(super) struct Place<'a> {
     server: &'a ServerView,
+    /// What the last probe through the VIP found, and what it was told on its way.
+    through_vip: Option<String>,
     /// How an operator names it.
     name: String,
     /// Where its own checks go.
@@ -34,10 +36,12 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// Of that server.
-    pub(super) fn of(status: &Status, view: &'a ServiceView, server: &'a ServerView) -> Self {
+    pub(super) fn of(status: &Status, of: &'a ServiceStatus, server: &'a ServerView) -> Self {
+        let view = &of.view;
         let host = status.primary.as_ref().and_then(|primary| primary.host);
         Self {
             server,
+            through_vip: words::through_vip(server, of.said(server.address)),
             name: words::name(server),
             end: SocketAddr::new(server.address, view.port),
             vip: SocketAddr::new(view.vip, view.port),
@@ -176,7 +180,7 @@ impl<'a> Place<'a> {
             Withheld::VipUnproven
             | Withheld::VipSilent
             | Withheld::VipRefused
-            | Withheld::VipNotAccepting => server.vip_error.clone(),
+            | Withheld::VipNotAccepting => self.through_vip.clone(),
             Withheld::Unproven
             | Withheld::Refused
             | Withheld::Silent
@@ -252,7 +256,7 @@ impl<'a> Place<'a> {
     /// It could not be probed for a reason that lies on the director.
     pub(super) fn vip_undecided(&self) -> Advice {
         Advice {
-            found: self.server.vip_error.clone(),
+            found: self.through_vip.clone(),
             ..advice(
                 "the probe through the VIP could not be carried out here, which says nothing of the server",
                 "what was found says it; or switch probes off for the service: probe = \"off\"",

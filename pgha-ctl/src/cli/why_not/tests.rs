@@ -10,25 +10,27 @@ fn of_db2(changes: &Value) -> WhyNot {
     for (key, value) in changes.as_object().unwrap() {
         sent["services"][0]["servers"][0][key] = value.clone();
     }
-    why_not(&fixture::read(sent), "db2", None).unwrap()
+    why_not(&fixture::read(sent), "db2", None, NOW).unwrap()
 }
 
 #[test]
 fn a_node_that_serves_has_no_reason() {
     for name in ["db2", "10.0.0.2", "10.0.0.2:5432"] {
-        let answer = why_not(&fixture::status(), name, None).unwrap();
+        let answer = why_not(&fixture::status(), name, None, NOW).unwrap();
         assert!(answer.serves, "{name}");
         assert_eq!(
             text(&answer, NOW),
             "db2 (10.0.0.2) in service reader 10.0.0.100:5432 gets new connections: weight 2 \
-             (up since 2026-11-22 02:48:00, 12 min)\n"
+             (up since 2026-11-22 02:48:00, 12 min)\n\
+             also: primary 10.0.0.1: does not answer, stale since 2026-11-22 02:59:48 (12 s); the readers stay as \
+             they are (10.0.0.1: no answer)\n"
         );
     }
 }
 
 #[test]
 fn every_reason_is_told_with_its_beginning_and_what_mends_it() {
-    let answer = why_not(&fixture::status(), "db3", Some("reader")).unwrap();
+    let answer = why_not(&fixture::status(), "db3", Some("reader"), NOW).unwrap();
     assert!(!answer.serves);
     assert_eq!(
         text(&answer, NOW),
@@ -41,6 +43,8 @@ db3 (10.0.0.3) in service reader 10.0.0.100:5432 gets no new connections (dead s
      means: nothing listens on 10.0.0.3:5432: PostgreSQL is down there, or listens elsewhere
      found: connection refused
      to mend: start PostgreSQL on db3; see port and listen_addresses in its postgresql.conf
+also: primary 10.0.0.1: does not answer, stale since 2026-11-22 02:59:48 (12 s); the readers stay as they are \
+(10.0.0.1: no answer)
 "
     );
 }
@@ -108,15 +112,16 @@ fn a_node_that_gets_less_than_its_weight_serves_and_has_its_reasons() {
 
 #[test]
 fn who_is_no_member_is_told_what_is_known() {
-    let listed = why_not(&fixture::status(), "db4", None).unwrap();
+    let listed = why_not(&fixture::status(), "db4", None, NOW).unwrap();
     assert_eq!((listed.serves, listed.services[0].state.as_str()), (false, "absent"));
     assert_eq!(listed.services[0].reasons[0].reason, "not_seen");
     assert!(listed.services[0].reasons[0].mend.contains("application_name=db4"));
 
-    let primary = why_not(&fixture::status(), "10.0.0.1", None).unwrap();
+    let primary = why_not(&fixture::status(), "10.0.0.1", None, NOW).unwrap();
     assert_eq!(primary.services[0].reasons[0].reason, "primary");
 
-    let refused = |node, service| why_not(&fixture::status(), node, service).unwrap_err().error;
+    let refused =
+        |node, service| why_not(&fixture::status(), node, service, NOW).unwrap_err().error;
     assert_eq!(
         refused("db22", None),
         "\"db22\" is no real server, not in the node table, and does not stream under that name; did you \
@@ -127,4 +132,31 @@ fn who_is_no_member_is_told_what_is_known() {
         refused("db2", Some("writer")),
         "no such service; those of this director are: reader"
     );
+}
+
+#[test]
+fn what_needs_a_person_and_whom_a_cascaded_standby_streams_from_is_told_too() {
+    let mut sent = fixture::value();
+    let servers = &mut sent["services"][0]["servers"];
+    servers[0]["upstream"] = json!("10.0.0.3");
+    servers[0]["withheld"] = json!(["vip_silent"]);
+    servers[0]["vip"] = json!("silent");
+    servers[0]["vip_error"] = json!("no answer in 1 s");
+    sent["services"][0]["probes"] = json!({ "10.0.0.2": {
+        "open": 0, "refused": 0, "not_accepting": 0, "silent": 3, "undecided": 0,
+        "said": "10.0.0.9: host unreachable",
+    } });
+    sent["store"] = json!({
+        "kind": "local", "path": "/s", "incarnation": null, "revision": null, "answers": false,
+        "error": "the disk is full", "stale_since": NOW,
+    });
+    let answer = why_not(&fixture::read(sent), "db2", None, NOW).unwrap();
+    assert_eq!(
+        answer.services[0].reasons[0].found.as_deref(),
+        Some("no answer in 1 s (10.0.0.9: host unreachable)")
+    );
+    let text = text(&answer, NOW);
+    assert!(text.lines().next().unwrap().ends_with(", streams from db3"), "{text}");
+    assert!(text.contains("\nalso: primary 10.0.0.1: does not answer, stale since "), "{text}");
+    assert!(text.contains("\nalso: store: the disk is full, stale since "), "{text}");
 }

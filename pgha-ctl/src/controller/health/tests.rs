@@ -116,3 +116,20 @@ fn a_primary_is_known_and_answers() {
     let reply = primary(None, None).reason.unwrap();
     assert_eq!(reply, "no service asks the primary, so it is not known");
 }
+
+#[test]
+fn no_client_is_sent_to_one_of_several_primaries() {
+    let claim = |last| json!({ "name": null, "host": address(last), "port": 5432, "timeline": 1, "system": "7" });
+    let several: PrimaryStatus = serde_json::from_value(json!({
+        "answers": true, "host": address(1), "errors": [], "several": [claim(1), claim(4)],
+    }))
+    .unwrap();
+    for node in [None, Some(address(1)), Some(address(4))] {
+        let reply = primary(Some(&several), node);
+        assert!(!reply.healthy && reply.servers.is_empty(), "{reply:?}");
+        assert_eq!(
+            reply.reason.unwrap(),
+            "several hosts say that they are the primary: 10.0.0.1, 10.0.0.4"
+        );
+    }
+}

@@ -3,8 +3,8 @@ use std::path::Path;
 use super::*;
 use crate::config::Config;
 
-const TEXT: &str = "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n[[node]]\nname = \"a\"\n\
-                    address = \"fd00::1\"\n[[node]]\nname = \"10.0.0.2\"\naddress = \"10.0.0.2\"\n\
+const TEXT: &str = "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n\
+                    [[node]]\nname = \"a\"\naddress = \"fd00::1\"\n\
                     [[service]]\nname = \"reader\"\nvip = \"fd00::100\"\ndiscovery = \"direct\"\n";
 
 fn config() -> Config {
@@ -12,12 +12,10 @@ fn config() -> Config {
 }
 
 #[test]
-fn a_server_is_called_by_name_or_address() {
-    let config = config();
+fn an_end_is_an_address_with_or_without_a_port() {
     let ipv6: IpAddr = "fd00::1".parse().unwrap();
     let ipv4: IpAddr = "10.0.0.2".parse().unwrap();
-    for (name, address, port) in [
-        ("a", ipv6, None),
+    for (text, address, port) in [
         ("fd00::1", ipv6, None),
         ("fd00:0::0:1", ipv6, None),
         ("[fd00::1]", ipv6, None),
@@ -26,10 +24,10 @@ fn a_server_is_called_by_name_or_address() {
         ("10.0.0.2:5432", ipv4, Some(5432)),
         ("::ffff:10.0.0.2", ipv4, None),
     ] {
-        assert_eq!(server(config.nodes(), name), Some(Endpoint { address, port }), "{name}");
+        assert_eq!(Endpoint::parse(text), Some(Endpoint { address, port }), "{text}");
     }
-    for name in ["", "b", "[10.0.0.2]", "[fd00::1", "fd00::1]", "10.0.0.2:", "[fd00::1]:70000"] {
-        assert_eq!(server(config.nodes(), name), None, "{name}");
+    for text in ["", "b", "[10.0.0.2]", "[fd00::1", "fd00::1]", "10.0.0.2:", "[fd00::1]:70000"] {
+        assert_eq!(Endpoint::parse(text), None, "{text}");
     }
 }
 

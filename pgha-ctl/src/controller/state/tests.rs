@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A server that is well, with these fields changed.
+/// A server that is well and serves, with these fields changed.
 fn state(changes: &[(&str, serde_json::Value)]) -> ServerState {
     let mut server = json!({
         "name": "db2", "address": "10.0.0.2", "id": 1, "mac": null, "interface": null, "local": false,
@@ -19,29 +19,47 @@ fn state(changes: &[(&str, serde_json::Value)]) -> ServerState {
 
 #[test]
 fn every_state_is_told_apart() {
-    let none = ("effective_weight", json!(0));
-    let withheld = ("withheld", json!([Withheld::Unproven]));
+    let out = |reason: Withheld| ("withheld", json!([reason]));
+    let drained = ("drained", json!({ "by": "root", "at": 1 }));
     assert_eq!(state(&[]), ServerState::Up);
-    assert_eq!(
-        state(&[none.clone(), ("drained", json!({ "by": "root", "at": 1 }))]),
-        ServerState::Draining
-    );
-    assert_eq!(state(&[none.clone(), ("weight", json!(0))]), ServerState::Draining);
-    assert_eq!(state(&[none.clone(), withheld]), ServerState::Withheld);
-    assert_eq!(state(&[none.clone(), ("health", json!("checking"))]), ServerState::Checking);
-    assert_eq!(state(&[none.clone(), ("health", json!("down"))]), ServerState::Down);
-    let primary = [none, ("health", json!("down")), ("role", json!("primary"))];
+    assert_eq!(state(&[out(Withheld::Drained), drained]), ServerState::Drained);
+    // `pgha undrain` would not bring it back.
+    assert_eq!(state(&[out(Withheld::WeightZero), ("weight", json!(0))]), ServerState::Out);
+    assert_eq!(state(&[out(Withheld::Lagging)]), ServerState::Out);
+    let checking = ("health", json!("checking"));
+    assert_eq!(state(&[out(Withheld::Unproven), checking]), ServerState::Checking);
+    let down = ("health", json!("down"));
+    let primary = [out(Withheld::NotInRecovery), down.clone(), ("role", json!("primary"))];
     assert_eq!(state(&primary), ServerState::Primary);
+    assert_eq!(state(&[out(Withheld::Refused), down]), ServerState::Down);
 }
 
 #[test]
-fn who_serves_is_up_and_who_is_down_is_not_draining() {
-    assert_eq!(state(&[("health", json!("down"))]), ServerState::Up);
-    let down = [
-        ("effective_weight", json!(0)),
-        ("health", json!("down")),
+fn who_serves_is_up_and_who_fails_its_checks_is_not_drained() {
+    // The primary that readers fall back to.
+    let down = ("health", json!("down"));
+    assert_eq!(state(&[down.clone(), ("role", json!("primary"))]), ServerState::Up);
+    let drained = [
+        ("withheld", json!([Withheld::Drained, Withheld::Refused])),
         ("drained", json!({ "by": "root", "at": 1 })),
-        ("dead", json!(true)),
+        down,
     ];
-    assert_eq!(state(&down), ServerState::Down);
+    assert_eq!(state(&drained), ServerState::Down);
+    let dead = [&drained[..], &[("dead", json!(true))]].concat();
+    assert_eq!(state(&dead), ServerState::Dead);
+}
+
+#[test]
+fn people_and_programs_read_the_same_word() {
+    for state in [
+        ServerState::Up,
+        ServerState::Drained,
+        ServerState::Out,
+        ServerState::Checking,
+        ServerState::Down,
+        ServerState::Dead,
+        ServerState::Primary,
+    ] {
+        assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+    }
 }

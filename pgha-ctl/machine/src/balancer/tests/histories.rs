@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::{
-    Balancer, Config, Discovery, Effect, Event, Finding, Inherited, LagLimits, Limit, Orders, Path,
-    PrimaryAnswer, Probe, ProbeFinding, RealPlan, Standby, SyncState, Target,
+    Balancer, Concerned, Config, Discovery, Effect, Event, Finding, Inherited, LagLimits, Limit,
+    Orders, Path, PrimaryAnswer, Probe, ProbeFinding, RealPlan, Standby, SyncState, Target,
 };
 use super::{
     GOOD, NOT_IN_RECOVERY, NOW, SILENT_ABOUT_ITSELF, VIP, answer, at, bring_up, config, drain,
@@ -179,6 +179,12 @@ proptest! {
                 );
             }
             prop_assert!(balancer.poll_timeout().is_none_or(|due| due > now), "due already");
+            // Who was left out was left out rightly: nothing follows from judging everybody anew.
+            let due = balancer.poll_timeout();
+            balancer.settle(Concerned::All);
+            prop_assert_eq!(effects(&mut balancer), vec![], "somebody was not judged");
+            prop_assert_eq!(&programmed, &balancer.plan(), "a judgement was out of date");
+            prop_assert_eq!(due, balancer.poll_timeout(), "the time was out of date");
             if lost {
                 // Fail static: losing the primary takes no reader away.
                 for real in &before.services[0].reals {
