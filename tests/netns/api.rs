@@ -10,7 +10,7 @@ use pgha_tests::lab::artifacts::pgha_binary;
 use pgha_tests::lab::{Host, SOON, wait_for};
 use serde_json::Value;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, success};
 
 const DIRECT: (&str, &str) = ("discovery = \"both\"", "discovery = \"direct\"");
 
@@ -150,7 +150,7 @@ fn netns_an_operator_steers_over_tls_and_nobody_else() -> Result<()> {
 fn netns_an_order_written_by_another_process_is_in_force() -> Result<()> {
     let api = Api::up()?;
     let cluster = &api.cluster;
-    cluster.director.pgha(["drain", "db3"])?;
+    success(cluster.director.pgha(["drain", "db3"])?)?;
     let key: Key = "orders".parse()?;
     let at: Address = api.to.parse()?;
     let remote = |who: &str| Remote::new(at.clone(), &api.tls.join(who));
@@ -262,7 +262,7 @@ fn netns_health_is_told_in_patronis_words() -> Result<()> {
         let (code, said) = ask(&cluster, "GET", path, "")?;
         assert_eq!(code, expected, "{path}: {said}");
     }
-    cluster.director.pgha(["drain", "db2"])?;
+    success(cluster.director.pgha(["drain", "db2"])?)?;
     let (refused, said) = ask(&cluster, "GET", "/replica?node=db2", "")?;
     assert!(refused == 503 && said.contains("drained by an operator"), "{said}");
     assert_eq!(code("/replica")?, 200);

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddrV4, TcpStream};
+use std::process::Output;
 use std::thread;
 use std::time::Duration;
 
@@ -215,6 +216,12 @@ impl Cluster {
     pub(crate) fn logged(&self, text: &str) -> Result<usize> {
         Ok(self.director.log()?.matches(text).count())
     }
+}
+
+/// What a program that succeeded wrote.
+pub(crate) fn success(output: Output) -> Result<String> {
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A text with each pattern exchanged; each must be there.

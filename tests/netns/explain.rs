@@ -1,11 +1,10 @@
 //! What operators are told of connections.
-use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
 use pgha_tests::lab::{READER_VIP, SOON, wait_for};
 use serde_json::Value;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, success};
 
 #[test]
 fn netns_connections_are_listed_and_explained() -> Result<()> {
@@ -134,9 +133,4 @@ fn established(cluster: &Cluster, server: &str) -> Result<String> {
 fn explained(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
     let arguments = [&["explain"], arguments, &["--json"]].concat();
     Ok(serde_json::from_str(&success(cluster.director.pgha(arguments)?)?)?)
-}
-
-fn success(output: Output) -> Result<String> {
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
 }

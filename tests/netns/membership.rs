@@ -163,8 +163,8 @@ fn netns_primary_unreachable_from_the_start() -> Result<()> {
     cluster.primary.host().link_down()?;
     starts_without_a_primary(&cluster)?;
     // It is there and refuses.
-    cluster.primary.stop()?;
     cluster.primary.host().link_up()?;
+    cluster.primary.stop()?;
     starts_without_a_primary(&cluster)?;
     // Nobody can be known by walsenders: clients are told at once.
     cluster.configure(&[("discovery = \"both\"", "discovery = \"walsenders\"")])?;

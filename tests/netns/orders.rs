@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use pgha_tests::lab::{READER_VIP, SOON, wait_for};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, shares, withheld};
+use crate::cluster::{Cluster, shares, success, withheld};
 
 #[test]
 fn netns_orders_are_kept_through_a_killed_controller() -> Result<()> {
@@ -132,11 +132,6 @@ fn netns_verbs_without_a_controller_say_so() -> Result<()> {
 
 fn json(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
     Ok(serde_json::from_str(&success(cluster.director.pgha(arguments)?)?)?)
-}
-
-fn success(output: Output) -> Result<String> {
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The one line of standard error.

@@ -92,7 +92,13 @@ fn give(host: &Host, vip: IpAddr) -> Result<()> {
     let address = format!("{vip}/{length}");
     let command = host.command(["ip", "address", "add", &address, "dev", "lo"])?;
     let nodad: &[&str] = if vip.is_ipv6() { &["nodad"] } else { &[] };
-    command.args(nodad).run().map(drop)
+    command.args(nodad).run()?;
+    // The kernel makes an IPv6 address reachable after it has added it.
+    let family = if vip.is_ipv4() { "-4" } else { "-6" };
+    wait_until(format_args!("{vip} to be local"), SOON, || {
+        let routes = host.run(["ip", family, "route", "show", "table", "local"])?;
+        Ok(routes.contains(&format!("local {vip} ")))
+    })
 }
 
 /// Hosts that may use their link-local addresses, which a server of an IPv6 VIP asks its neighbours by.

@@ -6,7 +6,7 @@ use pgha_tests::lab::{SOON, wait_for};
 use serde_json::Value;
 
 use crate::api::{ask, asked};
-use crate::cluster::{Cluster, shares, withheld};
+use crate::cluster::{Cluster, shares, success, withheld};
 
 const DIRECT: (&str, &str) = ("discovery = \"both\"", "discovery = \"direct\"");
 
@@ -20,8 +20,8 @@ fn set(cluster: &Cluster) -> Result<Value> {
 #[test]
 fn netns_orders_outlive_a_reboot() -> Result<()> {
     let cluster = Cluster::up(&["db2", "db3"], &[DIRECT])?;
-    cluster.director.pgha(["weight", "db3", "3"])?;
-    cluster.director.pgha(["drain", "db2"])?;
+    success(cluster.director.pgha(["weight", "db3", "3"])?)?;
+    success(cluster.director.pgha(["drain", "db2"])?)?;
     let reader = r#"{"add":{"address":"10.77.0.14","name":"extra","weight":2}}"#;
     let added = asked(&cluster, "POST", "/v1/reader", reader)?;
     assert_eq!(added["readers"][0]["address"], "10.77.0.14", "{added:#}");
@@ -78,8 +78,8 @@ fn netns_orders_outlive_a_reboot() -> Result<()> {
 fn netns_a_damaged_store_changes_nothing_and_is_not_replaced() -> Result<()> {
     let cluster = Cluster::up(&["db2", "db3"], &[DIRECT])?;
     let store = cluster.director.store_path();
-    cluster.director.pgha(["drain", "db2"])?;
-    cluster.director.pgha(["weight", "db3", "3"])?;
+    success(cluster.director.pgha(["drain", "db2"])?)?;
+    success(cluster.director.pgha(["weight", "db3", "3"])?)?;
     let whole = fs::read(&store)?;
     assert!(cluster.director.terminate()?.success());
     let damaged = &whole[..whole.len() - 1];
@@ -112,7 +112,7 @@ fn netns_a_damaged_store_changes_nothing_and_is_not_replaced() -> Result<()> {
         );
         Ok(Some(()))
     })?;
-    cluster.director.pgha(["undrain", "db2"])?;
+    success(cluster.director.pgha(["undrain", "db2"])?)?;
     cluster.wait_weights(&[("db1", 0), ("db2", 1), ("db3", 3)])?;
 
     // A backup: its orders come with it, and it is known to be the store of before.
@@ -128,7 +128,7 @@ fn netns_a_damaged_store_changes_nothing_and_is_not_replaced() -> Result<()> {
 fn netns_a_removed_store_is_put_back() -> Result<()> {
     let cluster = Cluster::up(&["db2"], &[DIRECT])?;
     let store = cluster.director.store_path();
-    cluster.director.pgha(["drain", "db2"])?;
+    success(cluster.director.pgha(["drain", "db2"])?)?;
     let before = cluster.director.status()?["store"].clone();
     fs::remove_file(&store)?;
     wait_for("the file to be there again", SOON, || Ok(store.exists().then_some(())))?;

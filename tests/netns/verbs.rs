@@ -1,5 +1,4 @@
 //! What operators look at and steer with, and how it ends.
-use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -7,7 +6,7 @@ use nix::sys::signal::Signal;
 use pgha_tests::lab::{Running, SOON, wait_for};
 use serde_json::Value;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, success};
 
 const REFUSED: Option<i32> = Some(5);
 
@@ -134,10 +133,10 @@ fn netns_sessions_left_are_reset_when_a_drain_says_so() -> Result<()> {
     let other = cluster.session_with("db3")?;
     is_counted(&cluster)?;
     let waiting =
-        cluster.director.start_pgha(["drain", "db2", "--wait", "--reset-after", "2s"], "reset")?;
+        cluster.director.start_pgha(["drain", "db2", "--wait", "--reset-after", "20s"], "reset")?;
     log_has(&waiting, "db2: 1 session left, reset in ")?;
     assert_eq!(session.server()?, "db2", "until then nothing happens to it");
-    session.wait_ended(SOON)?;
+    session.wait_ended(SOON * 2)?;
     assert_eq!(waiting.wait(SOON)?.code(), Some(0), "{}", waiting.log());
     assert_eq!(other.server()?, "db3");
     Ok(())
@@ -221,9 +220,4 @@ fn log_has(running: &Running, part: &str) -> Result<()> {
 
 fn json(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
     Ok(serde_json::from_str(&success(cluster.director.pgha(arguments)?)?)?)
-}
-
-fn success(output: Output) -> Result<String> {
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
 }

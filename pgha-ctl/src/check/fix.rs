@@ -1,8 +1,10 @@
 //! What `pgha check --fix` does: nothing that cannot be taken back, and nothing to PostgreSQL.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,24 @@ pub enum FixError {
         /// Where.
         path: PathBuf,
     },
+    /// Files would be out of sight.
+    #[error(
+        "{path} is not empty, and a mount would hide what is there; empty it, or give [director] bpffs \
+         another directory"
+    )]
+    NotEmpty {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Another file system would be out of sight.
+    #[error(
+        "another file system is mounted at {path}, and a mount would hide it; unmount it, or give \
+         [director] bpffs another directory"
+    )]
+    Mounted {
+        /// Where.
+        path: PathBuf,
+    },
     /// The mount.
     #[error("no BPF file system can be mounted at {path}: {source}; it takes root (CAP_SYS_ADMIN)")]
     Mount {
@@ -82,9 +102,7 @@ pub(super) fn wanted(checks: &[Check], config: &Config) -> Vec<Fix> {
 pub(super) async fn carry_out(fix: &Fix, state_dir: &Path) -> Result<Fixed, FixError> {
     match fix {
         Fix::MountBpffs(path) => {
-            if !path.is_dir() {
-                return Err(FixError::NoDirectory { path: path.clone() });
-            }
+            hides_nothing(path)?;
             kernel::mount_bpffs(path)
                 .map_err(|source| FixError::Mount { path: path.clone(), source })?;
             let path = path.display();
@@ -97,11 +115,42 @@ pub(super) async fn carry_out(fix: &Fix, state_dir: &Path) -> Result<Fixed, FixE
             })
         }
         Fix::RealServer(vips) => {
+            let earlier = realserver::is_recorded(state_dir)?;
             let report = realserver::setup(vips, state_dir).await?;
+            let undo = format!("pgha realserver undo --state-dir {}", state_dir.display());
             Ok(Fixed {
                 done: report.to_string().replace('\n', "; "),
-                take_back: format!("pgha realserver undo --state-dir {}", state_dir.display()),
+                // A shell takes what follows the number sign for a comment.
+                take_back: if earlier {
+                    format!("{undo} # with it all of the earlier set-up of this node")
+                } else {
+                    undo
+                },
             })
         }
     }
 }
+
+/// Whether something can be mounted there without a file or another mount out of sight.
+fn hides_nothing(path: &Path) -> Result<(), FixError> {
+    if !path.is_dir() {
+        return Err(FixError::NoDirectory { path: path.to_owned() });
+    }
+    let mount = |source| FixError::Mount { path: path.to_owned(), source };
+    let real = path.canonicalize().map_err(mount)?;
+    let device = |path: &Path| fs::metadata(path).map(|there| there.dev()).map_err(mount);
+    // The root directory is a mount point.
+    let Some(parent) = real.parent() else {
+        return Err(FixError::Mounted { path: path.to_owned() });
+    };
+    if device(&real)? != device(parent)? {
+        return Err(FixError::Mounted { path: path.to_owned() });
+    }
+    if fs::read_dir(&real).map_err(mount)?.next().is_some() {
+        return Err(FixError::NotEmpty { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

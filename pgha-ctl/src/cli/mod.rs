@@ -33,6 +33,7 @@ mod tests;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use pgha_machine::Weight;
 
@@ -136,6 +137,48 @@ struct Server {
     json: bool,
 }
 
+impl Pgha {
+    /// Refuses what clap cannot: `--to` before a verb that does its work on this node.
+    fn sound(self) -> Result<Self, clap::Error> {
+        if self.options.to.is_some() && self.verb.is_of_this_node() {
+            let error = "this verb works on this node and asks no controller, so it takes no --to; \
+                         run it on the node that is meant";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, format!("{error}\n")));
+        }
+        Ok(self)
+    }
+}
+
+impl Verb {
+    /// Whether no controller is asked.
+    const fn is_of_this_node(&self) -> bool {
+        match self {
+            Self::Controller
+            | Self::Check(_)
+            | Self::CheckConfig
+            | Self::Detach
+            | Self::Realserver(_)
+            | Self::Tls(_)
+            | Self::Completions(_)
+            | Self::Man(_) => true,
+            Self::Status(_)
+            | Self::Nodes(_)
+            | Self::Top(_)
+            | Self::WhyNot(_)
+            | Self::Weight { .. }
+            | Self::Drain(_)
+            | Self::Undrain(_)
+            | Self::Reader(_)
+            | Self::Reload(_)
+            | Self::Explain(_)
+            | Self::Flows(_)
+            | Self::Trace(_)
+            | Self::Web(_)
+            | Self::Director(_) => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct WeightArgument(Option<Weight>);
 
@@ -156,8 +199,9 @@ impl std::str::FromStr for WeightArgument {
 pub fn main() -> ExitCode {
     let matches = Pgha::command().get_matches();
     // What clap found in the command line is what it was told to look for.
-    let Pgha { options, verb } =
-        Pgha::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let Pgha { options, verb } = Pgha::from_arg_matches(&matches)
+        .and_then(Pgha::sound)
+        .unwrap_or_else(|error| error.format(&mut Pgha::command()).exit());
     let exit = run(&options, verb);
     exit.unwrap_or_else(|error| exit::failed(&error, wants_json(&matches))).into()
 }

@@ -83,6 +83,33 @@ fn whether_json_is_wanted_is_read_off_the_verb() {
     assert!(!wants("pgha detach"));
 }
 
+#[test]
+fn a_verb_of_this_node_takes_no_other_controller() {
+    let parse = |line: &str| {
+        let words = ["pgha", "--to", "10.0.0.2:7432"].into_iter().chain(line.split(' '));
+        let matches = Pgha::command().try_get_matches_from(words).unwrap();
+        Pgha::from_arg_matches(&matches).unwrap().sound().map(drop)
+    };
+    for line in [
+        "controller",
+        "check",
+        "check-config",
+        "detach",
+        "realserver undo",
+        "tls renew",
+        "completions bash",
+        "man",
+    ] {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(Exit::Usage as u8), "{line}");
+        let said = error.to_string();
+        assert!(said.contains("so it takes no --to"), "{line}: {said}");
+    }
+    for line in ["status", "drain db2", "reader list", "director take", "flows", "reload"] {
+        parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
 /// What stands between these two lines of docs/operations.md is made here.
 const BEGIN: &str = "<!-- made by the tests of pgha-ctl/src/cli: PGHA_UPDATE_DOCS=1 -->\n";
 const END: &str = "<!-- end -->\n";

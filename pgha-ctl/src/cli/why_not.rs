@@ -126,7 +126,7 @@ fn why_not(
     };
     let mut services: Vec<_> = meant.iter().filter_map(member).collect();
     if services.is_empty() {
-        let address = asked.address.ok_or_else(|| unknown(status, node))?;
+        let address = asked.address().ok_or_else(|| unknown(status, node))?;
         let listed = status.nodes.iter().find(|node| node.address == address);
         let primary = status.primary.as_ref().and_then(|primary| primary.host) == Some(address);
         if listed.is_none() && !primary {

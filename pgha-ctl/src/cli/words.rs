@@ -155,6 +155,7 @@ pub(super) const fn vip(standing: VipStanding) -> &'static str {
         VipStanding::Silent => "silent",
         VipStanding::Refused => "refused",
         VipStanding::NotAccepting => "not accepting",
+        VipStanding::Failing => "failing",
         VipStanding::Undecided => "undecided",
     }
 }

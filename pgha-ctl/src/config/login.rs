@@ -112,30 +112,37 @@ impl Login {
         &self.tls
     }
 
-    /// The password for the server at `host:port`: the first match in the password file, else the
-    /// environment variable `PGPASSWORD`. The file is read each time, so an edit needs no reload.
+    /// The password for the server at `host:port`: the environment variable `PGPASSWORD`, else the first
+    /// match in the password file, as libpq has it (PostgreSQL documentation, "The Password File": it is
+    /// used if no password has been specified otherwise). The file is read each time, so an edit needs no
+    /// reload.
     ///
     /// # Errors
     /// The password file cannot be read, or others than its owner may read it.
     pub fn password_for(&self, host: IpAddr, port: u16) -> Result<Option<Password>, PassfileError> {
-        let found = match self.passfile() {
-            Some(path) => {
+        use std::os::unix::ffi::OsStringExt as _;
+        let given = env::var_os("PGPASSWORD").filter(|value| !value.is_empty());
+        self.password_of(given.map(|value| Password::new(value.into_vec())), host, port)
+    }
+
+    fn password_of(
+        &self,
+        given: Option<Password>,
+        host: IpAddr,
+        port: u16,
+    ) -> Result<Option<Password>, PassfileError> {
+        match self.passfile() {
+            Some(path) if given.is_none() => {
                 let wanted = Wanted {
                     host: &host.to_string(),
                     port: &port.to_string(),
                     dbname: &self.dbname,
                     user: &self.user,
                 };
-                passfile::lookup(&passfile::read(&path)?, &wanted)
+                Ok(passfile::lookup(&passfile::read(&path)?, &wanted))
             }
-            None => None,
-        };
-        Ok(found.or_else(|| {
-            use std::os::unix::ffi::OsStringExt as _;
-            env::var_os("PGPASSWORD")
-                .filter(|value| !value.is_empty())
-                .map(|value| Password::new(value.into_vec()))
-        }))
+            Some(_) | None => Ok(given),
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), PassfileError> {

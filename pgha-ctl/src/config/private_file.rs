@@ -1,9 +1,11 @@
 //! Files with secrets, which their owner alone may read.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use nix::libc;
 
 /// A file with secrets cannot be used. The messages begin with its path.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +25,9 @@ pub enum PrivateFileError {
 /// It cannot be read, or others may read it too.
 pub fn read(path: &Path) -> Result<Vec<u8>, PrivateFileError> {
     let unreadable = |source| PrivateFileError::Read { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(unreadable)?;
+    // A FIFO would wait for somebody to write to it.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let mut file = opened.map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(PrivateFileError::NotAFile { path: path.to_owned() });
@@ -49,6 +53,9 @@ mod tests {
         let path = directory.path().join("secret");
         assert!(matches!(read(&path), Err(PrivateFileError::Read { .. })));
         assert!(matches!(read(directory.path()), Err(PrivateFileError::NotAFile { .. })));
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(matches!(read(&fifo), Err(PrivateFileError::NotAFile { .. })));
         fs::write(&path, "x").unwrap();
         for (mode, usable) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -61,13 +61,31 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
         let (code, error) = denial(caller, access, now);
         return refused(code, Refusal { error });
     }
-    // A browser sends no JSON for another site without asking first, and that is never answered.
-    let json = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
-    if method == Method::POST && !json {
+    if is_for_another_site(request.headers()) {
+        let error = "a browser asked this for the page of another site, which is not answered";
+        return refused(StatusCode::FORBIDDEN, Refusal { error: error.to_owned() });
+    }
+    // A browser that does not say so sends no JSON for another site without asking first, and that is never
+    // answered.
+    if method == Method::POST && !is_json(request.headers()) {
         let error = "a request that changes something has Content-Type: application/json";
         return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Refusal { error: error.to_owned() });
     }
     next.run(request).await
+}
+
+/// Whether a browser says so (Fetch Metadata Request Headers): with the certificate of a person it may ask
+/// for any page. Who comes from no browser says nothing.
+fn is_for_another_site(headers: &HeaderMap) -> bool {
+    let own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    !headers.get_all("sec-fetch-site").iter().all(own)
+}
+
+/// Whether the body is JSON, with whatever parameters (RFC 9110, section 8.3.1).
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split_once(';').map_or(kind, |(essence, _)| essence).trim();
+    essence.eq_ignore_ascii_case("application/json")
 }
 
 fn denial(caller: &Caller, access: Access, now: SystemTime) -> (StatusCode, String) {

@@ -6,12 +6,14 @@ mod tests;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pgha_machine::balancer::{OrderChange, Orders};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::events::{Happening, Kind};
 use super::status::{OrderReply, ReaderReply, Refusal, StoreStatus};
@@ -21,6 +23,9 @@ use crate::store::{Key, Mark, Reading, Slot, Store as _, change};
 pub(super) const KEY: &str = "orders";
 /// Number of the record's form. One of another form is left alone: a newer pgha knows more.
 const FORM: u32 = 1;
+/// How long the store has to answer: then a start goes on with what the data plane remembers, who ordered
+/// something hears so, and people are told.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How soon a store that cannot be read is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often it is seen that the store is still there.
@@ -146,13 +151,15 @@ impl Book {
     /// Follows the record from here on.
     pub(super) fn follow(&mut self) {
         let (slot, key, tell) = (self.slot.clone(), self.key.clone(), self.tell.clone());
-        self.watching = Some(tokio::spawn(follow(slot, key, self.taken, tell)));
+        let path = self.path.clone();
+        self.watching = Some(tokio::spawn(follow(slot, path, key, self.taken, tell)));
     }
 
     /// Writes changes of the orders that the store holds, or of those given where it holds none.
     pub(super) fn change(&mut self, base: Orders, wanted: Wanted) {
         self.under_way.extend_from_slice(&wanted.changes);
         let (slot, key, tell) = (self.slot.clone(), self.key.clone(), self.tell.clone());
+        let path = self.path.clone();
         let at = seconds(SystemTime::now());
         // Beside the loop, which waits for no disk.
         tokio::spawn(async move {
@@ -161,7 +168,13 @@ impl Book {
                 wanted.changes.iter().for_each(|change| orders.change(change, &wanted.by, at));
                 encode(orders)
             });
-            let changed = changed.await.map_err(|error| error.to_string());
+            let changed = match timeout(PATIENCE, changed).await {
+                Ok(changed) => changed.map_err(|error| error.to_string()),
+                Err(_) => Err(format!(
+                    "{}; if it is written after all, it comes into force then",
+                    hangs(&path)
+                )),
+            };
             let _ = tell.send(Kept::Changed(changed, wanted)).await;
         });
     }
@@ -220,13 +233,19 @@ impl Drop for Book {
 }
 
 /// Tells what the store holds whenever that is something else, and how the store is.
-async fn follow(slot: Slot, key: Key, mut seen: Option<Mark>, tell: mpsc::Sender<Kept>) {
-    let mut tend = tokio::time::interval(TEND);
+async fn follow(
+    slot: Slot,
+    path: PathBuf,
+    key: Key,
+    mut seen: Option<Mark>,
+    tell: mpsc::Sender<Kept>,
+) {
+    let mut tend = super::every(TEND);
     loop {
         let reading = async {
             match seen {
                 Some(mark) => slot.watch(&key, mark).await,
-                None => slot.get(&key).await,
+                None => answered(slot.get(&key), &path, &tell).await,
             }
         };
         let kept = tokio::select! {
@@ -240,7 +259,7 @@ async fn follow(slot: Slot, key: Key, mut seen: Option<Mark>, tell: mpsc::Sender
                     Kept::Failed(error.to_string())
                 }
             },
-            _ = tend.tick() => match slot.tend().await {
+            _ = tend.tick() => match answered(slot.tend(), &path, &tell).await {
                 Ok(put_back) => Kept::Answers { put_back },
                 Err(error) => Kept::Failed(error.to_string()),
             },
@@ -249,6 +268,28 @@ async fn follow(slot: Slot, key: Key, mut seen: Option<Mark>, tell: mpsc::Sender
             return;
         }
     }
+}
+
+/// The answer, however late; people are told when it is.
+async fn answered<T>(
+    question: impl Future<Output = T>,
+    path: &Path,
+    tell: &mpsc::Sender<Kept>,
+) -> T {
+    let mut question = pin!(question);
+    if let Ok(answer) = timeout(PATIENCE, &mut question).await {
+        return answer;
+    }
+    let _ = tell.send(Kept::Failed(hangs(path))).await;
+    question.await
+}
+
+pub(super) fn hangs(path: &Path) -> String {
+    format!(
+        "the store {} did not answer within {} s; see that its disk is well",
+        path.display(),
+        PATIENCE.as_secs()
+    )
 }
 
 pub(super) fn milliseconds(at: SystemTime) -> u64 {

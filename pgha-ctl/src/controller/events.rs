@@ -61,6 +61,8 @@ pub enum Kind {
     ServerFull,
     /// This director became the active one, or stands by.
     Role,
+    /// No server of a service answers probes through its VIP.
+    VipUnheard,
     /// Somebody else says that a VIP is theirs.
     VipClaimed,
     /// A new configuration is in force.
@@ -138,6 +140,7 @@ pub struct Event {
 
 /// Which events are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EventsQuery {
     /// Only those after this moment: milliseconds since the Unix epoch.
     pub since: Option<u64>,

@@ -31,6 +31,7 @@ const ROWS: usize = 65_536;
 
 /// Which samples are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HistoryQuery {
     /// Only those after this moment: milliseconds since the Unix epoch.
     pub since: Option<u64>,

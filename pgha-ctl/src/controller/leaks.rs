@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use pgha_machine::Mac;
 use pgha_machine::balancer::Event;
+use pgha_machine::director::Role;
 use tokio::task::JoinSet;
 
 use super::events::{Happening, Kind};
@@ -68,6 +69,11 @@ impl Leaks {
         }
     }
 
+    /// Has no question that was asked by now answered.
+    pub(super) fn forget_questions(&mut self) {
+        self.asking = JoinSet::new();
+    }
+
     /// The next answers; none ever come while nothing is asked. Cancel-safe.
     pub(super) async fn next(&mut self) -> Answers {
         loop {
@@ -98,15 +104,26 @@ impl Controller {
             }
         };
         for (vip, mac) in answers {
-            if !self.is_directors(mac) {
+            if self.interfaces.macs().contains(&mac) {
+                continue;
+            }
+            if !self.peers.has(mac) {
                 self.leaks(vip, mac, "answers for");
+            } else if self.role.role() == Role::Active {
+                self.two_are_active(vip, mac);
             }
         }
     }
 
-    /// Whether a MAC address is this director's or another's, who may answer for the VIPs.
-    pub(super) fn is_directors(&self, mac: Mac) -> bool {
-        self.interfaces.macs().contains(&mac) || self.peers.has(mac)
+    /// Another director answers for a VIP beside this one. Nobody can tell from here which of them is to go.
+    fn two_are_active(&mut self, vip: IpAddr, mac: Mac) {
+        if self.leaks.told.is_due(vip, mac, Instant::now()) {
+            let text = format!(
+                "director {mac} answers for VIP {vip} too: it is active beside this one, or its kernel has \
+                 the VIP; have one of them release the VIPs, and take the VIP off its interfaces"
+            );
+            self.tell(Happening::warning(Kind::VipClaimed, text));
+        }
     }
 
     /// A host that is no director claims a VIP. The machine tells of real servers.
@@ -119,6 +136,13 @@ impl Controller {
             );
             self.tell(Happening::warning(Kind::VipClaimed, text));
         }
+    }
+
+    /// Whether a MAC address is that of a node of the configuration or of a real server.
+    pub(super) fn is_nodes(&self, mac: Mac) -> bool {
+        let has =
+            |address| self.balancer.neighbour_at(address).is_some_and(|known| known.mac == mac);
+        self.config.nodes().iter().any(|node| has(node.address)) || self.is_servers(mac)
     }
 
     /// Whether a MAC address is that of a real server that is another node.

@@ -23,7 +23,7 @@ pub mod history;
 mod interfaces;
 mod leaks;
 mod metrics;
-mod named;
+pub(crate) mod named;
 mod neighbours;
 mod news;
 mod ordered;
@@ -53,7 +53,7 @@ use pgha_machine::director::{self, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::bpf::xdp::{Active, Attached, DataPlane, DirectorPlan, PacketLog, XdpError};
 use crate::config::{Config, Vlan};
@@ -155,12 +155,11 @@ struct Controller {
 
 impl Controller {
     async fn run(&mut self, mut signals: Signals) -> Result<(), ControllerError> {
-        let mut repair = tokio::time::interval(REPAIR);
-        let mut flush = tokio::time::interval(FLUSH);
-        let mut leaks = tokio::time::interval(leaks::ROUND);
-        let mut sample = tokio::time::interval(history::EVERY);
-        sample.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut look = tokio::time::interval(LOOK);
+        let mut repair = every(REPAIR);
+        let mut flush = every(FLUSH);
+        let mut leaks = every(leaks::ROUND);
+        let mut sample = every(history::EVERY);
+        let mut look = every(LOOK);
         loop {
             self.carry_out().await;
             if let Some(moment) = self.attach_by
@@ -318,6 +317,13 @@ impl Signals {
             interrupt: on(SignalKind::interrupt())?,
         })
     }
+}
+
+/// Rounds; those that a stall made miss their time are left out.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
 }
 
 async fn until(moment: Option<Instant>) {

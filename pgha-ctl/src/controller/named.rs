@@ -12,19 +12,19 @@ mod tests;
 
 /// An address and, where it is told, a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) address: IpAddr,
+pub(crate) struct Endpoint {
+    pub(crate) address: IpAddr,
     port: Option<u16>,
 }
 
 impl Endpoint {
     /// An address, whatever the port.
-    pub(super) const fn host(address: IpAddr) -> Self {
+    pub(crate) const fn host(address: IpAddr) -> Self {
         Self { address, port: None }
     }
 
     /// Reads `10.0.0.1`, `fd00::1`, `[fd00::1]`, `10.0.0.1:5432` or `[fd00::1]:5432`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
         let (address, port) = match inner {
             Some(inner) => (inner.parse().ok().filter(IpAddr::is_ipv6)?, None),
@@ -50,7 +50,7 @@ impl Endpoint {
     }
 
     /// Whether a service has that port.
-    pub(super) fn allows(self, port: u16) -> bool {
+    pub(crate) fn allows(self, port: u16) -> bool {
         self.port.is_none_or(|named| named == port)
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use pgha_machine::Mac;
 use pgha_machine::Neighbour;
-use pgha_machine::balancer::{Down, News, Path, Target, Withheld};
+use pgha_machine::balancer::{Down, News, Path, PrimaryAnswer, Target, Withheld};
 
 use super::Controller;
 use super::events::{Happening, Kind};
@@ -45,6 +45,8 @@ fn told(news: &News, primary: &PrimaryKnown, interfaces: &Interfaces) -> Happeni
         News::FallsBack(path) => falls_back(path),
         News::FallsBackNoMore(path) => falls_back_no_more(path),
         News::Leaks(path, mac) => leaks(path, *mac),
+        News::Unheard(path) => unheard(path),
+        News::NotBelieved(answer) => not_believed(answer),
         News::Moved(address, Neighbour { interface, mac }) => {
             let on = interfaces.name(*interface);
             let what = format!("{address} has MAC address {mac} on {on} now");
@@ -90,6 +92,26 @@ fn several_primaries(hosts: &[IpAddr], claims: &[PrimaryClaim]) -> Happening {
         hosts.join("; ")
     );
     Happening::warning(Kind::SeveralPrimaries, text)
+}
+
+fn not_believed(answer: &PrimaryAnswer) -> Happening {
+    let timeline = answer.timeline.map_or_else(String::new, |t| format!(" on timeline {t}"));
+    let text = format!(
+        "{} says that it is the primary{timeline}, but most standbys that answer belong to another \
+         cluster or a later timeline: it is not believed, and the readers stay as they are; where it is \
+         right, build the standbys anew from it",
+        answer.host
+    );
+    Happening::warning(Kind::PrimaryLost, text).of(answer.host)
+}
+
+fn unheard(path: &Path) -> Happening {
+    let text = format!(
+        "{}: no probe through the VIP is answered, nor one of any other server of this service: they \
+         serve on, for the reason may lie on this director",
+        behind(path)
+    );
+    Happening::warning(Kind::VipUnheard, text).of(path.address)
 }
 
 fn server_down(target: &Target, down: Down) -> Happening {

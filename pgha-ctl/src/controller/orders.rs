@@ -5,11 +5,11 @@
 mod tests;
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use pgha_machine::balancer::{Event, OrderChange, Orders};
 
-use super::book::{Asked, Kept, Reply, Wanted, decode, milliseconds};
+use super::book::{Asked, Kept, PATIENCE, Reply, Wanted, decode, hangs, milliseconds};
 use super::events::{Happening, Kind};
 use super::status::{
     OrderKind, OrderReply, OrderRequest, ReaderReply, ReaderRequest, Refusal, SCHEMA,
@@ -17,8 +17,6 @@ use super::status::{
 use super::{Controller, named, ordered};
 use crate::store::{Reading, Store as _};
 
-/// How long a start waits for the store, before it goes on with what the data plane remembers.
-const PATIENCE: Duration = Duration::from_secs(5);
 impl Controller {
     /// Reads the orders before anything is decided, if the store lets it.
     pub(super) async fn read_orders(&mut self) {
@@ -26,14 +24,7 @@ impl Controller {
         match reading {
             Ok(Ok(reading)) => self.take_in_orders(&reading),
             Ok(Err(error)) => self.store_failed(error.to_string()),
-            Err(_) => {
-                let error = format!(
-                    "the store {} was not read within {} s; see that its disk is well",
-                    self.book.path.display(),
-                    PATIENCE.as_secs()
-                );
-                self.store_failed(error);
-            }
+            Err(_) => self.store_failed(hangs(&self.book.path)),
         }
         self.book.follow();
     }

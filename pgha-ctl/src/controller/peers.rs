@@ -91,6 +91,11 @@ impl Peers {
         known.chain(former).copied().collect()
     }
 
+    /// Whether that MAC address is one of theirs, or may be one that is not known yet.
+    pub(super) fn may_have(&self, mac: Mac, director: &Director) -> bool {
+        self.has(mac) || addresses(director).any(|address| !self.known.contains_key(&address))
+    }
+
     /// Whether one of them has that MAC address.
     pub(super) fn has(&self, mac: Mac) -> bool {
         let former = self.former.iter().flat_map(|former| former.macs.iter());

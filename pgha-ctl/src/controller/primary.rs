@@ -124,7 +124,8 @@ impl Controller {
                 let text = format!(
                     "{claim} is not in recovery, on an older timeline than the primary's: it is a \
                      former primary, and whatever is written to it will be lost; stop it, then rewind \
-                     it"
+                     it; if it was restored on purpose and is to be the primary, restart this \
+                     controller"
                 );
                 self.tell(Happening::warning(Kind::FormerPrimary, text).of(claim.host));
             }

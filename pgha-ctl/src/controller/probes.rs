@@ -96,7 +96,7 @@ impl ProbeStatus {
         let counter = match finding {
             ProbeFinding::Open => &mut self.open,
             ProbeFinding::Refused => &mut self.refused,
-            ProbeFinding::NotAccepting(_) => &mut self.not_accepting,
+            ProbeFinding::NotAccepting(_) | ProbeFinding::Failing(_) => &mut self.not_accepting,
             ProbeFinding::Silent => &mut self.silent,
             ProbeFinding::Undecided(_) => &mut self.undecided,
         };

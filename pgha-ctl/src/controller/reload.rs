@@ -53,11 +53,12 @@ impl Controller {
         self.listening = listening;
         config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         let primary_changed = config.primary() != self.config.primary();
+        let login_changed = config.login() != self.config.login();
         let new_vips = preflight::vips(&config) != preflight::vips(&self.config);
         self.manner.send_replace(Manner::of(&config));
         if primary_changed {
             // What the one before said last is no word of the new one's.
-            self.balancer.handle(self.now(), Event::PrimaryLost);
+            self.balancer.handle(self.now(), Event::PrimaryForgotten);
         }
         self.balancer.handle(self.now(), Event::Configured(config.balancer(local)));
         self.config = config;
@@ -76,6 +77,15 @@ impl Controller {
         }
         if new_vips {
             self.announce_again();
+        }
+        if login_changed {
+            // Beside the loop: servers may take their time to answer.
+            let config = self.config.clone();
+            tokio::spawn(async move {
+                if let Err(error) = preflight::login(&config).await {
+                    tracing::warn!("the login is in force as reloaded, and is of no use: {error}");
+                }
+            });
         }
         Ok(())
     }

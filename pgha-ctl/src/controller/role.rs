@@ -91,10 +91,14 @@ impl Controller {
         if self.interfaces.macs().contains(&mac) {
             return;
         }
-        // A real server that is no director takes nothing over: it leaks.
-        let leaks = !self.peers.has(mac) && self.is_servers(mac);
-        if leaks || self.config.director().peers().is_empty() {
+        // Who is no director takes nothing over: it leaks.
+        let may_be_peer = self.peers.may_have(mac, self.config.director());
+        if !may_be_peer || (!self.peers.has(mac) && self.is_nodes(mac)) {
             self.leaks(vip, mac, "announces");
+            // Whoever heard that is told better, and not more often than these announcements take.
+            if self.announcements.next().is_none() {
+                self.announce_again();
+            }
             return;
         }
         if self.role.role() == Role::Standby {
@@ -115,6 +119,8 @@ impl Controller {
             Some(Effect::Announce) => self.announce_once(),
             Some(Effect::Answer) => {
                 self.program();
+                // What is asked by now, the former director may have answered rightly.
+                self.leaks.forget_questions();
                 self.announcements = Announcements::from_now();
                 self.tell(Happening::info(Kind::Role, "this director is the active one now"));
             }

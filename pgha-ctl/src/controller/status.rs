@@ -1,5 +1,7 @@
 //! What `pgha status` shows, and the control API sends.
 
+mod order;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -290,8 +292,9 @@ pub struct TrafficStatus {
     pub open: u64,
 }
 
-/// An order of an operator.
+/// An order of an operator. A key that is none of it is refused, as it may be one misspelt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "order::Written")]
 pub struct OrderRequest {
     /// Name of a node, or an address, or address and port: `[fd00::1]:5432`.
     pub server: String,
@@ -307,9 +310,9 @@ pub struct OrderRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum OrderKind {
-    /// This weight; the configuration's again when missing.
+    /// A weight of the operator's.
     Weight {
-        /// 0 to 1,000.
+        /// 0 to 1,000; the configuration's again when `null`, which has to be said.
         weight: Option<Weight>,
     },
     /// No new connections.
@@ -333,7 +336,7 @@ pub struct OrderReply {
 
 /// `POST /v1/reader`: a server that is a reader by an operator's word alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ReaderRequest {
     /// A member of every service from now on; one that is there already takes this name and weight.
     Add {

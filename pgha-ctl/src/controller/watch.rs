@@ -23,8 +23,10 @@ use crate::postgres::{self, Checked, Connector, Server, Session};
 
 pub(super) use primary::{Hosts, Rival, find_primary, watch_primary};
 
-/// How soon a server whose session ended is checked again while its checks say nothing certain: a
-/// server that is being killed needs a moment to refuse connections.
+/// How soon a server whose session ended is checked again while its checks say nothing certain, and twice
+/// as long after each time: a server that is being killed needs a moment to refuse connections. These
+/// checks are besides the regular ones, and only what is certain is told of them: a server fails by as
+/// many regular checks as the configuration has it.
 const HURRY: Duration = Duration::from_millis(20);
 
 /// What the watchers tell the controller.
@@ -98,30 +100,44 @@ impl Drop for Watchers {
 
 async fn watch_server(
     target: Target,
-    manner: watch::Receiver<Manner>,
+    mut manner: watch::Receiver<Manner>,
     tell: mpsc::Sender<Told>,
     nudge: Arc<Notify>,
 ) {
     let server = Server::new(target.address, target.port);
     let mut kept: Option<Session> = None;
     let mut hurry_until = Instant::now();
+    let mut pause = HURRY;
+    let mut regular = Instant::now();
+    let mut hurried = false;
     loop {
-        let Manner { connector, interval, timeout } = manner.borrow().clone();
+        let Manner { connector, interval, timeout } = manner.borrow_and_update().clone();
         let began = Instant::now();
         let (checked, session) = postgres::check(&connector, server, kept.take(), timeout).await;
         kept = session;
         let uncertain = matches!(checked.finding, Finding::Silent(_) | Finding::Answered(_));
-        if tell.send(Told::Checked(target, checked)).await.is_err() {
+        if !hurried {
+            regular = began + interval;
+        }
+        if !(hurried && uncertain) && tell.send(Told::Checked(target, checked)).await.is_err() {
             return;
         }
-        let hurry = uncertain && Instant::now() < hurry_until;
-        let next = if hurry { Instant::now() + HURRY } else { began + interval };
+        let soon = Instant::now() + pause;
+        let hurry = uncertain && soon < hurry_until.min(regular);
+        let next = if hurry { soon } else { regular };
+        if hurry {
+            pause *= 2;
+        }
+        hurried = false;
         tokio::select! {
-            () = sleep_until(next) => {}
+            () = sleep_until(next) => hurried = hurry,
             () = nudge.notified() => {}
+            // Nobody waits for a round of the old pace.
+            Ok(()) = manner.changed() => {}
             () = end_of(&mut kept) => {
                 kept = None;
                 hurry_until = Instant::now() + timeout;
+                pause = HURRY;
                 if tell.send(Told::SessionEnded(target)).await.is_err() {
                     return;
                 }

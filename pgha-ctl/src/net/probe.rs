@@ -92,7 +92,7 @@ impl Shared {
 
 impl Prober {
     /// Begins with no path. What is found goes to `tell`; whoever does not take it holds up the probes, and
-    /// nothing else. Sockets are opened for the first probe, and none where there is none.
+    /// nothing else. Sockets are opened for the first probe, and closed with the last path.
     pub fn new(settings: Settings, tell: mpsc::Sender<Probed>) -> Self {
         let state = State { rounds: Rounds::new(settings.pace), settings: Arc::new(settings) };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
@@ -116,6 +116,7 @@ impl Prober {
     /// Probes it no more.
     pub fn unprobe(&self, path: &Path) {
         self.shared.state().rounds.remove(path);
+        self.shared.changed.notify_one();
     }
 }
 
@@ -123,6 +124,15 @@ impl Drop for Prober {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// A segment could not be sent.
+#[derive(Debug)]
+struct Unsent {
+    /// In a sentence.
+    why: String,
+    /// There was no room for it, which passes.
+    full: bool,
 }
 
 struct Task {
@@ -135,12 +145,26 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         loop {
-            while let Some(probed) = self.step() {
-                if self.tell.send(probed).await.is_err() {
-                    return;
+            let now = Instant::now();
+            let next = self.shared.state().rounds.next();
+            if next.is_some_and(|due| due <= now) {
+                // What was heard before now was in time, however long this task was held up.
+                for probed in self.catch_up() {
+                    if self.tell.send(probed).await.is_err() {
+                        return;
+                    }
+                }
+                while let Some(probed) = self.step(now) {
+                    if self.tell.send(probed).await.is_err() {
+                        return;
+                    }
                 }
             }
             let next = self.shared.state().rounds.next();
+            if next.is_none() {
+                // Nobody is probed any more.
+                self.sockets = None;
+            }
             tokio::select! {
                 () = self.shared.changed.notified() => {}
                 () = until(next) => {}
@@ -154,8 +178,11 @@ impl Task {
                         }
                     }
                     Err(error) => {
-                        tracing::warn!("{error}");
-                        self.sockets = None;
+                        for probed in self.deaf(&error) {
+                            if self.tell.send(probed).await.is_err() {
+                                return;
+                            }
+                        }
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
@@ -163,10 +190,31 @@ impl Task {
         }
     }
 
-    /// Does all that is due, as far as the first thing to tell.
-    fn step(&mut self) -> Option<Probed> {
+    /// Takes in all that waits to be heard.
+    fn catch_up(&mut self) -> Vec<Probed> {
+        let Some(sockets) = &self.sockets else { return Vec::new() };
+        let waiting = match sockets.waiting() {
+            Ok(waiting) => waiting,
+            Err(error) => return self.deaf(&error),
+        };
+        let take_in = |(from, heard): (Option<Mac>, Heard)| {
+            let outcome = self.shared.state().rounds.hear(from, &heard);
+            self.carry_out(outcome)
+        };
+        waiting.into_iter().filter_map(take_in).collect()
+    }
+
+    /// The sockets are of no use any more; the next probe opens others.
+    fn deaf(&mut self, error: &NetError) -> Vec<Probed> {
+        tracing::warn!("{error}");
+        self.sockets = None;
+        self.shared.state().rounds.deaf(&error.to_string())
+    }
+
+    /// Does all that was due at `now`, as far as the first thing to tell.
+    fn step(&mut self, now: Instant) -> Option<Probed> {
         loop {
-            let step = self.shared.state().rounds.step(Instant::now())?;
+            let step = self.shared.state().rounds.step(now)?;
             let told = match step {
                 Step::Begin(path, via) => self.begin(path, via).err().map(|finding| {
                     self.shared.state().rounds.abandon(&path);
@@ -201,8 +249,15 @@ impl Task {
         let own = SocketAddr::new(address, port);
         let question = settings.questions.get(&(path.vip, path.port)).cloned().unwrap_or_default();
         let letter = self.shared.state().rounds.begin(now, path, own, question);
-        let sent = letter.map_or(Ok(()), |letter| self.send(&letter));
-        sent.map_err(ProbeFinding::Undecided)
+        let Some(letter) = letter else { return Ok(()) };
+        match self.send(&letter) {
+            // There may be room when it is sent again.
+            Err(Unsent { why, full: true }) => {
+                self.shared.state().rounds.unsent(&letter, why);
+                Ok(())
+            }
+            sent => sent.map_err(|unsent| ProbeFinding::Undecided(unsent.why)),
+        }
     }
 
     /// The address that asks.
@@ -225,10 +280,10 @@ impl Task {
 
     fn carry_out(&self, outcome: Outcome) -> Option<Probed> {
         if let Some(letter) = outcome.letter
-            && let Err(error) = self.send(&letter)
+            && let Err(Unsent { why, .. }) = self.send(&letter)
         {
-            // It is as if it were lost on its way.
-            tracing::debug!("{error}");
+            tracing::debug!("{why}");
+            self.shared.state().rounds.unsent(&letter, why);
         }
         outcome.found
     }
@@ -236,27 +291,26 @@ impl Task {
     /// Sends a segment.
     ///
     /// # Errors
-    /// What keeps it here, in a sentence.
-    fn send(&self, letter: &Letter) -> Result<(), String> {
+    /// What keeps it here.
+    fn send(&self, letter: &Letter) -> Result<(), Unsent> {
         let (Some(sockets), Some((_, own))) = (&self.sockets, &self.own) else { return Ok(()) };
         match letter.via {
             Via::Local => {
                 let packet = segment::packet(&letter.ends, &letter.segment);
-                sockets.send_here(&packet, letter.ends.vip.ip())
+                let sent = sockets.send_here(&packet, letter.ends.vip.ip());
+                sent.map_err(|why| Unsent { why, full: false })
             }
             Via::Neighbour(neighbour) => {
                 let link = own.links.get(usize::from(neighbour.interface));
                 let Some((device, mac)) = link.and_then(|link| link.device.as_ref()) else {
-                    return Ok(());
+                    let why = "the interface that the server is behind is gone".to_owned();
+                    return Err(Unsent { why, full: false });
                 };
                 let frame = segment::frame(*mac, neighbour.mac, &letter.ends, &letter.segment);
-                match sockets.send(device, &frame) {
-                    // It will be sent again.
-                    Err(error) if is_full(&error) => Ok(()),
-                    result => result.map_err(|error| {
-                        format!("a probe of VIP {} cannot be sent: {error}", letter.ends.vip.ip())
-                    }),
-                }
+                sockets.send(device, &frame).map_err(|error| Unsent {
+                    full: is_full(&error),
+                    why: format!("a probe of VIP {} cannot be sent: {error}", letter.ends.vip.ip()),
+                })
             }
         }
     }

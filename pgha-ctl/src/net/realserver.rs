@@ -96,6 +96,15 @@ pub async fn undo(state_dir: &Path) -> Result<Report, RealServerError> {
     Ok(report)
 }
 
+/// Whether a [`setup`] of this node is on record, which [`undo`] would take back.
+///
+/// # Errors
+/// As of [`undo`].
+pub fn is_recorded(state_dir: &Path) -> Result<bool, RealServerError> {
+    let Some(state) = StateDir::open(state_dir)? else { return Ok(false) };
+    Ok(state.load()?.is_some())
+}
+
 /// One run of [`setup`].
 struct Job<'s> {
     kernel: Kernel,

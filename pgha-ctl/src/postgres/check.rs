@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgha_machine::balancer::Finding;
 use tokio::time::Instant;
 
-use super::{Connector, NamedWalsender, PgError, Report, Server, Session, ask};
+use super::{Connector, NamedWalsender, PgError, Report, Server, Session, ask, within};
 
 /// What a check found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,42 +28,47 @@ pub async fn check(
     timeout: Duration,
 ) -> (Checked, Option<Session>) {
     let until = Instant::now() + timeout;
+    let log_in = async |timeout| match log_in_and_ask(connector, server, None, timeout).await {
+        Ok((report, session)) => (report.into(), Some(session)),
+        Err(error) => (Checked::from(&error), None),
+    };
     let Some(session) = kept.filter(|session| !session.is_over() && session.is_of(connector))
     else {
-        return log_in_and_ask(connector, server, timeout).await;
+        return log_in(timeout).await;
     };
     match tokio::join!(session.knock(timeout), ask(&session, timeout)) {
         (Ok(()), Ok(report)) => (report.into(), Some(session)),
-        (Err(error), _) => {
+        (Err(error), asked) => {
             let checked = Checked::from(&error);
-            // A session kept through a smart shutdown would keep the server from ever ending.
-            let keep = checked.finding != Finding::NotAccepting;
+            // A session kept through a smart shutdown would keep the server from ever ending; and in one
+            // that does not answer, each round would leave one more question behind.
+            let keep = asked.is_ok() && checked.finding != Finding::NotAccepting;
             (checked, keep.then_some(session))
         }
         (Ok(()), Err(error @ PgError::Timeout(_))) => (Checked::from(&error), None),
         // The session is over, or was ended there: another tells why.
-        (Ok(()), Err(_)) => {
-            let left = until.saturating_duration_since(Instant::now());
-            log_in_and_ask(connector, server, left).await
-        }
+        (Ok(()), Err(_)) => log_in(until.saturating_duration_since(Instant::now())).await,
     }
 }
 
-async fn log_in_and_ask(
+/// Asks a server in the session `kept`, or else in a new one, which is returned; all within `timeout`.
+///
+/// # Errors
+/// Whatever keeps the server from answering.
+pub async fn log_in_and_ask(
     connector: &Connector,
     server: Server,
+    kept: Option<Session>,
     timeout: Duration,
-) -> (Checked, Option<Session>) {
-    let until = Instant::now() + timeout;
-    let asked = async {
-        let session = Session::open(connector, server, timeout).await?;
-        let left = until.saturating_duration_since(Instant::now());
-        Ok::<_, PgError>((ask(&session, left).await?, session))
-    };
-    match asked.await {
-        Ok((report, session)) => (report.into(), Some(session)),
-        Err(error) => (Checked::from(&error), None),
-    }
+) -> Result<(Report, Session), PgError> {
+    within(timeout, async {
+        let session = match kept {
+            Some(session) => session,
+            None => Session::open(connector, server, timeout).await?,
+        };
+        Ok((ask(&session, timeout).await?, session))
+    })
+    .await?
 }
 
 impl From<&PgError> for Checked {

@@ -10,7 +10,10 @@ use pgha_machine::NodeName;
 use rustls::ClientConfig;
 
 use super::tls::{TlsFileError, client_config};
-use crate::config::{Config, Login};
+use crate::config::{Config, Login, SslMode};
+
+#[cfg(test)]
+mod tests;
 
 /// How sessions with servers are opened. Cheap to clone; clones share what was read of files.
 #[derive(Clone, Debug)]
@@ -43,11 +46,13 @@ impl Connector {
         &self.0.login
     }
 
-    /// Whether it is the same login, TLS included, with the same names: a session opened by one is
-    /// as good as one opened by the other.
+    /// Whether it is the same login, TLS included, with the same name of that server where names
+    /// count: a session opened by one is as good as one opened by the other.
     #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
-        self.0.login == other.0.login && self.0.names == other.0.names
+    pub fn is_like(&self, other: &Self, server: IpAddr) -> bool {
+        let named = self.login().tls().mode() == SslMode::VerifyFull;
+        let name = |of: &Self| of.0.names.get(&server).cloned();
+        self.0.login == other.0.login && (!named || name(self) == name(other))
     }
 
     /// TLS, by the files as they are now: a certificate that was renewed in place needs no reload.

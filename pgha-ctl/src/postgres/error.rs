@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use pgha_machine::balancer::Finding;
+use pgha_machine::balancer::{Claim, Finding};
 use rustls::CertificateError;
 use tokio_postgres::error::SqlState;
 
@@ -61,7 +61,10 @@ pub enum PgError {
     },
     /// It is no primary.
     #[error("is in recovery, not a primary")]
-    InRecovery,
+    InRecovery(
+        /// Whom it follows.
+        Claim,
+    ),
 }
 
 /// An error of PostgreSQL with what lies under it, which it does not say by itself.
@@ -151,7 +154,7 @@ impl PgError {
             | Self::Handshake(..)
             | Self::Answer(_)
             | Self::NotAMonitor { .. }
-            | Self::InRecovery => None,
+            | Self::InRecovery(_) => None,
         }
     }
 
@@ -176,7 +179,7 @@ impl PgError {
             | Self::TlsFile(_)
             | Self::Answer(_)
             | Self::NotAMonitor { .. }
-            | Self::InRecovery => false,
+            | Self::InRecovery(_) => false,
         }
     }
 
@@ -192,7 +195,7 @@ impl PgError {
     pub fn finding(&self) -> Finding {
         let told = self.to_string();
         if self.is_login_refused() {
-            return Finding::Undecided(told);
+            return Finding::LoginRefused(told);
         }
         match self.sqlstate() {
             Some(&SqlState::CANNOT_CONNECT_NOW) => return Finding::NotAccepting,
@@ -217,7 +220,7 @@ impl PgError {
             | Self::Handshake(..)
             | Self::Answer(_)
             | Self::NotAMonitor { .. }
-            | Self::InRecovery => Finding::Answered(told),
+            | Self::InRecovery(_) => Finding::Answered(told),
         }
     }
 }

@@ -17,7 +17,7 @@ mod wire;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use check::{Checked, check};
+pub use check::{Checked, check, log_in_and_ask};
 pub use connector::Connector;
 pub use error::PgError;
 pub(crate) use error::quoted;

@@ -63,7 +63,7 @@ impl Session {
     /// Whether it was opened as this one would open it.
     #[must_use]
     pub fn is_of(&self, connector: &Connector) -> bool {
-        self.connector.is_like(connector)
+        self.connector.is_like(connector, self.server.ip())
     }
 
     fn mode(&self) -> SslMode {

@@ -50,6 +50,8 @@ pub enum AuthorityError {
     NotAnAuthority { path: PathBuf, source: rcgen::Error },
     #[error("{}: the authority's certificate has expired, so it can vouch for nobody; make another with pgha tls init in another directory, and issue every certificate again", .path.display())]
     Expired { path: PathBuf },
+    #[error("{} was not signed by {}, so it is not renewed; give the directory of the authority that signed it with --tls, or make another with pgha tls issue", .found.display(), .authority.display())]
+    Foreign { found: PathBuf, authority: PathBuf },
     #[error("{}: it is of neither a node nor an operator of pgha (OU of its subject), so it stays", .path.display())]
     NoRole { path: PathBuf },
     #[error(
@@ -89,6 +91,7 @@ pub struct Written {
 /// A certificate authority, from its two files.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    der: CertificateDer<'static>,
     certificate: PathBuf,
     pem: Vec<u8>,
     holder: Holder,
@@ -136,13 +139,13 @@ impl Authority {
         };
         let key_pem = String::from_utf8_lossy(&read_key(&key)?).into_owned();
         let pair = KeyPair::from_pem(&key_pem).map_err(not_one(&key))?;
-        let chain = certificates(&certificate, &pem)?;
-        let holder = holder(&certificate, &chain)?;
+        let der = certificates(&certificate, &pem)?.swap_remove(0);
+        let holder = holder(&certificate, std::slice::from_ref(&der))?;
         if holder.until <= now {
             return Err(AuthorityError::Expired { path: certificate });
         }
-        let issuer = Issuer::from_ca_cert_der(&chain[0], pair).map_err(not_one(&certificate))?;
-        Ok(Self { issuer, certificate, pem, holder, now })
+        let issuer = Issuer::from_ca_cert_der(&der, pair).map_err(not_one(&certificate))?;
+        Ok(Self { issuer, der, certificate, pem, holder, now })
     }
 
     /// Makes key and certificate, and puts them with the authority's certificate into a directory that has
@@ -182,11 +185,18 @@ impl Authority {
     /// so that `node.crt` is all that has to be copied.
     ///
     /// # Errors
-    /// When there is none of this authority's kind, or it cannot be written.
+    /// When there is none that this very authority signed, be it expired or not, or it cannot be written.
     pub fn renew(&self, directory: &Path, lifetime: Duration) -> Result<Written, AuthorityError> {
         let path = directory.join(CERTIFICATE);
         let chain = certificates(&path, &read(&path)?)?;
         let former = holder(&path, &chain)?;
+        // Whoever can put a file there would otherwise choose what the authority vouches for.
+        if !self.signed(&chain[0]) {
+            return Err(AuthorityError::Foreign {
+                found: path,
+                authority: self.certificate.clone(),
+            });
+        }
         let (Ok(name), Some(role)) = (former.name.parse(), former.role) else {
             return Err(AuthorityError::NoRole { path });
         };
@@ -196,6 +206,15 @@ impl Authority {
         write(&path, certificate.pem().as_bytes(), 0o644)?;
         let holder = holder(&path, std::slice::from_ref(certificate.der()))?;
         Ok(Written { holder, files: vec![path] })
+    }
+
+    fn signed(&self, certificate: &CertificateDer<'_>) -> bool {
+        let parsed = X509Certificate::from_der(certificate).ok();
+        let authority = X509Certificate::from_der(&self.der).ok();
+        parsed.zip(authority).is_some_and(|((_, certificate), (_, authority))| {
+            certificate.issuer() == authority.subject()
+                && certificate.verify_signature(Some(authority.public_key())).is_ok()
+        })
     }
 
     fn certify(

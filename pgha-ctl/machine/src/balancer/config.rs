@@ -102,8 +102,8 @@ pub enum Discovery {
     Walsenders,
     /// The listed nodes are the members.
     Direct,
-    /// Members are the listed nodes and whoever streams; while the primary can be asked, only those
-    /// that stream get new connections.
+    /// Members are the listed nodes and whoever streams; by the primary's last word, only those that
+    /// stream get new connections. A listed one of which it has not spoken yet gets them too.
     Both,
 }
 

@@ -71,6 +71,8 @@ pub enum Event {
     Primary(PrimaryAnswer),
     /// The primary could not be asked, or said nothing of use.
     PrimaryLost,
+    /// Another primary is asked from here on, or none: what the one before said holds no more.
+    PrimaryForgotten,
     /// Several hosts say that they are the primary, and none by a newer timeline. Which of them to
     /// believe is not for the balancer to say: it changes nothing.
     SeveralPrimaries(Vec<PrimaryAnswer>),
@@ -130,6 +132,9 @@ pub enum News {
     PrimaryAnswers(usize),
     /// The primary cannot be asked; the readers stay as they are.
     PrimaryLost,
+    /// A host says that it is the primary, and most of the standbys that answer belong to another cluster or
+    /// have seen a later promotion: it is not believed.
+    NotBelieved(PrimaryAnswer),
     /// Several hosts say that they are the primary; the readers stay as they are.
     SeveralPrimaries(Vec<IpAddr>),
     /// A server became a member of a service.
@@ -151,6 +156,9 @@ pub enum News {
     /// A server answers ARP or neighbour solicitations for the VIP: clients may reach it past the
     /// director.
     Leaks(Path, Mac),
+    /// Probes through the VIP get no answer from this server, nor from any other of its service: it serves
+    /// on, for the reason may lie on this director.
+    Unheard(Path),
     /// A server is reached elsewhere now.
     Moved(IpAddr, Neighbour),
     /// No id is left for a server: it gets no traffic.

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::event::{Effect, News, PrimaryAnswer};
-use super::member::Member;
+use super::member::{Finding, Member};
 use super::plan::{RealPlan, ServicePlan};
+use super::primary::Claim;
 use super::probe::Path;
 use super::reasons::WeightReason;
 use super::weighing::{Weighing, next_step};
@@ -24,6 +25,8 @@ pub(super) struct Sight<'a> {
     pub(super) several: bool,
     /// The data plane is in use.
     pub(super) begun: bool,
+    /// The store has said what operators set.
+    pub(super) orders_known: bool,
 }
 
 impl Sight<'_> {
@@ -72,6 +75,7 @@ impl Pool {
             self.members.values().map(|m| m.reasons(&self.service, sight)).collect();
         let level = level(&reasons);
         let primary = if level == Serving::Fallback { self.primary(&reasons, sight) } else { None };
+        let vouched = level != Serving::Fallback || self.is_vouched(sight);
         // A server need not begin slowly where nobody else could take its part.
         let others_serve = self.members.values().any(|m| m.verdict.serving == Serving::Yes);
         let (vip, port) = (self.service.vip, self.service.port);
@@ -84,13 +88,22 @@ impl Pool {
                 Serving::Yes if sight.stands_still(member, &reasons) => Serving::Tolerated,
                 Serving::Tolerated if tolerable(&reasons) => Serving::Tolerated,
                 Serving::Fallback if primary == Some(member.address) => Serving::Fallback,
+                // By the word of a primary from which nobody streams the last ones do not go.
+                Serving::Fallback if !vouched && serves_but_for_kinship(member, &reasons) => {
+                    Serving::Tolerated
+                }
                 Serving::Yes | Serving::Tolerated | Serving::Fallback | Serving::No => Serving::No,
             };
+            if reasons.iter().any(|of| of.is_of_vip() || of.is_of_kinship()) {
+                // Others have its clients meanwhile, as if it were down.
+                member.fresh |= serving == Serving::No;
+            }
             if serving == Serving::Yes && std::mem::take(&mut member.fresh) {
                 let slowly = sight.begun && others_serve && !self.service.slow_start.is_zero();
                 member.rising = slowly.then_some(sight.now);
             }
             let weighing = Weighing::of(member, &self.service, sight.now);
+            member.rising = member.rising.filter(|_| weighing.is_rising());
             member.followed = weighing.followed();
             let serves = serving != Serving::No;
             let verdict = Verdict {
@@ -108,7 +121,7 @@ impl Pool {
 
     /// Whether nothing follows from what is known of this member now: it stays, is probed as it is, and has
     /// the same reasons against it and the same weight. Then nothing follows for the others either, since of
-    /// a member they depend on its reasons alone.
+    /// a member they depend on its reasons alone, and on its descent, which touches them where it changes.
     fn stands(&self, member: &Member, sight: &Sight<'_>, orders_known: bool) -> bool {
         let verdict = &member.verdict;
         let weighing = Weighing::of(member, &self.service, sight.now);
@@ -125,8 +138,8 @@ impl Pool {
     }
 
     /// The primary to fall back to: of those that only are no standbys, the one that the balancer asks;
-    /// where it asks another address, or none, the only one. While several say that they are the primary,
-    /// nothing changes.
+    /// where it asks an address that is no member, or none, the only one, unless it is of another cluster or
+    /// on an older timeline than anybody known. While several say that they are the primary, nothing changes.
     fn primary(&self, reasons: &[Vec<Withheld>], sight: &Sight<'_>) -> Option<IpAddr> {
         if !self.service.fallback_to_primary {
             return None;
@@ -139,10 +152,32 @@ impl Pool {
             return fit.iter().find(serves).map(|member| member.address);
         }
         let asked = sight.primary.map(|primary| primary.host);
-        match &fit[..] {
-            [only] => Some(only.address),
-            _ => fit.iter().map(|member| member.address).find(|address| Some(*address) == asked),
+        if let Some(asked) = asked.filter(|asked| self.members.contains_key(asked)) {
+            return fit.iter().map(|member| member.address).find(|address| *address == asked);
         }
+        match &fit[..] {
+            [only] if self.is_newest(only, sight.primary) => Some(only.address),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody known contradicts that this server is the primary of its cluster.
+    fn is_newest(&self, member: &Member, primary: Option<&PrimaryAnswer>) -> bool {
+        let Some(Finding::NotInRecovery { timeline, system }) = member.finding else {
+            return false;
+        };
+        let claim = Claim { timeline, system };
+        let foreign = primary.and_then(|primary| primary.system.zip(system));
+        let later = primary.and_then(|primary| primary.timeline.zip(timeline));
+        foreign.is_none_or(|(its, own)| its == own)
+            && later.is_none_or(|(its, own)| its <= own)
+            && !self.members.values().any(|other| other.kinship.contradicts(claim))
+    }
+
+    /// Whether a member streams from the primary, which is no stranger then.
+    fn is_vouched(&self, sight: &Sight<'_>) -> bool {
+        let mut named = sight.primary.iter().flat_map(|primary| &primary.walsenders);
+        named.any(|walsender| self.members.contains_key(&walsender.address))
     }
 
     /// What the data plane is to look like.
@@ -178,6 +213,12 @@ impl Pool {
         };
         self.members.values().flat_map(due).flatten().filter(|at| *at > now).min()
     }
+}
+
+/// Whether a server serves now, and all that speaks against it that is not tolerable is its descent.
+fn serves_but_for_kinship(member: &Member, reasons: &[Withheld]) -> bool {
+    let serves = matches!(member.verdict.serving, Serving::Yes | Serving::Tolerated);
+    serves && reasons.iter().all(|of| of.is_tolerable() || of.is_of_kinship())
 }
 
 fn tolerable(reasons: &[Withheld]) -> bool {
@@ -263,6 +304,7 @@ impl Balancer {
             answers: !self.primary_lost,
             several: !self.several.is_empty(),
             begun: self.begun,
+            orders_known: self.orders.is_some(),
         }
     }
 
@@ -270,6 +312,7 @@ impl Balancer {
     pub(super) fn settle(&mut self, concerned: Concerned) {
         self.touch(concerned);
         self.forget_those_over();
+        self.join_again();
         self.probe_paths();
         if self.judge() | std::mem::take(&mut self.left) {
             self.effects.push_back(Effect::Program);

@@ -2,6 +2,7 @@
 
 use super::event::PrimaryAnswer;
 use super::member::Standby;
+use super::primary::Claim;
 use super::withheld::Withheld;
 use crate::{Lsn, Timeline};
 
@@ -14,6 +15,8 @@ use crate::{Lsn, Timeline};
 pub(super) struct Kinship {
     /// Its system identifier.
     system: Option<u64>,
+    /// The timeline it was on when it was asked last.
+    timeline: Option<Timeline>,
     /// A position to be compared with the primary's, and how many answers the primary had given then.
     pending: Option<(Position, u64)>,
     diverged: bool,
@@ -39,6 +42,7 @@ impl Kinship {
         primary: Option<&PrimaryAnswer>,
     ) {
         self.system = standby.system.or(self.system);
+        self.timeline = standby.timeline.or(self.timeline);
         if let Some(primary) = primary
             && standby.receiving
             && standby.timeline.is_some()
@@ -63,6 +67,25 @@ impl Kinship {
         let beyond = position.end.zip(primary.lsn).is_some_and(|(own, end)| own > end);
         let ahead = position.timeline.zip(primary.timeline).is_some_and(|(own, its)| own > its);
         self.diverged |= beyond || ahead;
+        let same = position.timeline.is_some() && position.timeline == primary.timeline;
+        if same && position.end.is_some() && primary.lsn.is_some() && !beyond {
+            // On one timeline, who is not beyond the end is within the history. On another one that says
+            // nothing: the primary has written on since they parted.
+            self.diverged = false;
+        }
+    }
+
+    /// Whether it contradicts who claims to be its primary: it is of another cluster, or has seen a later
+    /// promotion.
+    pub(super) fn contradicts(&self, claim: Claim) -> bool {
+        let foreign = self.system.zip(claim.system).is_some_and(|(own, its)| own != its);
+        let later = self.timeline.zip(claim.timeline).is_some_and(|(own, its)| own > its);
+        foreign || later
+    }
+
+    /// What it says of its cluster and its line of history.
+    pub(super) const fn descent(&self) -> Claim {
+        Claim { timeline: self.timeline, system: self.system }
     }
 
     /// Another primary, or the same one on another timeline: what was said of the former does not hold

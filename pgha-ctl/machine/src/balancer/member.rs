@@ -35,8 +35,11 @@ pub enum Finding {
     NotAccepting,
     /// It answers with an error, which is told.
     Answered(String),
-    /// It could not be asked for a reason that lies here and not there, which is told: a refused
-    /// login, an unreadable password file. Says nothing of the server.
+    /// It answers and refuses this controller's login, which is told: a wrong password, a line missing in
+    /// its `pg_hba.conf`, no agreement on TLS. Says no more of the server than that it is there.
+    LoginRefused(String),
+    /// It could not be asked for a reason that lies here and not there, which is told: an unreadable
+    /// password file, no descriptor left. Says nothing of the server.
     Undecided(String),
     /// It does not answer, for a reason that is told.
     Silent(String),
@@ -161,9 +164,15 @@ impl Health {
             (_, Finding::NotInRecovery { .. }) => Self::Down(Down::NotInRecovery, 0),
             (
                 Self::Unproven(_),
-                Finding::Answered(_) | Finding::Silent(_) | Finding::Undecided(_),
+                Finding::Answered(_)
+                | Finding::Silent(_)
+                | Finding::LoginRefused(_)
+                | Finding::Undecided(_),
             ) => Self::Unproven(0),
-            (Self::Up(failed), Finding::Undecided(_)) => Self::Up(*failed),
+            (Self::Up(failed), Finding::LoginRefused(_) | Finding::Undecided(_)) => {
+                Self::Up(*failed)
+            }
+            (Self::Down(down, _), Finding::LoginRefused(_)) => Self::Down(down.alive(), 0),
             (Self::Down(down, _), Finding::Undecided(_)) => Self::Down(*down, 0),
             (Self::Up(failed), Finding::Answered(_)) => {
                 let failed = failed.saturating_add(1);
@@ -207,6 +216,8 @@ pub struct Member {
     pub(super) real: RealRef,
     pub(super) listed: bool,
     pub(super) local: bool,
+    /// It had clients by a former controller's word.
+    pub(super) inherited: bool,
     /// An operator added it.
     pub(super) reader: Option<ReaderOrder>,
     /// It is the primary of a service that falls back to it.
@@ -236,6 +247,8 @@ pub struct Member {
     pub(super) connections: Option<Connections>,
     pub(super) kinship: Kinship,
     pub(super) passage: Passage,
+    /// How many probes of its service had been answered when its last one ended.
+    pub(super) path_heard: u64,
     /// The probing that was asked for last.
     pub(super) probed: Option<(Probe, Via)>,
     /// Until when it counts as one that answers for the VIP.
@@ -278,6 +291,7 @@ impl Member {
             real,
             listed: false,
             local: false,
+            inherited: false,
             reader: None,
             fallback: false,
             streaming: None,
@@ -296,6 +310,7 @@ impl Member {
             connections: None,
             kinship: Kinship::default(),
             passage: Passage::default(),
+            path_heard: 0,
             probed: None,
             leaks_until: None,
             fresh: true,
@@ -327,17 +342,15 @@ impl Member {
             Health::Down(down, _) => Some(down.withheld()),
         };
         let primary = health == Some(Withheld::NotInRecovery);
-        // Fail static: what was said last stands while the primary cannot be asked, except that a
-        // listed server is not held back by it. An added reader is one whether it streams or not.
+        // Fail static: what was said last stands while the primary cannot be asked. An added reader is one
+        // whether it streams or not; and whoever had clients may be one until the store has said who is.
+        let may_be_added = self.reader.is_some() || (self.inherited && !sight.orders_known);
         let vanished = self.streaming == Some(Streaming::No)
-            && self.reader.is_none()
+            && !may_be_added
             && !primary
-            && match discovery {
-                Discovery::Walsenders => true,
-                Discovery::Direct => false,
-                Discovery::Both => sight.answers || !self.listed,
-            };
-        let unlisted = discovery == Discovery::Direct && !self.is_written_down() && !self.fallback;
+            && discovery != Discovery::Direct;
+        let unlisted =
+            discovery == Discovery::Direct && !self.listed && !may_be_added && !self.fallback;
         let path = (service.probe != Probe::Off).then(|| self.passage.withheld()).flatten();
         [
             self.ordered.steering.drained.then_some(Withheld::Drained),
@@ -360,8 +373,8 @@ impl Member {
         if !health.is_up() {
             (self.fresh, self.rising) = (true, None);
         }
-        if matches!(health, Health::Down(Down::Silent, _)) {
-            // A host that comes back may come back without the VIP.
+        if health.is_dead() && !self.health.is_dead() {
+            // A host that comes back may come back without the VIP, however fast it was.
             self.passage = Passage::default();
         }
         self.health = health;

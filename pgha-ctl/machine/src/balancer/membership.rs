@@ -67,8 +67,13 @@ impl Balancer {
         for address in self.pools[index].members.keys().copied().collect::<Vec<_>>() {
             self.describe(index, address);
         }
-        if lists {
-            for address in nodes {
+        self.join_wanted(index);
+    }
+
+    /// Makes members of all that are known to be wanted.
+    fn join_wanted(&mut self, index: usize) {
+        if self.pools[index].service.discovery != Discovery::Walsenders {
+            for address in self.config.nodes.iter().map(|n| n.address).collect::<Vec<_>>() {
                 self.join(index, address, true);
             }
         }
@@ -104,10 +109,14 @@ impl Balancer {
             return;
         }
         let target = self.pools[index].target(address);
+        let path = self.pools[index].path(address);
         let Some(real) = self.ids.take() else {
-            self.tell(News::Full(target));
+            if self.full.insert(path) {
+                self.tell(News::Full(target));
+            }
             return;
         };
+        self.full.remove(&path);
         let mut member = Member::new(address, real, Health::Unproven(0));
         member.listed = listed;
         member.neighbour = self.neighbours.get(&address).copied();
@@ -137,6 +146,7 @@ impl Balancer {
         if left.in_service {
             // It has clients: neither does it begin slowly, nor is its path in doubt.
             (member.passage, member.fresh) = (Passage::proven(), false);
+            member.inherited = true;
         }
         self.enter(index, member);
     }
@@ -145,6 +155,7 @@ impl Balancer {
         let address = member.address;
         let target = self.pools[index].target(address);
         member.heard = self.answers;
+        member.path_heard = self.pools[index].path_answers;
         if !self.is_watched(target) {
             self.effects.push_back(Effect::Watch(target));
         }
@@ -175,6 +186,13 @@ impl Balancer {
             }
         }
         self.let_go(gone);
+    }
+
+    /// Has those join for whom there was no id, when ids came back.
+    pub(super) fn join_again(&mut self) {
+        if self.left && !self.full.is_empty() {
+            (0..self.pools.len()).for_each(|index| self.join_wanted(index));
+        }
     }
 
     /// Their ids may serve others, and nobody need check or probe them any more.

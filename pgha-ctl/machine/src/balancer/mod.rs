@@ -53,6 +53,7 @@ pub use withheld::Withheld;
 use ids::Ids;
 use lag::Written;
 use orders::InForce;
+use probe::Passage;
 
 use crate::{Mac, Moment, Neighbour};
 
@@ -64,6 +65,8 @@ struct Pool {
     members: BTreeMap<IpAddr, Member>,
     /// What the data plane was last to look like; `None` before that was asked.
     planned: Option<ServicePlan>,
+    /// How many probes through the VIP were answered by other nodes.
+    path_answers: u64,
     /// Something may have changed the judgement of its members since they were judged last.
     touched: bool,
     /// When a member's judgement changes without an event, as it was when they were judged last.
@@ -87,7 +90,8 @@ impl Pool {
     /// Without members.
     const fn new(index: u16, service: Service) -> Self {
         let members = BTreeMap::new();
-        Self { index, service, members, planned: None, touched: true, due: None }
+        let planned = None;
+        Self { index, service, members, planned, path_answers: 0, touched: true, due: None }
     }
 
     const fn target(&self, address: IpAddr) -> Target {
@@ -108,6 +112,8 @@ pub struct Balancer {
     /// The last answer of the primary; stays when it is lost.
     primary: Option<PrimaryAnswer>,
     primary_lost: bool,
+    /// Who says that it is the primary and is not believed.
+    disbelieved: Option<PrimaryAnswer>,
     /// When the last event came.
     now: Moment,
     /// The hosts that say they are the primary, where that is more than one.
@@ -127,6 +133,8 @@ pub struct Balancer {
     /// The kernel's neighbour table, as far as it has an address for somebody.
     neighbours: BTreeMap<IpAddr, Neighbour>,
     effects: VecDeque<Effect>,
+    /// For whom there was no id.
+    full: BTreeSet<Path>,
     /// The standbys that ever had others behind them.
     upstreams: BTreeSet<IpAddr>,
     /// A service or a member has left since the last event.
@@ -152,6 +160,7 @@ impl Balancer {
             ids,
             primary: None,
             primary_lost: true,
+            disbelieved: None,
             now: Moment::default(),
             several: Vec::new(),
             written: Written::default(),
@@ -162,6 +171,7 @@ impl Balancer {
             answers: 0,
             neighbours: BTreeMap::new(),
             effects: VecDeque::new(),
+            full: BTreeSet::new(),
             upstreams: BTreeSet::new(),
             left: false,
         };
@@ -183,6 +193,7 @@ impl Balancer {
     /// Takes in what happened. What follows from it waits in [`Self::poll_effect`].
     pub fn handle(&mut self, now: Moment, event: Event) {
         self.now = self.now.max(now);
+        self.forget_leaks();
         let concerned = match event {
             Event::Primary(answer) => {
                 self.asked = true;
@@ -194,14 +205,21 @@ impl Balancer {
                 self.primary_lost();
                 Concerned::All
             }
+            Event::PrimaryForgotten => {
+                self.forget_primary();
+                Concerned::All
+            }
             Event::SeveralPrimaries(answers) => {
                 self.asked = true;
                 self.several_primaries(&answers);
                 Concerned::All
             }
             Event::Checked(target, finding) => {
-                self.checked(target, &finding);
-                Concerned::Server(target)
+                if self.checked(target, &finding) {
+                    Concerned::All
+                } else {
+                    Concerned::Server(target)
+                }
             }
             Event::SessionEnded(target) => {
                 self.effects.push_back(Effect::CheckNow(target));
@@ -227,10 +245,7 @@ impl Balancer {
                 self.ordered(orders, wall);
                 Concerned::All
             }
-            Event::Tick => {
-                self.forget_leaks();
-                Concerned::Touched
-            }
+            Event::Tick => Concerned::Touched,
         };
         self.settle(concerned);
     }
@@ -298,9 +313,11 @@ impl Balancer {
         self.answers += u64::from(!self.config.local.contains(&from));
     }
 
-    fn checked(&mut self, target: Target, finding: &Finding) {
+    /// Takes in a check. Whether it concerns other servers too.
+    fn checked(&mut self, target: Target, finding: &Finding) -> bool {
         let (rise, fall) = (self.config.rise, self.config.fall);
         let silent = matches!(finding, Finding::Silent(_));
+        // Who refuses the login has answered.
         if !matches!(finding, Finding::Silent(_) | Finding::Undecided(_)) {
             self.count_answer(target.address);
         }
@@ -322,6 +339,8 @@ impl Balancer {
                 (_, Health::Unproven(_)) => {}
             }
             member.take(health);
+            let out = matches!(finding, Finding::NotInRecovery { .. });
+            pool.touched |= out && member.finding.as_ref() != Some(finding);
             member.finding = Some(finding.clone());
         }
         // The same of all its services.
@@ -330,7 +349,9 @@ impl Balancer {
         if let Finding::Standby(standby) = finding {
             self.measure(target, standby);
             self.cascaded(target.address, target.port, &standby.walsenders);
+            return self.reconsider_primary(target.address);
         }
+        false
     }
 
     /// Notes how far a standby is and how busy.
@@ -342,7 +363,9 @@ impl Balancer {
         let asked = self.asked;
         for pool in self.pools.iter_mut().filter(|pool| pool.service.port == target.port) {
             let Some(member) = pool.members.get_mut(&target.address) else { continue };
+            let descent = member.kinship.descent();
             member.kinship.checked(standby, self.rounds, primary);
+            pool.touched |= member.kinship.descent() != descent;
             member.connections = standby.connections.or(member.connections);
             // Fail static: while the primary does not answer, what was measured last stands. Where none
             // is ever asked, a standby's own word is all there is.
@@ -368,6 +391,10 @@ impl Balancer {
             let before = member.neighbour.replace(neighbour);
             pool.touched |= before != Some(neighbour);
             moved |= before.is_some_and(|before| before != neighbour);
+            if before.is_some_and(|before| before.mac != neighbour.mac) {
+                // Another host, or another card of it: nothing is proven of this way.
+                member.passage = Passage::default();
+            }
         }
         if moved {
             self.tell(News::Moved(address, neighbour));

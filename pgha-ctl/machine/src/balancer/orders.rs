@@ -186,7 +186,7 @@ impl InForce {
             return OrderedHere::default();
         };
         let (now, wall) = self.came;
-        let reset_at = order.drained.as_ref().and_then(|drained| drained.value.reset_at);
+        let left = order.drained.as_ref().and_then(|drained| drained.left(wall));
         OrderedHere {
             steering: Steering {
                 drained: order.drained.is_some(),
@@ -194,7 +194,7 @@ impl InForce {
             },
             weight_set: order.weight.as_ref().map(Ordered::stamp),
             drained: order.drained.as_ref().map(Ordered::stamp),
-            reset_at: reset_at.map(|at| now + Duration::from_millis(at.saturating_sub(wall))),
+            reset_at: left.map(|left| now + left),
         }
     }
 
@@ -241,7 +241,10 @@ impl Balancer {
     /// Takes in what operators have set: all of it, so that what is not there is not set.
     pub(super) fn ordered(&mut self, orders: Orders, wall: u64) {
         let readers: Vec<_> = orders.readers.iter().map(|reader| reader.address).collect();
-        self.orders = Some(InForce { orders, came: (self.now, wall) });
+        // Told again, they are counted down by the machine's clock, which does not jump.
+        let before = self.orders.take().filter(|before| before.orders == orders);
+        let came = before.map_or((self.now, wall), |before| before.came);
+        self.orders = Some(InForce { orders, came });
         for index in 0..self.pools.len() {
             readers.iter().for_each(|address| self.join(index, *address, false));
             let members: Vec<_> = self.pools[index].members.keys().copied().collect();
@@ -276,6 +279,16 @@ impl OrderedHere {
             drained: steering.drained.then(Stamp::unknown),
             reset_at: None,
         }
+    }
+}
+
+impl Ordered<Drain> {
+    /// For how long from now on, by the clock on the wall, the sessions are left alone. A clock that is
+    /// behind the order itself is wrong: then it is as long as it was when the order was given.
+    fn left(&self, wall: u64) -> Option<Duration> {
+        let given = self.at.saturating_mul(1_000);
+        let left = self.value.reset_at?.saturating_sub(wall.max(given));
+        Some(Duration::from_millis(left))
     }
 }
 

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Balancer;
 use super::event::{Effect, News};
 use super::member::Finding;
 use super::probe::{Path, ProbeFinding};
+use super::{Balancer, key};
 use crate::Mac;
 
 /// How long after it was heard last a server counts as one that answers for a VIP.
@@ -35,13 +35,9 @@ impl Balancer {
 
     pub(super) fn probed(&mut self, path: Path, finding: &ProbeFinding) {
         let fall = self.config.fall;
-        let pools = self.pools.iter_mut();
-        let Some(member) = pools
-            .filter(|pool| (pool.service.vip, pool.service.port) == (path.vip, path.port))
-            .find_map(|pool| pool.members.get_mut(&path.address))
-        else {
-            return;
-        };
+        let pool = self.pools.iter_mut().find(|pool| key(&pool.service) == (path.vip, path.port));
+        let Some(pool) = pool else { return };
+        let Some(member) = pool.members.get_mut(&path.address) else { return };
         // The last word of a probe that was ended meanwhile.
         if member.probed.is_none() {
             return;
@@ -52,11 +48,28 @@ impl Balancer {
                 | Finding::NotInRecovery { .. }
                 | Finding::Refused
                 | Finding::NotAccepting
-                | Finding::Answered(_),
+                | Finding::Answered(_)
+                | Finding::LoginRefused(_),
             ) => true,
             Some(Finding::Undecided(_) | Finding::Silent(_)) | None => false,
         };
-        member.passage = member.passage.after(finding, fall, answers);
+        // As with checks: of two silences in a row only that counts between which another one answered.
+        let heard = match finding {
+            ProbeFinding::Open
+            | ProbeFinding::Refused
+            | ProbeFinding::NotAccepting(_)
+            | ProbeFinding::Failing(_) => !member.local,
+            ProbeFinding::Silent | ProbeFinding::Undecided(_) => false,
+        };
+        pool.path_answers += u64::from(heard);
+        let others = pool.path_answers > member.path_heard;
+        member.path_heard = pool.path_answers;
+        let passage = member.passage.after(finding, fall, answers, others);
+        let newly = passage.is_unheard(fall) && !member.passage.is_unheard(fall);
+        member.passage = passage;
+        if newly {
+            self.tell(News::Unheard(path));
+        }
     }
 
     /// Somebody answers for a VIP: one of its servers, perhaps. Others are the director's concern.
@@ -79,7 +92,9 @@ impl Balancer {
 
     /// Who has not answered for a VIP for long does it no more.
     pub(super) fn forget_leaks(&mut self) {
-        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
+        let now = self.now;
+        let due = self.pools.iter_mut().filter(|pool| pool.due.is_some_and(|due| due <= now));
+        for member in due.flat_map(|pool| pool.members.values_mut()) {
             member.leaks_until = member.leaks_until.filter(|until| *until > self.now);
         }
     }

@@ -59,6 +59,9 @@ pub enum ProbeFinding {
     Refused,
     /// PostgreSQL listens there but takes no session, and says why (SQLSTATE 57P03, say).
     NotAccepting(String),
+    /// Somebody listens there, but a client would get no session now, for a reason that is told: no slot
+    /// is left (SQLSTATE class 53), say, or nothing comes after the handshake.
+    Failing(String),
     /// No answer: the VIP is missing there, or the frames do not arrive.
     Silent,
     /// It could not be carried out for a reason that lies here, which is told. Says nothing of the server.
@@ -82,6 +85,8 @@ pub enum VipStanding {
     Refused,
     /// PostgreSQL takes no sessions on the VIP.
     NotAccepting,
+    /// So many probes in a row as `fall` says ended without a session.
+    Failing,
     /// Probes cannot be carried out.
     Undecided,
 }
@@ -91,17 +96,24 @@ pub enum VipStanding {
 /// ```text
 ///   +-----------+  open    +--------+  silent x fall, while the server itself answers   +--------+
 ///   | Unchecked | -------> | Proven | ------------------------------------------------> | Silent |
-///   +-----------+          +--------+  refused: at once                                 +--------+
-///     |       |  cannot be     ^   |  -------> Refused     not accepting: at once ----> NotAccepting
-///     |       |  carried out   |   |
+///   +-----------+          +--------+  and others on their paths                        +--------+
+///     |       |  cannot be     ^   |  failing x fall ----> Failing
+///     |       |  carried out   |   |  refused, not accepting: at once -----> Refused, NotAccepting
 ///     |       +-> Undecided ---+   +<------- open: at once, from each of them
-///     +-- silent x fall, refused, not accepting: as from Proven
+///     +-- silent x fall, whoever else answers; failing, refused, not accepting: as from Proven
 /// ```
+///
+/// Who has clients keeps them while no path of its service answers: that is a fault on this side as likely
+/// as on all servers at once. Who has none yet gets none by that.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Passage {
     state: State,
-    /// How many probes in a row got no answer while the server itself answered.
+    /// How many probes in a row got no answer, of those that count.
     silences: u8,
+    /// How many probes in a row got no answer while no other path did either.
+    unheard: u8,
+    /// How many probes in a row ended without a session.
+    failures: u8,
     /// What the last one said that did not come through.
     error: Option<String>,
 }
@@ -114,8 +126,13 @@ enum State {
     Silent,
     Refused,
     NotAccepting,
+    Failing,
     Undecided,
 }
+
+/// Told of a path whose silence does not count.
+const NOBODY: &str =
+    "probes get no answer, on no path of this service: the reason may lie on this director";
 
 impl Passage {
     /// Of a server that had clients before this controller, or before probes were wanted.
@@ -124,25 +141,47 @@ impl Passage {
     }
 
     /// The state after one more probe. `answers` says whether the server itself answered its last check: where
-    /// it does not, a silence of the path says nothing more.
-    pub(super) fn after(&self, finding: &ProbeFinding, fall: u8, answers: bool) -> Self {
+    /// it does not, a silence of the path says nothing more. `others` says whether another server answered
+    /// on its path since the probe before.
+    pub(super) fn after(
+        &self,
+        finding: &ProbeFinding,
+        fall: u8,
+        answers: bool,
+        others: bool,
+    ) -> Self {
         let was = self.state;
-        let at_once = |state, error| Self { state, silences: 0, error };
+        let at_once = |state, error| Self { state, error, ..Self::default() };
         match finding {
             ProbeFinding::Open => Self::proven(),
             ProbeFinding::Refused => at_once(State::Refused, None),
             ProbeFinding::NotAccepting(error) => at_once(State::NotAccepting, Some(error.clone())),
-            ProbeFinding::Silent if answers => {
+            ProbeFinding::Failing(error) => {
+                let failures = self.failures.saturating_add(1);
+                let state = if failures >= fall { State::Failing } else { was };
+                Self { failures, ..at_once(state, Some(error.clone())) }
+            }
+            ProbeFinding::Silent if !answers => self.clone(),
+            ProbeFinding::Silent if !others && matches!(was, State::Proven | State::Undecided) => {
+                let unheard = self.unheard.saturating_add(1);
+                let error = if unheard >= fall { Some(NOBODY.to_owned()) } else { None };
+                Self { unheard, error, failures: 0, ..self.clone() }
+            }
+            ProbeFinding::Silent => {
                 let silences = self.silences.saturating_add(1);
                 let state = if silences >= fall { State::Silent } else { was };
-                Self { state, silences, error: None }
+                Self { silences, ..at_once(state, None) }
             }
-            ProbeFinding::Silent => self.clone(),
             ProbeFinding::Undecided(error) => {
                 let state = if was == State::Unchecked { State::Undecided } else { was };
-                Self { state, silences: self.silences, error: Some(error.clone()) }
+                Self { state, error: Some(error.clone()), ..self.clone() }
             }
         }
+    }
+
+    /// Whether it, and every other path, has been silent for long enough to tell of.
+    pub(super) const fn is_unheard(&self, fall: u8) -> bool {
+        self.unheard >= fall
     }
 
     /// Whether no probe has said anything yet.
@@ -159,6 +198,7 @@ impl Passage {
             State::Silent => Some(Withheld::VipSilent),
             State::Refused => Some(Withheld::VipRefused),
             State::NotAccepting => Some(Withheld::VipNotAccepting),
+            State::Failing => Some(Withheld::VipFailing),
         }
     }
 
@@ -170,6 +210,7 @@ impl Passage {
             State::Silent => VipStanding::Silent,
             State::Refused => VipStanding::Refused,
             State::NotAccepting => VipStanding::NotAccepting,
+            State::Failing => VipStanding::Failing,
             State::Undecided => VipStanding::Undecided,
         }
     }

@@ -1,16 +1,22 @@
 //! What the primary and the standbys say of who streams from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::Balancer;
 use super::config::Discovery;
 use super::event::{News, PrimaryAnswer, SyncState, Walsender};
 use super::lag::Written;
-use super::member::Streaming;
+use super::member::{Down, Finding, Health, Member, Streaming};
+use super::primary::Claim;
+use super::{Balancer, Pool};
 
 impl Balancer {
     pub(super) fn primary_answered(&mut self, answer: PrimaryAnswer) {
+        if self.is_contradicted(&answer) {
+            self.disbelieve(answer);
+            return;
+        }
+        self.disbelieved = None;
         if self.primary_lost {
             self.tell(News::PrimaryAnswers(answer.walsenders.len()));
         }
@@ -30,6 +36,7 @@ impl Balancer {
         self.welcome(&answer);
         self.welcome_primary(answer.host);
         let (fall, answers) = (self.config.fall, self.rounds);
+        self.pools.iter_mut().for_each(Pool::doubt_upstreams);
         for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
             if another {
                 member.kinship.forget();
@@ -120,6 +127,67 @@ impl Balancer {
         }
     }
 
+    /// Whether most of the standbys that answer contradict this claim: of the last promotion and of the
+    /// cluster they know what a controller that was restarted has forgotten.
+    fn is_contradicted(&self, answer: &PrimaryAnswer) -> bool {
+        let claim = Claim { timeline: answer.timeline, system: answer.system };
+        let members = self.pools.iter().flat_map(|pool| pool.members.values());
+        let asked = members.filter(|m| matches!(m.finding, Some(Finding::Standby(_))));
+        let words: BTreeMap<_, _> =
+            asked.map(|member| (member.address, member.kinship.contradicts(claim))).collect();
+        let against = words.values().filter(|against| **against).count();
+        2 * against > words.len()
+    }
+
+    /// Goes on as if the primary were lost. What was believed of this one before is forgotten.
+    fn disbelieve(&mut self, answer: PrimaryAnswer) {
+        self.count_answer(answer.host);
+        let same = |other: &PrimaryAnswer| {
+            (other.host, other.timeline, other.system)
+                == (answer.host, answer.timeline, answer.system)
+        };
+        if self.primary.as_ref().is_some_and(same) {
+            self.forget_primary();
+            self.asked = true;
+        }
+        self.primary_lost();
+        if !self.disbelieved.as_ref().is_some_and(same) {
+            self.tell(News::NotBelieved(answer.clone()));
+        }
+        self.disbelieved = Some(answer);
+    }
+
+    /// After a check of a standby: whether the primary is believed no longer.
+    pub(super) fn reconsider_primary(&mut self, address: IpAddr) -> bool {
+        let Some(answer) = self.primary.as_ref().filter(|_| !self.primary_lost) else {
+            return false;
+        };
+        let claim = Claim { timeline: answer.timeline, system: answer.system };
+        let members = self.pools.iter().filter_map(|pool| pool.members.get(&address));
+        let contradicted = members.into_iter().any(|member| member.kinship.contradicts(claim));
+        if !contradicted || !self.is_contradicted(answer) {
+            return false;
+        }
+        let answer = answer.clone();
+        self.disbelieve(answer);
+        true
+    }
+
+    /// Another primary is asked, or none: nothing that the one before said holds any longer.
+    pub(super) fn forget_primary(&mut self) {
+        (self.primary, self.primary_lost) = (None, true);
+        (self.asked, self.disbelieved) = (false, None);
+        self.several.clear();
+        self.written = Written::default();
+        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
+            member.kinship.forget();
+            (member.lag, member.lagging, member.fallback) = (None, false, false);
+            if member.upstream.is_none() {
+                (member.streaming, member.missed) = (None, 0);
+            }
+        }
+    }
+
     pub(super) fn several_primaries(&mut self, answers: &[PrimaryAnswer]) {
         let hosts: Vec<_> = answers.iter().map(|answer| answer.host).collect();
         hosts.iter().for_each(|host| self.count_answer(*host));
@@ -144,6 +212,22 @@ impl Balancer {
         for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
             if member.upstream.is_none() {
                 member.missed = 0;
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// Who streams from a standby that is gone, or none any more, is the primary's to speak of again.
+    fn doubt_upstreams(&mut self) {
+        let fit = |member: &&Member| {
+            !member.health.is_dead()
+                && !matches!(member.health, Health::Down(Down::NotInRecovery, _))
+        };
+        let fit: BTreeSet<_> = self.members.values().filter(fit).map(|m| m.address).collect();
+        for member in self.members.values_mut() {
+            if member.upstream.is_some_and(|upstream| !fit.contains(&upstream)) {
+                (member.upstream, member.missed) = (None, 0);
             }
         }
     }

@@ -1,5 +1,6 @@
 mod families;
 mod histories;
+mod mistrust;
 mod paths;
 mod primary_path;
 mod standing;
@@ -280,7 +281,7 @@ fn direct_discovery_needs_no_primary() {
 }
 
 #[test]
-fn both_wants_a_listed_server_to_stream_while_the_primary_says_so() {
+fn both_wants_a_listed_server_to_stream_by_the_primarys_last_word() {
     let mut balancer = Balancer::new(config(Discovery::Both, &[2, 3]), &Inherited::default());
     balancer.handle(NOW, Event::PrimaryLost);
     bring_up(&mut balancer, &[2, 3]);
@@ -288,7 +289,9 @@ fn both_wants_a_listed_server_to_stream_while_the_primary_says_so() {
     answers(&mut balancer, &[(3, SyncState::Async)]);
     assert_eq!(readers(&balancer), [host(3)]);
     balancer.handle(NOW, Event::PrimaryLost);
-    assert_eq!(readers(&balancer), [host(2), host(3)], "liveness alone decides again");
+    assert_eq!(readers(&balancer), [host(3)], "its last word stands");
+    balancer.handle(NOW, Event::Checked(target(3), Finding::Refused));
+    assert_eq!(readers(&balancer), [host(2)], "better this one than none");
 }
 
 #[test]

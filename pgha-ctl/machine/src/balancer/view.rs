@@ -219,7 +219,10 @@ impl Balancer {
             answers_arp: member.leaks_until.is_some(),
             error: match &member.finding {
                 Some(
-                    Finding::Answered(error) | Finding::Silent(error) | Finding::Undecided(error),
+                    Finding::Answered(error)
+                    | Finding::Silent(error)
+                    | Finding::LoginRefused(error)
+                    | Finding::Undecided(error),
                 ) => Some(error.clone()),
                 _ => None,
             },

@@ -52,6 +52,11 @@ impl Weighing {
         self.followed
     }
 
+    /// Whether it begins slowly still.
+    pub(super) const fn is_rising(&self) -> bool {
+        self.slow_start.is_some()
+    }
+
     /// The weight.
     pub(super) fn weight(&self) -> EffectiveWeight {
         let slow = self.slow_start.map_or(FULL, |(percent, _)| u32::from(percent) * FULL / 100);

@@ -43,6 +43,8 @@ pub enum Withheld {
     VipRefused,
     /// PostgreSQL takes no sessions on the VIP there.
     VipNotAccepting,
+    /// Probes through the VIP are answered, but end without a session.
+    VipFailing,
 }
 
 impl Withheld {
@@ -50,7 +52,13 @@ impl Withheld {
     /// far as anybody knows.
     #[must_use]
     pub const fn is_tolerable(self) -> bool {
-        matches!(self, Self::NotStreaming | Self::Failing | Self::Lagging)
+        matches!(self, Self::NotStreaming | Self::Failing | Self::Lagging | Self::VipFailing)
+    }
+
+    /// Whether it is what the primary's word makes of a server's data.
+    #[must_use]
+    pub const fn is_of_kinship(self) -> bool {
+        matches!(self, Self::ForeignSystem | Self::Diverged)
     }
 
     /// Whether it is what a probe through the VIP found.
@@ -58,7 +66,11 @@ impl Withheld {
     pub const fn is_of_vip(self) -> bool {
         matches!(
             self,
-            Self::VipUnproven | Self::VipSilent | Self::VipRefused | Self::VipNotAccepting
+            Self::VipUnproven
+                | Self::VipSilent
+                | Self::VipRefused
+                | Self::VipNotAccepting
+                | Self::VipFailing
         )
     }
 
@@ -73,7 +85,8 @@ impl Withheld {
             | Self::Lagging
             | Self::VipSilent
             | Self::VipRefused
-            | Self::VipNotAccepting => true,
+            | Self::VipNotAccepting
+            | Self::VipFailing => true,
             Self::Drained
             | Self::WeightZero
             | Self::Unproven
@@ -110,6 +123,7 @@ impl Withheld {
             Self::VipSilent => "does not answer on the VIP: is it on lo there?",
             Self::VipRefused => "nobody listens on the VIP's port",
             Self::VipNotAccepting => "accepts no new sessions on the VIP",
+            Self::VipFailing => "gives no session to probes through the VIP",
         }
     }
 }

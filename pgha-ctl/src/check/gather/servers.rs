@@ -68,7 +68,7 @@ fn trouble(error: &PgError) -> Trouble {
             Finding::Refused => TroubleKind::Refused,
             Finding::Silent(_) => TroubleKind::Silent,
             Finding::NotAccepting => TroubleKind::NotAccepting,
-            Finding::Undecided(_) => TroubleKind::Here,
+            Finding::LoginRefused(_) | Finding::Undecided(_) => TroubleKind::Here,
             Finding::Answered(_) | Finding::Standby(_) | Finding::NotInRecovery { .. } => {
                 TroubleKind::Answered
             }

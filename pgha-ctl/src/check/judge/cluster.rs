@@ -18,7 +18,7 @@ pub(super) fn judge(config: &Config, servers: &[Server]) -> Vec<Check> {
     }
     let primaries: Vec<_> =
         answered.iter().filter(|(_, seen)| !seen.in_recovery).copied().collect();
-    let newest = primaries.iter().max_by_key(|(_, seen)| seen.timeline).copied();
+    let newest = primary(servers);
     let mut checks = vec![one_primary(config, &primaries)];
     checks.extend(identifiers(&answered, newest));
     if let Some((primary, seen)) = newest {
@@ -30,7 +30,13 @@ pub(super) fn judge(config: &Config, servers: &[Server]) -> Vec<Check> {
     checks
 }
 
-type Answered<'s> = (&'s Server, &'s Inspection);
+/// The server out of recovery on the newest timeline: those on an older one are former primaries.
+pub(super) fn primary(servers: &[Server]) -> Option<Answered<'_>> {
+    let answered = servers.iter().filter_map(|server| Some((server, server.answer.as_ref().ok()?)));
+    answered.filter(|(_, seen)| !seen.in_recovery).max_by_key(|(_, seen)| seen.timeline)
+}
+
+pub(super) type Answered<'s> = (&'s Server, &'s Inspection);
 
 fn one_primary(config: &Config, primaries: &[Answered<'_>]) -> Check {
     let check = about("primary", "", "there is one primary");

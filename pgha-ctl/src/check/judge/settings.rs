@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::cluster;
 use crate::check::facts::Server;
 use crate::check::{Check, about};
 use crate::config::Config;
@@ -18,11 +19,7 @@ const AT_LEAST: [&str; 5] = [
 ];
 
 pub(super) fn judge(config: &Config, servers: &[Server]) -> Vec<Check> {
-    let answered = |server: &&Server| server.answer.is_ok();
-    let primary = servers
-        .iter()
-        .filter(answered)
-        .find_map(|server| server.answer.as_ref().ok().filter(|seen| !seen.in_recovery));
+    let primary = cluster::primary(servers).map(|(_, seen)| seen);
     let mut checks = Vec::new();
     for server in servers {
         let Ok(seen) = &server.answer else { continue };

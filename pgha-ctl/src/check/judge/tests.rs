@@ -390,6 +390,24 @@ fn faults_of_the_cluster_are_found_one_by_one() {
 }
 
 #[test]
+fn a_standby_is_measured_by_the_primary_and_not_by_a_former_one() {
+    let less = |timeline, listed_first: bool| {
+        let mut facts = well();
+        let former = Inspection { timeline, ..inspection(false) };
+        let at = if listed_first { 0 } else { facts.servers.len() };
+        facts.servers.insert(at, server("db0", "10.0.0.10", former));
+        set(&mut facts, "db0", "max_connections", "100000");
+        let checks = all(&usual(), &facts);
+        let found = checks.iter().find(|c| c.id == "standby-settings" && c.of.starts_with("db2"));
+        found.map(|check| check.level)
+    };
+    for listed_first in [true, false] {
+        assert_eq!(less(Some(0), listed_first), Some(Level::Ok), "{listed_first}");
+        assert_eq!(less(Some(2), listed_first), Some(Level::Fail), "{listed_first}");
+    }
+}
+
+#[test]
 fn standbys_known_by_their_address_need_no_name() {
     let mut facts = well();
     // Two with the name that PostgreSQL gives by default, and one that is its address.

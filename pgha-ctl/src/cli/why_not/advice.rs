@@ -160,6 +160,10 @@ impl<'a> Place<'a> {
                     vip.ip()
                 ),
             ),
+            Withheld::VipFailing => advice(
+                format!("probes on {vip} end without a session"),
+                format!("see the log of PostgreSQL on {name}, and its max_connections"),
+            ),
             Withheld::VipNotAccepting => advice(
                 format!("PostgreSQL takes no sessions on {vip}"),
                 format!("see the log of PostgreSQL on {name}, and max_connections"),
@@ -180,7 +184,8 @@ impl<'a> Place<'a> {
             Withheld::VipUnproven
             | Withheld::VipSilent
             | Withheld::VipRefused
-            | Withheld::VipNotAccepting => self.through_vip.clone(),
+            | Withheld::VipNotAccepting
+            | Withheld::VipFailing => self.through_vip.clone(),
             Withheld::Unproven
             | Withheld::Refused
             | Withheld::Silent

@@ -59,12 +59,23 @@ async fn answer(
     caller: Option<&Caller>,
     json: bool,
 ) -> (StatusCode, String) {
+    let headers = json.then_some(("content-type", "application/json"));
+    answer_to(method, path, caller, headers.as_slice()).await
+}
+
+/// The same, with these headers.
+async fn answer_to(
+    method: &str,
+    path: &str,
+    caller: Option<&Caller>,
+    headers: &[(&str, &str)],
+) -> (StatusCode, String) {
     let router = Router::new()
         .fallback(any(async || Json("through")))
         .layer(axum::middleware::from_fn(guard));
     let mut request = hyper::Request::builder().method(method).uri(path);
-    if json {
-        request = request.header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let mut request = request.body(Body::empty()).unwrap();
     if let Some(caller) = caller {
@@ -115,6 +126,45 @@ async fn a_page_of_another_site_changes_nothing() {
     assert_eq!(code, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert!(said.contains("has Content-Type: application/json"), "{said}");
     assert_eq!(answer("GET", "/v1/status", Some(&root), false).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_is_json_by_its_media_type() {
+    let root = Caller::Owner("root".to_owned());
+    for (kind, expected) in [
+        ("application/json", StatusCode::OK),
+        ("application/json; charset=utf-8", StatusCode::OK),
+        ("Application/JSON;charset=utf-8", StatusCode::OK),
+        ("application/jsonx", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("text/plain; application/json", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    ] {
+        let headers = [("content-type", kind)];
+        let (code, said) = answer_to("POST", "/v1/reload", Some(&root), &headers).await;
+        assert_eq!(code, expected, "{kind}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_asks_for_another_site_gets_nothing() {
+    let later = SystemTime::now() + Duration::from_secs(60);
+    let ann = holder(Some(Role::Operator), later);
+    for (method, path, _) in ROUTES {
+        for (sites, expected) in [
+            (&["same-origin"][..], StatusCode::OK),
+            (&["none"], StatusCode::OK),
+            (&["cross-site"], StatusCode::FORBIDDEN),
+            (&["same-site"], StatusCode::FORBIDDEN),
+            (&["none", "cross-site"], StatusCode::FORBIDDEN),
+        ] {
+            let mut headers = vec![("content-type", "application/json")];
+            headers.extend(sites.iter().map(|site| ("sec-fetch-site", *site)));
+            let (code, said) = answer_to(method, path, Some(&ann), &headers).await;
+            assert_eq!(code, expected, "{method} {path} for {sites:?}: {said}");
+            // What answers HEAD has no body.
+            let told = *method == "HEAD" || said.contains("of another site");
+            assert!(code == StatusCode::OK || told, "{method} {path}: {said}");
+        }
+    }
 }
 
 #[tokio::test]

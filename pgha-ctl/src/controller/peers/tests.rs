@@ -86,3 +86,22 @@ fn inherited_macs_go_with_their_director() {
     peers.retain(config.director());
     assert!(peers.has(mac(22)) && !peers.has(mac(23)));
 }
+
+#[test]
+fn a_stranger_may_be_a_director_only_while_one_is_not_known() {
+    let config = Config::parse(CONFIG, Path::new("pgha.toml")).unwrap();
+    let mut peers = Peers::inherit(BTreeSet::new(), config.director());
+    for address in ["10.0.0.22", "fd00::22", "10.1.0.22"] {
+        assert!(peers.may_have(mac(9), config.director()), "before {address}");
+        peers.learn(ip(address), mac(2));
+    }
+    assert!(peers.may_have(mac(9), config.director()), "it may be lb3");
+    peers.learn(ip("10.0.0.23"), mac(3));
+    assert!(!peers.may_have(mac(9), config.director()));
+    assert!(peers.may_have(mac(2), config.director()) && peers.may_have(mac(3), config.director()));
+    // A director without others has nobody to make way for.
+    let alone = CONFIG.split("[[director.peer]]").next().unwrap();
+    let rest = CONFIG.split_once("[postgres]").unwrap().1;
+    let alone = Config::parse(&format!("{alone}[postgres]{rest}"), Path::new("pgha.toml")).unwrap();
+    assert!(!Peers::default().may_have(mac(9), alone.director()));
+}

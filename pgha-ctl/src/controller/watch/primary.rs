@@ -12,13 +12,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use pgha_machine::balancer::{Choice, Claim, choose};
+use pgha_machine::balancer::{Choice, Claim, Standby, choose};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Manner, Told};
 use crate::config::Primary;
-use crate::postgres::{Connector, PgError, PrimaryReport, Report, Server, Session, ask};
+use crate::postgres::{Connector, PgError, PrimaryReport, Report, Server, Session, log_in_and_ask};
+
+#[cfg(test)]
+mod tests;
 
 /// How many rounds pass between two looks at hosts that are in recovery or away, while there is a
 /// primary.
@@ -28,8 +31,9 @@ const LOOK: u32 = 10;
 /// time, is not asked without pause.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long the others have to say that they are the primary too, when one was found that was not
-/// known as such: a host that is gone answers nothing, and is not waited for.
+/// How long the others have to say that they are the primary too, when one of the cluster that is
+/// known was found anew: what is known tells a former primary from the new one, and a host that is
+/// gone answers nothing. While nothing is known, all of them are waited for.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What the hosts say, taken together.
@@ -55,13 +59,14 @@ pub(in crate::controller) struct Rival {
 /// Asks for ever.
 pub(in crate::controller) async fn watch_primary(
     primary: Primary,
-    manner: watch::Receiver<Manner>,
+    mut manner: watch::Receiver<Manner>,
     tell: mpsc::Sender<Told>,
 ) {
     let mut lookout = Lookout::over(primary.hosts());
     let mut asked = FuturesUnordered::new();
     loop {
-        let Manner { connector, interval, timeout } = manner.borrow().clone();
+        let Manner { connector, interval, timeout } = manner.borrow_and_update().clone();
+        lookout.timeout = timeout;
         let now = Instant::now();
         for (place, server, session) in lookout.begin(now) {
             let question = ask_host(connector.clone(), server, session, timeout);
@@ -75,6 +80,11 @@ pub(in crate::controller) async fn watch_primary(
             }
             place = ended(&mut lookout.hosts) => {
                 lookout.lose(place);
+                None
+            }
+            // Nobody waits for a round of the old pace.
+            Ok(()) = manner.changed() => {
+                lookout.hurry(Instant::now());
                 None
             }
             () = sleep_until(due) => None,
@@ -124,12 +134,11 @@ async fn ask_host(
     // Whose session ended between two rounds may be a primary still, or again: a new one tells.
     let kept = kept.filter(|session| !session.is_over() && session.is_of(&connector));
     let asked = async {
-        let session = match kept {
-            Some(session) => session,
-            None => Session::open(&connector, server, timeout).await?,
-        };
-        match ask(&session, timeout).await? {
-            Report::Standby(..) => Err(PgError::InRecovery),
+        let (report, session) = log_in_and_ask(&connector, server, kept, timeout).await?;
+        match report {
+            Report::Standby(Standby { timeline, system, .. }, _) => {
+                Err(PgError::InRecovery(Claim { timeline, system }))
+            }
             Report::Primary(report) if !report.told_all => {
                 Err(PgError::NotAMonitor { role: connector.login().user().to_owned() })
             }
@@ -162,6 +171,8 @@ struct Host {
     session: Option<Session>,
     /// Its last word.
     said: Option<Said>,
+    /// Its last word, where it was a primary's, was told already.
+    stale: bool,
     /// It has had its say since a primary was told last.
     heard: bool,
     /// When it was asked last.
@@ -198,10 +209,12 @@ struct Lookout {
     hosts: Vec<Host>,
     /// What was told last.
     told: Option<Verdict>,
-    /// Since when there is another verdict that waits for those being asked.
+    /// Until when another verdict waits for those who have not had their say.
     undecided: Option<Instant>,
-    /// The primary that was told last.
-    before: Option<Claim>,
+    /// The place of the primary that was told last, and by what it was it.
+    before: Option<(usize, Claim)>,
+    /// How long each answer is waited for.
+    timeout: Duration,
 }
 
 impl Lookout {
@@ -211,6 +224,7 @@ impl Lookout {
             server: *server,
             session: None,
             said: None,
+            stale: false,
             heard: false,
             began: None,
             due: Some(now),
@@ -220,6 +234,7 @@ impl Lookout {
             told: None,
             undecided: None,
             before: None,
+            timeout: Duration::ZERO,
         }
     }
 
@@ -237,8 +252,7 @@ impl Lookout {
 
     /// When there is something to do without an answer.
     fn due(&self) -> Instant {
-        let patience = self.undecided.map(|since| since + PATIENCE);
-        let due = self.hosts.iter().filter_map(|host| host.due).chain(patience).min();
+        let due = self.hosts.iter().filter_map(|host| host.due).chain(self.undecided).min();
         // Everybody is being asked, and each answer wakes by itself.
         due.unwrap_or_else(|| Instant::now() + Duration::from_secs(60))
     }
@@ -249,7 +263,9 @@ impl Lookout {
         let began = host.began.unwrap_or_else(Instant::now);
         host.session = session;
         host.said = Some(said);
+        host.stale = false;
         host.heard = true;
+        self.forget();
         let settled = matches!(self.verdict().0, Verdict::Primary(_));
         let host = &mut self.hosts[place];
         let rounds = if settled && host.report().is_none() { LOOK } else { 1 };
@@ -268,8 +284,40 @@ impl Lookout {
     /// A session ended between two questions: all hosts are looked at.
     fn lose(&mut self, place: usize) {
         self.hosts[place].session = None;
-        let now = Instant::now();
+        self.hurry(Instant::now());
+    }
+
+    /// Has all hosts asked as soon as may be.
+    fn hurry(&mut self, now: Instant) {
         self.hosts.iter_mut().for_each(|host| host.hasten(now, PAUSE));
+    }
+
+    /// Forgets the primary that was told last once its timeline is given up: its host follows an older
+    /// one, which another claims, and nobody claims a newer one. A standby that was promoted by mistake
+    /// and made anew is like that.
+    fn forget(&mut self) {
+        let Some((place, before)) = self.before else { return };
+        let Some(Err(PgError::InRecovery(now))) = &self.hosts[place].said else { return };
+        let claims = self.claims();
+        let given_up = claims.iter().all(|(_, claim)| claim.timeline < before.timeline);
+        if given_up
+            && now.timeline.is_some()
+            && now.timeline < before.timeline
+            && claims.iter().any(|(_, c)| c == now)
+        {
+            self.before = None;
+        }
+    }
+
+    /// Whether enough is known to tell a primary from who only says that it is one.
+    fn is_familiar(&self, verdict: &Verdict) -> bool {
+        let Some((_, before)) = self.before else { return false };
+        match verdict {
+            Verdict::Primary(place) => {
+                self.hosts[*place].report().is_some_and(|report| report.system == before.system)
+            }
+            Verdict::Several(_) | Verdict::Lost => true,
+        }
     }
 
     fn claims(&self) -> Vec<(usize, Claim)> {
@@ -292,7 +340,7 @@ impl Lookout {
             };
             stale.into_iter().map(rival).collect()
         };
-        match choose(&said, self.before) {
+        match choose(&said, self.before.map(|(_, claim)| claim)) {
             Choice::Nobody { stale } => (Verdict::Lost, rivals(stale)),
             Choice::One { primary, stale } => (Verdict::Primary(places[primary]), rivals(stale)),
             Choice::Several(all) => {
@@ -304,17 +352,29 @@ impl Lookout {
     /// What there is to tell after an answer, or after a while without one.
     fn judge(&mut self, answered: Option<usize>, now: Instant) -> Option<Hosts> {
         let (verdict, stale) = self.verdict();
-        let asking = self.hosts.iter().any(|host| host.due.is_none_or(|due| due <= now));
+        let familiar = self.is_familiar(&verdict);
+        let patience = if familiar { PATIENCE } else { self.timeout };
+        let asking = |host: &Host| host.due.is_none_or(|due| due <= now);
+        let awaited =
+            self.hosts.iter().any(|host| if familiar { asking(host) } else { !host.heard });
         let is_new = self.told.as_ref() != Some(&verdict);
         let waits = match &verdict {
             // Not until nobody is being asked: who is silent for longer than a round always is.
             Verdict::Lost => self.hosts.iter().any(|host| !host.heard),
-            Verdict::Primary(_) | Verdict::Several(_) if is_new && asking => {
-                now < *self.undecided.get_or_insert(now) + PATIENCE
+            Verdict::Primary(_) | Verdict::Several(_) if is_new && awaited => {
+                now < *self.undecided.get_or_insert(now + patience)
             }
             Verdict::Primary(_) | Verdict::Several(_) => false,
         };
         if waits {
+            return None;
+        }
+        if let Verdict::Primary(place) = verdict
+            && is_new
+            && self.hosts[place].stale
+        {
+            // One answer counts once; it is asked for another.
+            self.hosts[place].hasten(now, PAUSE);
             return None;
         }
         self.undecided = None;
@@ -329,6 +389,12 @@ impl Lookout {
         if verdict != Verdict::Lost {
             self.hosts.iter_mut().for_each(|host| host.heard = false);
         }
+        let told = match &verdict {
+            Verdict::Primary(place) => &[*place][..],
+            Verdict::Several(places) => places,
+            Verdict::Lost => &[],
+        };
+        told.iter().for_each(|place| self.hosts[*place].stale = true);
         self.told = Some(verdict.clone());
         Some(self.told_as(&verdict, stale))
     }
@@ -340,7 +406,7 @@ impl Lookout {
         };
         match verdict {
             Verdict::Primary(place) if let Some((server, told)) = report(place) => {
-                self.before = Some(told.claim());
+                self.before = Some((*place, told.claim()));
                 Hosts::Primary(server, told, stale)
             }
             Verdict::Several(places) => Hosts::Several(places.iter().filter_map(report).collect()),

@@ -50,8 +50,19 @@ enum Doing {
     Hasty(Vec<(&'static str, &'static str)>),
     /// It takes connections and never says anything.
     Nothing,
+    /// It ends each connection without a word.
+    HangUp,
+    /// It answers like this after a while.
+    Late(Duration, Vec<(&'static str, &'static str)>),
+    /// It refuses new sessions, as there are too many, and answers nothing in those it has.
+    Stuck,
     /// It refuses new sessions as while it shuts down, and serves those it has.
     ShutDown(Vec<(&'static str, &'static str)>),
+}
+
+/// A standby of the cluster of [`primary`].
+fn follower(timeline: &'static str) -> Doing {
+    Doing::Answer(vec![("in_recovery", "t"), ("followed_timeline", timeline), ("system", "7")])
 }
 
 fn standby() -> Doing {
@@ -113,10 +124,16 @@ impl Mock {
         let ready = message(b'Z', b"I");
         match self.doing() {
             Doing::Nothing => std::future::pending().await,
+            Doing::HangUp => return Ok(()),
             Doing::ShutDown(_) => {
                 let error = b"SFATAL\0C57P03\0Mthe database system is shutting down\0\0";
                 return stream.write_all(&message(b'E', error)).await;
             }
+            Doing::Stuck => {
+                let error = b"SFATAL\0C53300\0Msorry, too many clients already\0\0";
+                return stream.write_all(&message(b'E', error)).await;
+            }
+            Doing::Late(after, _) => tokio::time::sleep(after).await,
             Doing::Answer(_) | Doing::Hasty(_) => {}
         }
         stream.write_all(&[message(b'R', &[0; 4]), ready.clone()].concat()).await?;
@@ -126,8 +143,13 @@ impl Mock {
             self.questions.fetch_add(1, Ordering::Relaxed);
             let (columns, hasty) = match self.doing() {
                 Doing::Answer(columns) | Doing::ShutDown(columns) => (columns, false),
+                Doing::Late(after, columns) => {
+                    tokio::time::sleep(after).await;
+                    (columns, false)
+                }
                 Doing::Hasty(columns) => (columns, true),
-                Doing::Nothing => std::future::pending().await,
+                Doing::Nothing | Doing::Stuck => std::future::pending().await,
+                Doing::HangUp => return Ok(()),
             };
             stream.write_all(&[row(&columns), ready.clone()].concat()).await?;
             if hasty {
@@ -157,9 +179,13 @@ fn config(hosts: &[Server]) -> Config {
 }
 
 fn manner(interval: u64, timeout: u64) -> watch::Receiver<Manner> {
+    watch::channel(paced(interval, timeout)).1
+}
+
+fn paced(interval: u64, timeout: u64) -> Manner {
     let connector = Connector::new(&config(&[Server::from((Ipv4Addr::LOCALHOST, 1))]));
     let (interval, timeout) = (Duration::from_millis(interval), Duration::from_millis(timeout));
-    watch::channel(Manner { connector, interval, timeout }).1
+    Manner { connector, interval, timeout }
 }
 
 /// Watches these hosts for the primary until the receiver is dropped.
@@ -222,6 +248,36 @@ async fn a_server_that_ends_each_session_is_not_checked_without_pause() {
 }
 
 #[tokio::test]
+async fn checks_in_a_hurry_tell_only_what_is_certain() {
+    let mock = Mock::new(Doing::Hasty(vec![("in_recovery", "t")])).await;
+    let (tell, mut told) = mpsc::channel(64);
+    let target = Target { address: mock.at.ip(), port: mock.at.port() };
+    let mut watchers = Watchers::new(manner(60_000, 20_000), tell);
+    watchers.watch(target);
+    let mut next = async || {
+        let next = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
+        next.expect("something is told").expect("the watcher goes on")
+    };
+    assert!(matches!(next().await, Told::Checked(_, Checked { finding: Finding::Standby(_), .. })));
+    assert!(matches!(next().await, Told::SessionEnded(_)));
+    mock.does(Doing::HangUp);
+    watchers.check_now(target);
+    let Told::Checked(_, first) = next().await else { panic!("a check") };
+    assert!(matches!(first.finding, Finding::Answered(_) | Finding::Silent(_)), "{first:?}");
+    let known = mock.connections();
+    let began = Instant::now();
+    while mock.connections() < known + 4 {
+        assert!(began.elapsed() < Duration::from_secs(15), "it is checked in a hurry");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let took = began.elapsed();
+    assert!(took >= HURRY * 4, "four checks in {took:?}: each after twice the time");
+    mock.does(Doing::ShutDown(vec![("in_recovery", "t")]));
+    let Told::Checked(_, certain) = next().await else { panic!("a check") };
+    assert_eq!(certain.finding, Finding::NotAccepting, "nothing was told before it");
+}
+
+#[tokio::test]
 async fn a_check_asks_in_the_kept_session_and_sees_a_shutdown_beside_it() {
     let mock = Mock::new(standby()).await;
     let Manner { connector, timeout, .. } = manner(1_000, 1_000).borrow().clone();
@@ -236,6 +292,18 @@ async fn a_check_asks_in_the_kept_session_and_sees_a_shutdown_beside_it() {
     let (checked, kept) = postgres::check(&connector, mock.at, kept, timeout).await;
     assert_eq!(checked.finding, Finding::NotAccepting);
     assert!(kept.is_none(), "a kept session would keep the server from ending");
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_answer_is_not_kept() {
+    let mock = Mock::new(standby()).await;
+    let Manner { connector, timeout, .. } = paced(1_000, 500);
+    let (_, kept) = postgres::check(&connector, mock.at, None, timeout).await;
+    assert!(kept.is_some());
+    mock.does(Doing::Stuck);
+    let (checked, kept) = postgres::check(&connector, mock.at, kept, timeout).await;
+    assert!(matches!(checked.finding, Finding::Answered(_)), "{checked:?}");
+    assert!(kept.is_none(), "each round would leave one more question in it");
 }
 
 #[tokio::test]
@@ -294,11 +362,79 @@ async fn a_round_is_one_question_to_the_primary_and_a_rare_look_at_the_others() 
 async fn a_host_that_never_answers_delays_nobody() {
     let (gone, db2) = (Mock::new(Doing::Nothing).await, Mock::new(primary("00000001")).await);
     let began = Instant::now();
-    let mut told = watched(&[&gone, &db2], manner(100, 60_000));
-    for _ in 0..3 {
+    let mut told = watched(&[&gone, &db2], manner(50, 2_000));
+    // Only at first, when nothing is known that a late answer could be told by.
+    assert!(is_primary(&hosts(&mut told).await, &db2));
+    let found = began.elapsed();
+    assert!(found >= Duration::from_secs(1), "{found:?}");
+    for _ in 0..20 {
         assert!(is_primary(&hosts(&mut told).await, &db2));
     }
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let rounds = began.elapsed() - found;
+    assert!(rounds < Duration::from_secs(10), "20 rounds took {rounds:?}");
+}
+
+#[tokio::test]
+async fn at_first_a_former_primary_is_not_taken_for_the_one_that_answers_later() {
+    let former = Mock::new(primary("00000001")).await;
+    let Doing::Answer(new) = primary("00000002") else { unreachable!() };
+    // Far later than others are waited for once something is known.
+    let new = Mock::new(Doing::Late(Duration::from_millis(300), new)).await;
+    let mut told = watched(&[&former, &new], manner(50, 10_000));
+    let found = hosts(&mut told).await;
+    let Hosts::Primary(at, _, rivals) = &found else { panic!("{found:?}") };
+    assert_eq!((*at, rivals.len()), (new.at, 1));
+}
+
+#[tokio::test]
+async fn a_timeline_that_its_host_gave_up_is_forgotten() {
+    let (db1, db2) = (Mock::new(primary("00000001")).await, Mock::new(follower("1")).await);
+    let mut told = watched(&[&db1, &db2], manner(50, 5_000));
+    until(&mut told, |hosts| is_primary(hosts, &db1)).await;
+    // Promoted by mistake.
+    db2.does(primary("00000002"));
+    until(&mut told, |hosts| is_primary(hosts, &db2)).await;
+    // Its data is still there.
+    db2.does(follower("2"));
+    until(&mut told, |hosts| matches!(hosts, Hosts::Lost(..))).await;
+    for _ in 0..5 {
+        assert!(matches!(hosts(&mut told).await, Hosts::Lost(_, rivals) if rivals.len() == 1));
+    }
+    // Made anew from the former one.
+    db2.does(follower("1"));
+    until(&mut told, |hosts| is_primary(hosts, &db1)).await;
+}
+
+#[tokio::test]
+async fn one_timeout_holds_for_the_session_and_the_question_in_it() {
+    let late = Doing::Late(Duration::from_millis(700), vec![("in_recovery", "t")]);
+    let mock = Mock::new(late).await;
+    let Manner { connector, .. } = paced(1_000, 1_000);
+    let timeout = Duration::from_secs(1);
+    let asked = postgres::log_in_and_ask(&connector, mock.at, None, timeout).await;
+    assert!(matches!(asked, Err(postgres::PgError::Timeout(within)) if within == timeout));
+    assert_eq!(mock.questions(), 1, "the session began in time");
+}
+
+#[tokio::test]
+async fn a_new_pace_does_not_wait_for_a_round_of_the_old_one() {
+    let (db1, db2) = (Mock::new(standby()).await, Mock::new(primary("00000001")).await);
+    let (pace, manner) = watch::channel(paced(3_600_000, 5_000));
+    let mut primaries = watched(&[&db2], manner.clone());
+    let (tell, mut told) = mpsc::channel(64);
+    let mut watchers = Watchers::new(manner, tell);
+    watchers.watch(Target { address: db1.at.ip(), port: db1.at.port() });
+    let mut checked = async || {
+        let next = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
+        assert!(matches!(next.expect("there is a check"), Some(Told::Checked(..))));
+    };
+    checked().await;
+    assert!(is_primary(&hosts(&mut primaries).await, &db2));
+    pace.send_replace(paced(50, 5_000));
+    for _ in 0..3 {
+        checked().await;
+        assert!(is_primary(&hosts(&mut primaries).await, &db2));
+    }
 }
 
 /// Each is asked again as soon as its time is over, so that there is always one that is being asked.

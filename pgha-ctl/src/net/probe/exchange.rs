@@ -139,7 +139,7 @@ impl Exchange {
     pub(super) fn give_up(&mut self) -> Reaction {
         let found = match self.state {
             State::Opening => Some(ProbeFinding::Silent),
-            State::Asked(_) => Some(ProbeFinding::NotAccepting(
+            State::Asked(_) => Some(ProbeFinding::Failing(
                 "the VIP takes the connection, but PostgreSQL does not answer in time".to_owned(),
             )),
             State::Ending(_) | State::Over => None,
@@ -201,5 +201,5 @@ fn behind(number: u32, bytes: &[u8]) -> u32 {
 }
 
 fn hung_up() -> ProbeFinding {
-    ProbeFinding::NotAccepting("the VIP takes the connection and ends it without a word".to_owned())
+    ProbeFinding::Failing("the VIP takes the connection and ends it without a word".to_owned())
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use pgha_machine::Mac;
-use pgha_machine::balancer::{Path, Via};
+use pgha_machine::balancer::{Path, ProbeFinding, Via};
 
 use super::Probed;
 use super::exchange::{Exchange, Reaction, SPAN, stray};
@@ -60,6 +60,8 @@ struct Running {
     exchange: Exchange,
     deadline: Instant,
     sent_again: bool,
+    /// Why something of it was not sent: silence shows nothing then.
+    unsent: Option<String>,
 }
 
 #[derive(Debug)]
@@ -128,7 +130,9 @@ impl Rounds {
     pub(super) fn step(&mut self, now: Instant) -> Option<Step> {
         let (_, path) = *self.due.first().filter(|(due, _)| *due <= now)?;
         let pause = self.pause();
+        let held_up = self.pace.timeout / 2;
         let slot = self.paths.get_mut(&path)?;
+        let late = now.saturating_duration_since(slot.due);
         let Some(running) = &mut slot.running else {
             let via = slot.via;
             slot.began = now;
@@ -143,8 +147,36 @@ impl Rounds {
             self.wait(path, deadline);
             return Some(Step::Do(Outcome { letter, found: None }));
         }
-        let reaction = running.exchange.give_up();
+        let mut reaction = running.exchange.give_up();
+        let excuse = running.unsent.take().or_else(|| {
+            (late >= held_up).then(|| {
+                format!("this node was held up for {} ms during the probe", late.as_millis())
+            })
+        });
+        if let (Some(found), Some(why)) = (&mut reaction.found, excuse) {
+            *found = ProbeFinding::Undecided(why);
+        }
         Some(Step::Do(self.react(path, reaction, None)))
+    }
+
+    /// A segment could not be sent, because of `why`: what its probe does not hear shows nothing.
+    pub(super) fn unsent(&mut self, letter: &Letter, why: String) {
+        let Some(path) = self.probe_of(&letter.ends, letter.segment.sequence) else { return };
+        let running = self.paths.get_mut(&path).and_then(|slot| slot.running.as_mut());
+        if let Some(running) = running {
+            running.unsent = Some(why);
+        }
+    }
+
+    /// Answers cannot be heard any more, because of `why`: all probes under way end.
+    pub(super) fn deaf(&mut self, why: &str) -> Vec<Probed> {
+        let running = self.paths.iter().filter(|(_, slot)| slot.running.is_some());
+        let paths: Vec<_> = running.map(|(path, _)| *path).collect();
+        let undecided = |path| {
+            self.abandon(&path);
+            Probed { path, finding: ProbeFinding::Undecided(why.to_owned()), because: None }
+        };
+        paths.into_iter().map(undecided).collect()
     }
 
     /// Begins a probe from an own address that asks `question`, which is empty where a SYN is enough. `None`
@@ -163,7 +195,8 @@ impl Rounds {
         let segment = exchange.due()?;
         let deadline = now + self.pace.timeout;
         let ends = Ends { own, vip };
-        let running = Running { ends, sequence, exchange, deadline, sent_again: false };
+        let running =
+            Running { ends, sequence, exchange, deadline, sent_again: false, unsent: None };
         let letter = running.letter(slot.via, segment);
         slot.running = Some(running);
         self.by_number.insert((vip, sequence), path);

@@ -153,7 +153,10 @@ fn undelivered(protocol: u8, icmp_type: u8, code: u8) -> Option<String> {
         }
         (PROTOCOL_ICMP, 3, 3) | (PROTOCOL_ICMPV6, 1, 4) => "the port is unreachable",
         (PROTOCOL_ICMP, 3, 0 | 1) | (PROTOCOL_ICMPV6, 1, 0 | 3) => "the VIP is unreachable",
-        (PROTOCOL_ICMP, 3, _) | (PROTOCOL_ICMPV6, 1, _) => "it is unreachable",
+        // Not code 4: somebody wants smaller packets, and says nothing of the VIP.
+        (PROTOCOL_ICMP, 3, 2 | 5..=8 | 11 | 12 | 14 | 15) | (PROTOCOL_ICMPV6, 1, 2 | 6..=8) => {
+            "it is unreachable"
+        }
         _ => return None,
     };
     Some(format!("{why} (ICMP type {icmp_type}, code {code})"))

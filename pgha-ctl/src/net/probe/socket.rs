@@ -23,6 +23,8 @@ mod tests;
 const FRAME_MAX: usize = 2048;
 /// Answers that wait to be read: those of a few thousand paths, which are asked at once at a start.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// How many frames are read of one socket without a pause: about what fits into its buffer.
+const READ_AT_ONCE: usize = 8192;
 
 /// The sockets of all probes.
 #[derive(Debug)]
@@ -90,6 +92,24 @@ impl Sockets {
                 return Ok(heard);
             }
         }
+    }
+
+    /// All that have come already, as far as the buffers reach.
+    pub(super) fn waiting(&self) -> Result<Vec<(Option<Mac>, Heard)>, NetError> {
+        let mut all = Vec::new();
+        for socket in [&self.ipv4, &self.ipv6] {
+            for _ in 0..READ_AT_ONCE {
+                match self.receive(socket.get_ref()) {
+                    Ok(heard) => all.extend(heard),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        return Err(NetError::packet("listen for answers to probes")(error));
+                    }
+                }
+            }
+        }
+        Ok(all)
     }
 
     async fn hear(&self, socket: &AsyncFd<Socket>) -> io::Result<Option<(Option<Mac>, Heard)>> {

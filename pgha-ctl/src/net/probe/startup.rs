@@ -29,12 +29,13 @@ pub(super) fn answer(bytes: &[u8]) -> ProbeFinding {
         // An authentication request, or a newer server's offer of an older protocol.
         [b'R' | b'v', ..] => ProbeFinding::Open,
         [b'E', _, _, _, _, fields @ ..] => refusal(fields),
-        _ => ProbeFinding::NotAccepting("what answers on the VIP is no PostgreSQL".to_owned()),
+        _ => ProbeFinding::Failing("what answers on the VIP is no PostgreSQL".to_owned()),
     }
 }
 
-/// An error. Lack of resources and an operator's intervention (SQLSTATE classes 53 and 57) mean that
-/// nobody gets a session; any other is about the login of the probe.
+/// An error. A server that starts up or shuts down says so (SQLSTATE 57P03), and gives nobody a session. One
+/// that lacks resources or is intervened on (classes 53 and 57) may give the next one; any other is about
+/// the login of the probe.
 fn refusal(fields: &[u8]) -> ProbeFinding {
     let field = |wanted: u8| {
         let mut each = fields.split(|byte| *byte == 0);
@@ -42,8 +43,12 @@ fn refusal(fields: &[u8]) -> ProbeFinding {
         Some(String::from_utf8_lossy(found).into_owned())
     };
     let (code, message) = (field(b'C').unwrap_or_default(), field(b'M').unwrap_or_default());
-    if code.starts_with("53") || code.starts_with("57") {
-        return ProbeFinding::NotAccepting(format!("{message} (SQLSTATE {code})"));
+    let told = || format!("{message} (SQLSTATE {code})");
+    if code == "57P03" {
+        ProbeFinding::NotAccepting(told())
+    } else if code.starts_with("53") || code.starts_with("57") {
+        ProbeFinding::Failing(told())
+    } else {
+        ProbeFinding::Open
     }
-    ProbeFinding::Open
 }

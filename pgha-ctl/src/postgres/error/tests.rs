@@ -18,17 +18,26 @@ fn unknown_issuer() -> rustls::Error {
 fn only_what_the_server_does_is_evidence_against_it() {
     let undecided = |error: PgError| matches!(error.finding(), Finding::Undecided(_));
     for error in [
-        refused("28000"),
-        refused("28P01"),
-        refused("3D000"),
         connect(Errno::EMFILE),
         connect(Errno::ENETUNREACH),
-        PgError::NoTls(SslMode::Require),
-        PgError::Handshake(SslMode::VerifyCa, unknown_issuer()),
         PgError::TlsFile(TlsFileError::NoKey { path: "/k".into() }),
     ] {
         let told = error.to_string();
         assert!(undecided(error), "{told}");
+    }
+}
+
+#[test]
+fn who_refuses_the_login_has_answered() {
+    for error in [
+        refused("28000"),
+        refused("28P01"),
+        refused("3D000"),
+        PgError::NoTls(SslMode::Require),
+        PgError::Handshake(SslMode::VerifyCa, unknown_issuer()),
+    ] {
+        let told = error.to_string();
+        assert_eq!(error.finding(), Finding::LoginRefused(told));
     }
 }
 

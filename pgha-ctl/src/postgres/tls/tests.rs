@@ -146,6 +146,88 @@ async fn each_mode_believes_whom_libpq_would() {
     }
 }
 
+/// The certificate of an identity as one of version 1: without version and extensions. Its signature is
+/// no good, which nobody looks at where nothing is verified.
+fn of_version_1(identity: &Identity) -> CertificateDer<'static> {
+    let sequence = |parts: &[&[u8]]| {
+        let content = parts.concat();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[0x30, 0x82][..], &length, &content].concat()
+    };
+    let certificate = identity.certificate.der();
+    let (_, parsed) = parse_x509_certificate(certificate).unwrap();
+    let serial = parsed.raw_serial();
+    let serial = [&[0x02, u8::try_from(serial.len()).unwrap()], serial].concat();
+    // ecdsa-with-SHA256, and a time from 2000 to 2040.
+    let algorithm = [0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    let validity = [&[0x17, 13][..], b"000101000000Z", &[0x17, 13], b"400101000000Z"];
+    let to_be_signed = sequence(&[
+        &serial,
+        &algorithm,
+        parsed.issuer().as_raw(),
+        &sequence(&validity),
+        parsed.subject().as_raw(),
+        parsed.public_key().raw,
+    ]);
+    let signature = [&[0x03, 9, 0][..], &[0x30, 6, 2, 1, 1, 2, 1, 1]].concat();
+    sequence(&[&to_be_signed, &algorithm, &signature]).into()
+}
+
+/// A server that shows a certificate without looking at it.
+#[derive(Debug)]
+struct Shows(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::server::ResolvesServerCert for Shows {
+    fn resolve(
+        &self,
+        _: rustls::server::ClientHello<'_>,
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(self.0.clone())
+    }
+}
+
+/// Shakes hands with a server of that certificate, and of the key of that identity.
+async fn shake_plainly(
+    client: ClientConfig,
+    certificate: CertificateDer<'static>,
+    identity: &Identity,
+) -> Result<(), io::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = provider.key_provider.load_private_key(identity.secret()).unwrap();
+    let shown = Shows(Arc::new(rustls::sign::CertifiedKey::new(vec![certificate], key)));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(shown));
+    let (here, there) = duplex(64 * 1024);
+    let accept = TlsAcceptor::from(Arc::new(config)).accept(there);
+    let connect = TlsConnector::from(Arc::new(client)).connect(SERVER.into(), here);
+    tokio::join!(accept, connect).1.map(drop)
+}
+
+#[tokio::test]
+async fn a_certificate_of_version_1_does_where_none_is_verified() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ca, issuer) = authority();
+    let root = put(&directory, "root.crt", &ca.certificate.pem());
+    let (server, other) = (signed(&issuer, &["db2"]), signed(&issuer, &["db2"]));
+    let old = of_version_1(&server);
+    let (_, parsed) = parse_x509_certificate(&old).unwrap();
+    assert_eq!(parsed.version(), x509_parser::x509::X509Version::V1);
+    for (keys, believed) in [
+        ("sslmode = \"prefer\"\n".to_owned(), true),
+        ("sslmode = \"require\"\n".to_owned(), true),
+        (format!("sslmode = \"verify-ca\"\nsslrootcert = \"{root}\"\n"), false),
+    ] {
+        let client = || client_config(&tls(&keys), &nodes()).unwrap();
+        let shaken = shake_plainly(client(), old.clone(), &server).await;
+        assert_eq!(shaken.is_ok(), believed, "{keys}: {shaken:?}");
+        // Whoever has not its key is not believed: the password is bound to it.
+        shake_plainly(client(), old.clone(), &other).await.unwrap_err();
+    }
+}
+
 #[tokio::test]
 async fn a_name_counts_only_for_the_node_at_that_address() {
     let directory = tempfile::tempdir().unwrap();

@@ -123,3 +123,48 @@ fn a_renewed_certificate_differs_in_its_end_alone() {
     assert_eq!(*Credentials::load(&out).unwrap().holder(), renewed.holder);
     assert_eq!(std::fs::read(out.join("node.key")).unwrap(), key);
 }
+
+#[test]
+fn what_another_signed_is_not_renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tls, now) = (folder.path(), SystemTime::now());
+    init(tls, &cluster(), now).unwrap();
+    let authority = Authority::load(tls, now).unwrap();
+    // Another authority of the same name, and a certificate that vouches for itself in that name.
+    let other = tls.join("other");
+    init(&other, &cluster(), now).unwrap();
+    let other = Authority::load(&other, now).unwrap();
+    let mut boss = node("boss");
+    boss.role = Role::Operator;
+    other.issue(&boss, &tls.join("foreign")).unwrap();
+
+    let mut own = params(now - CLOCK_SKEW, now + DAY);
+    own.distinguished_name.push(DnType::OrganizationName, "main");
+    own.distinguished_name.push(DnType::CommonName, "pgha certificate authority");
+    own.distinguished_name.push(DnType::OrganizationalUnitName, Role::Operator.name());
+    let own = own.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    std::fs::create_dir(tls.join("own")).unwrap();
+    std::fs::write(tls.join("own/node.crt"), own.pem()).unwrap();
+
+    for name in ["foreign", "own"] {
+        let path = tls.join(name).join("node.crt");
+        let before = std::fs::read(&path).unwrap();
+        let refused = authority.renew(&tls.join(name), DAY).unwrap_err();
+        assert!(matches!(refused, AuthorityError::Foreign { .. }), "{name}: {refused}");
+        let said = refused.to_string();
+        let both = [&path, &tls.join("ca.crt")].map(|path| path.display().to_string());
+        assert!(both.iter().all(|path| said.contains(path)), "{said}");
+        assert_eq!(std::fs::read(&path).unwrap(), before, "{name}");
+    }
+}
+
+#[test]
+fn an_expired_certificate_can_be_renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tls, now) = (folder.path(), SystemTime::now());
+    init(tls, &cluster(), now).unwrap();
+    let short = Request { lifetime: DAY, ..node("lb1") };
+    Authority::load(tls, now).unwrap().issue(&short, &tls.join("lb1")).unwrap();
+    let later = Authority::load(tls, now + 9 * DAY).unwrap();
+    assert!(later.renew(&tls.join("lb1"), DAY).unwrap().holder.until > now + 9 * DAY);
+}

@@ -89,6 +89,20 @@ fn who_diverged_is_taken_back_only_when_it_streams_on_the_primarys_timeline() {
 }
 
 #[test]
+fn who_is_found_within_the_primarys_timeline_after_all_is_taken_back() {
+    for (timeline, diverged) in [(2, false), (1, true)] {
+        let mut kinship = Kinship::default();
+        kinship.checked(&standby(timeline, 200, 200, false), 0, None);
+        kinship.compare(&primary(2, 150), 2);
+        assert_eq!(kinship.withheld(Some(&primary(2, 150))), Some(Withheld::Diverged));
+        kinship.checked(&standby(timeline, 200, 200, false), 2, None);
+        kinship.compare(&primary(2, 300), 4);
+        let expected = diverged.then_some(Withheld::Diverged);
+        assert_eq!(kinship.withheld(Some(&primary(2, 300))), expected, "timeline {timeline}");
+    }
+}
+
+#[test]
 fn another_cluster_is_foreign_and_stays_so_while_nobody_answers() {
     let answer = primary(1, 100);
     let mut kinship = Kinship::default();

@@ -64,6 +64,18 @@ fn a_reader_added_again_takes_the_new_name_and_weight() {
 }
 
 #[test]
+fn a_clock_that_is_behind_an_order_does_not_put_its_end_off() {
+    let drained =
+        Ordered { value: Drain { reset_at: Some(65_000) }, by: "alice".to_owned(), at: 60 };
+    for (wall, left) in [(60_000, 5_000), (63_000, 2_000), (70_000, 0), (0, 5_000), (59_999, 5_000)]
+    {
+        assert_eq!(drained.left(wall), Some(Duration::from_millis(left)), "{wall}");
+    }
+    let never = Ordered { value: Drain { reset_at: None }, ..drained };
+    assert_eq!(never.left(0), None);
+}
+
+#[test]
 fn orders_survive_json() {
     let mut orders = Orders::default();
     orders.change(&weight(DB2, Weight::new(3)), "alice", 10);

@@ -4,12 +4,16 @@ const FALL: u8 = 3;
 
 fn after(findings: &[(ProbeFinding, bool)]) -> Passage {
     findings.iter().fold(Passage::default(), |passage, (finding, answers)| {
-        passage.after(finding, FALL, *answers)
+        passage.after(finding, FALL, *answers, true)
     })
 }
 
 fn no() -> ProbeFinding {
     ProbeFinding::NotAccepting("57P03".to_owned())
+}
+
+fn failing() -> ProbeFinding {
+    ProbeFinding::Failing("53300".to_owned())
 }
 
 fn undecided() -> ProbeFinding {
@@ -20,13 +24,15 @@ fn undecided() -> ProbeFinding {
 #[test]
 fn every_state_meets_every_finding() {
     use ProbeFinding::{Open, Refused, Silent};
-    let state = |state, silences| Passage { state, silences, error: None };
+    let state =
+        |state, silences| Passage { state, silences, failures: silences, ..Passage::default() };
     for was in [
         State::Unchecked,
         State::Proven,
         State::Silent,
         State::Refused,
         State::NotAccepting,
+        State::Failing,
         State::Undecided,
     ] {
         let decided = if was == State::Unchecked { State::Undecided } else { was };
@@ -38,8 +44,10 @@ fn every_state_meets_every_finding() {
             (Silent, 0, was),
             (Silent, 1, was),
             (Silent, 2, State::Silent),
+            (failing(), 1, was),
+            (failing(), 2, State::Failing),
         ] {
-            let passage = state(was, silences).after(&finding, FALL, true);
+            let passage = state(was, silences).after(&finding, FALL, true, true);
             assert_eq!(passage.state, becomes, "{was:?} {finding:?} {silences}");
         }
     }
@@ -58,6 +66,25 @@ fn silences_count_in_a_row_and_only_while_the_server_itself_answers() {
     let host_gone = vec![(Silent, false); 20];
     assert_eq!(with(&host_gone), None);
     assert_eq!(with(&[&host_gone[..], &[silent.clone(), silent]].concat()), None);
+}
+
+/// Silence of every path takes nobody out who had clients, and lets nobody in who had none.
+#[test]
+fn a_silence_that_no_other_path_breaks_changes_nothing_but_what_is_told() {
+    let alone = |passage: Passage| {
+        (0..20).fold(passage, |passage, _| passage.after(&ProbeFinding::Silent, FALL, true, false))
+    };
+    let proven = alone(Passage::proven());
+    assert_eq!((proven.withheld(), proven.standing()), (None, VipStanding::Proven));
+    assert!(proven.is_unheard(FALL) && proven.error().is_some());
+    assert_eq!(alone(after(&[(undecided(), true)])).withheld(), None);
+    assert_eq!(alone(Passage::default()).withheld(), Some(Withheld::VipSilent));
+    let open = proven.after(&ProbeFinding::Open, FALL, true, false);
+    assert!(!open.is_unheard(FALL) && open.error().is_none());
+    // Where others answer again, it is this one.
+    let silent =
+        (0..FALL).fold(proven, |passage, _| passage.after(&ProbeFinding::Silent, FALL, true, true));
+    assert_eq!(silent.withheld(), Some(Withheld::VipSilent));
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(NOT_IN_RECOVERY),
         1 => Just(Finding::Answered("x".to_owned())),
         1 => Just(Finding::Silent("x".to_owned())),
+        1 => Just(Finding::LoginRefused("x".to_owned())),
         1 => Just(Finding::Undecided("x".to_owned())),
     ];
     let far = (0..6u64, prop::collection::vec(1..8u8, 0..3)).prop_map(|(replayed, behind)| {
@@ -41,6 +42,7 @@ fn events() -> impl Strategy<Value = Event> {
         ProbeFinding::Silent,
         ProbeFinding::Refused,
         ProbeFinding::NotAccepting(String::new()),
+        ProbeFinding::Failing(String::new()),
         ProbeFinding::Undecided(String::new()),
     ]);
     let state = prop::sample::select(&[SyncState::Async, SyncState::Quorum]);
@@ -125,8 +127,10 @@ proptest! {
             let lost = matches!(event, Event::PrimaryLost | Event::SeveralPrimaries(_));
             let silent = matches!(event, Event::Checked(_, Finding::Silent(_)));
             // What the clock alone changes is no doing of the event.
-            balancer.handle(now, Event::Tick);
-            let before = if lost { balancer.plan() } else { before };
+            if silent {
+                balancer.handle(now, Event::Tick);
+            }
+            let before = if silent { balancer.plan() } else { before };
             balancer.handle(now, event);
             for effect in effects(&mut balancer) {
                 match effect {

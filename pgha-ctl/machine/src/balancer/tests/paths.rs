@@ -59,9 +59,11 @@ fn nobody_gets_a_client_before_a_probe_came_through() {
 fn a_server_without_the_vip_is_withheld_and_said_to_be_that() {
     let mut balancer = proven();
     for _ in 0..2 {
+        probed(&mut balancer, 3, ProbeFinding::Open);
         probed(&mut balancer, 2, ProbeFinding::Silent);
         assert_eq!(effects(&mut balancer), []);
     }
+    probed(&mut balancer, 3, ProbeFinding::Open);
     probed(&mut balancer, 2, ProbeFinding::Silent);
     let silent = News::Withheld(path(2), Withheld::VipSilent);
     assert_eq!(effects(&mut balancer), [Effect::Tell(silent), Effect::Program]);
@@ -71,6 +73,97 @@ fn a_server_without_the_vip_is_withheld_and_said_to_be_that() {
     let mended = News::Mended(path(2), Withheld::VipSilent);
     assert_eq!(effects(&mut balancer), [Effect::Tell(mended), Effect::Program]);
     assert_eq!(readers(&balancer), [host(2), host(3)]);
+}
+
+#[test]
+fn one_fault_on_this_side_takes_no_path_out_and_is_told() {
+    let mut balancer = proven();
+    for _ in 0..10 {
+        for number in [2, 3] {
+            probed(&mut balancer, number, ProbeFinding::Silent);
+            assert_eq!(readers(&balancer), [host(2), host(3)]);
+        }
+    }
+    let told = |number| Effect::Tell(News::Unheard(path(number)));
+    // The first silence of the one counts, for the other had answered since.
+    assert_eq!(effects(&mut balancer), [told(3), told(2)]);
+    let view = balancer.view()[0].servers[0].clone();
+    assert_eq!(view.vip, VipStanding::Proven);
+    assert!(view.vip_error.unwrap().contains("this director"));
+    probed(&mut balancer, 2, ProbeFinding::Open);
+    for _ in 0..3 {
+        probed(&mut balancer, 2, ProbeFinding::Open);
+        probed(&mut balancer, 3, ProbeFinding::Silent);
+    }
+    assert_eq!(withheld(&balancer, 3), [Withheld::VipSilent]);
+}
+
+#[test]
+fn servers_whose_sessions_are_all_taken_serve_when_no_other_can() {
+    let mut balancer = proven();
+    for round in 1..=3 {
+        probed(&mut balancer, 2, ProbeFinding::Failing("53300".to_owned()));
+        assert_eq!(withheld(&balancer, 2) == [Withheld::VipFailing], round == 3, "{round}");
+    }
+    for _ in 0..3 {
+        probed(&mut balancer, 3, ProbeFinding::Failing("53300".to_owned()));
+    }
+    assert_eq!(readers(&balancer), [host(2), host(3)], "better these than none");
+    probed(&mut balancer, 3, ProbeFinding::Open);
+    assert_eq!(readers(&balancer), [host(3)]);
+}
+
+#[test]
+fn a_refused_login_is_an_answer() {
+    let mut balancer = proven();
+    let refused = || Finding::LoginRefused("28P01".to_owned());
+    for _ in 0..3 {
+        balancer.handle(NOW, Event::Checked(target(2), refused()));
+        balancer.handle(NOW, Event::Checked(target(3), Finding::Silent(String::new())));
+    }
+    assert!(service(&balancer).reals[1].dead, "another one was there meanwhile");
+    assert_eq!(readers(&balancer), [host(2)], "its own health it says nothing of");
+    balancer.handle(NOW, Event::Checked(target(3), refused()));
+    assert!(!service(&balancer).reals[1].dead);
+}
+
+#[test]
+fn a_fast_reboot_or_another_card_has_to_prove_the_path_again() {
+    let mut balancer = proven();
+    balancer.handle(NOW, Event::Checked(target(2), Finding::Refused));
+    balancer.handle(NOW, Event::Checked(target(2), GOOD));
+    balancer.handle(NOW, Event::Checked(target(2), GOOD));
+    assert_eq!(withheld(&balancer, 2), [Withheld::VipUnproven]);
+    balancer.handle(NOW, Event::Neighbour(host(3), Some(at(1, 3))));
+    assert_eq!(readers(&balancer), [host(3)], "the same card on another link of this node");
+    probed(&mut balancer, 2, ProbeFinding::Open);
+    balancer.handle(NOW, Event::Neighbour(host(3), Some(at(1, 33))));
+    assert_eq!(withheld(&balancer, 3), [Withheld::VipUnproven]);
+}
+
+#[test]
+fn who_was_out_for_its_path_begins_slowly() {
+    let mut config = probing(&[2, 3]);
+    config.services[0].slow_start = Duration::from_secs(10);
+    let mut balancer = Balancer::new(config, &Inherited::default());
+    bring_up(&mut balancer, &[2, 3]);
+    probed(&mut balancer, 2, ProbeFinding::Open);
+    probed(&mut balancer, 3, ProbeFinding::Open);
+    balancer.begin();
+    probed(&mut balancer, 2, ProbeFinding::Refused);
+    probed(&mut balancer, 2, ProbeFinding::Open);
+    assert_eq!(service(&balancer).reals[0].weight.to_string(), "0.1");
+    assert_eq!(service(&balancer).reals[1].weight.to_string(), "1");
+}
+
+#[test]
+fn a_leak_ends_in_time_whatever_happens_then() {
+    let mut balancer = proven();
+    balancer.handle(NOW, Event::VipAnswered { vip: VIP, mac: at(0, 2).mac });
+    let later = NOW + Duration::from_secs(61);
+    balancer.handle(later, Event::Checked(target(3), GOOD));
+    assert!(!balancer.view()[0].servers[0].answers_arp);
+    assert_eq!(balancer.poll_timeout(), None);
 }
 
 #[test]

@@ -145,9 +145,9 @@ fn a_standby_behind_a_standby_is_found_through_it() {
             balancer.handle(NOW, answer(&[]));
             assert_eq!(readers(&balancer), [host(3)]);
         }
+        balancer.handle(NOW, answer(&[(2, SyncState::Async)]));
         bring_up(&mut balancer, &[2]);
         checked(&mut balancer, NOW, 2, behind(&[3]));
-        balancer.handle(NOW, answer(&[(2, SyncState::Async)]));
         // That its upstream answers and does not name it, again and again, drains it.
         for round in 1..=5 {
             checked(&mut balancer, NOW, 2, behind(&[]));

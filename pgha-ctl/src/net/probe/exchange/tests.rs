@@ -99,7 +99,7 @@ fn a_refusal_that_comes_with_the_end_is_heard() {
 }
 
 #[test]
-fn who_ends_without_an_answer_takes_no_sessions() {
+fn who_ends_without_an_answer_gave_no_session() {
     for (flags, sends) in [("FA", true), ("R", false), ("RA", false)] {
         let mut exchange = asked();
         let reaction = exchange.handle(&segment(flags, 0, SEQUENCE + 5, b""));
@@ -121,7 +121,7 @@ fn when_time_is_up_nothing_is_left_on_the_server() {
     let mut waiting = asked();
     let reaction = waiting.give_up();
     assert_eq!(reaction.send, rst(SEQUENCE + 5));
-    assert!(matches!(reaction.found, Some(ProbeFinding::NotAccepting(_))));
+    assert!(matches!(reaction.found, Some(ProbeFinding::Failing(_))));
     // It was told already.
     let mut ending = asked();
     ending.handle(&segment("A", 0, SEQUENCE + 5, b"R"));

@@ -50,3 +50,33 @@ fn this_node_has_its_loopback_addresses() {
     assert!(lo.addresses.contains(&"127.0.0.1/8".parse().unwrap()), "{lo:?}");
     assert!(none.addresses.is_empty() && none.device.is_none());
 }
+
+#[test]
+fn an_address_that_may_be_somebody_elses_asks_for_nothing() {
+    let line = |address: &str, flags: &str| format!("{address} 02 40 00 {flags} eth0\n");
+    let text = [
+        // Deprecated, tentative, tentative but optimistic, failed, permanent.
+        line("fd000000000000000000000000000001", "a0"),
+        line("fd000000000000000000000000000002", "40"),
+        line("fd000000000000000000000000000003", "44"),
+        line("fd000000000000000000000000000004", "c8"),
+        line("fd000000000000000000000000000005", "80"),
+        "fd000000000000000000000000000005 03 40 00 40     eth1\nhalf a line\n".to_owned(),
+    ]
+    .concat();
+    let states = states(&text);
+    assert_eq!(states.len(), 6);
+    let all = ["10.0.0.5/24", "fd00::1/64", "fd00::2/64", "fd00::3/64", "fd00::4/64", "fd00::5/64"];
+    let all = || all.iter().map(|net| net.parse().unwrap());
+    let usable = asking_addresses("eth0", all(), &states);
+    let usable: Vec<_> = usable.iter().map(ToString::to_string).collect();
+    assert_eq!(usable, ["10.0.0.5/24", "fd00::3/64", "fd00::5/64", "fd00::1/64"]);
+    // Each interface has its own, and who is not listed is none the worse.
+    assert_eq!(asking_addresses("eth1", all(), &states).len(), 5);
+}
+
+#[test]
+fn the_kernel_tells_the_state_of_each_of_its_addresses() {
+    let text = fs::read_to_string(STATES).unwrap_or_default();
+    assert_eq!(states(&text).len(), text.lines().count(), "{text}");
+}

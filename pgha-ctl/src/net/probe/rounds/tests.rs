@@ -262,3 +262,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn silence_shows_nothing_where_this_side_failed() {
+    let now = Instant::now();
+    let undecided = |step: Option<Step>| {
+        let Some(Step::Do(Outcome { found: Some(probed), .. })) = step else { panic!("{step:?}") };
+        assert!(matches!(probed.finding, ProbeFinding::Undecided(_)), "{probed:?}");
+    };
+    // Nobody looked for so long that the second SYN was never sent.
+    let (mut rounds, _) = begun(now, &[1]);
+    undecided(rounds.step(now + PACE.timeout * 3));
+    // One of the two could not be sent.
+    let (mut rounds, letters) = begun(now, &[1]);
+    rounds.unsent(&letters[0], "no room".to_owned());
+    assert!(matches!(rounds.step(now + PACE.timeout / 2), Some(Step::Do(_))));
+    undecided(rounds.step(now + PACE.timeout));
+    // The sockets are gone: nothing is left that could be heard, and the next probe comes in its time.
+    let (mut rounds, _) = begun(now, &[1, 2]);
+    let ended = rounds.deaf("no sockets");
+    assert_eq!(ended.iter().map(|probed| probed.path).collect::<Vec<_>>(), [path(1), path(2)]);
+    assert_eq!(rounds.step(now + PACE.timeout), None);
+    assert_eq!(begin_due(&mut rounds, now + PACE.interval * 2).len(), 2);
+}

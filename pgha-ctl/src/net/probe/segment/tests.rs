@@ -121,6 +121,7 @@ fn an_icmp_error_says_of_which_probe_and_why() {
         (ipv4, by4, (3, 13), "a packet filter there rejects it"),
         (ipv4, by4, (3, 3), "the port is unreachable"),
         (ipv4, by4, (3, 1), "the VIP is unreachable"),
+        (ipv4, by4, (3, 7), "it is unreachable"),
         (ipv6, by6, (3, 0), "it forwards what is sent to the VIP instead of taking it"),
         (ipv6, by6, (1, 1), "a packet filter there rejects it"),
         (ipv6, by6, (1, 4), "the port is unreachable"),
@@ -136,8 +137,11 @@ fn an_icmp_error_says_of_which_probe_and_why() {
             assert_eq!(read(&error(&ends, (kind, code), by, short)), None, "{short}");
         }
     }
-    // No error: an echo request, and what says that a packet was too big.
+    // No error: an echo request, what says that a packet was too big, and unknown codes.
     assert_eq!(read(&error(&ipv4, (8, 0), by4, 28)), None);
+    assert_eq!(read(&error(&ipv4, (3, 4), by4, 28)), None);
+    assert_eq!(read(&error(&ipv4, (3, 16), by4, 28)), None);
+    assert_eq!(read(&error(&ipv6, (1, 9), by6, 48)), None);
     assert_eq!(read(&error(&ipv6, (2, 0), by6, 48)), None);
 }
 

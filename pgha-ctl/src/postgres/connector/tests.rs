@@ -1,0 +1,29 @@
+use super::*;
+
+const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
+
+/// With these nodes, by the last number of their addresses.
+fn connector(postgres: &str, nodes: &[(&str, u8)]) -> Connector {
+    let nodes = nodes
+        .iter()
+        .map(|(name, last)| format!("[[node]]\nname = \"{name}\"\naddress = \"10.0.0.{last}\"\n"));
+    let text = format!(
+        "cluster = \"main\"\n[director]\ninterface = \"eth0\"\n[postgres]\n{postgres}\n\
+         [[service]]\nname = \"reader\"\nvip = \"10.0.0.100\"\ndiscovery = \"direct\"\n{}",
+        nodes.collect::<String>()
+    );
+    Connector::new(&Config::parse(&text, Path::new("pgha.toml")).unwrap())
+}
+
+#[test]
+fn a_session_ends_by_a_reload_only_where_it_would_be_opened_otherwise() {
+    let full = "sslmode = \"verify-full\"\nsslrootcert = \"/etc/ca.crt\"";
+    for (postgres, names_count) in [("sslmode = \"disable\"", false), (full, true)] {
+        let before = connector(postgres, &[("db1", 11)]);
+        let like = |nodes: &[(&str, u8)]| before.is_like(&connector(postgres, nodes), ADDRESS);
+        assert!(like(&[("db1", 11), ("db2", 12)]), "another node says nothing of this one");
+        assert_eq!(like(&[("db9", 11)]), !names_count, "{postgres}");
+        let other = format!("{postgres}\nuser = \"other\"");
+        assert!(!before.is_like(&connector(&other, &[("db1", 11)]), ADDRESS));
+    }
+}
