@@ -22,8 +22,12 @@ pub const OLDEST_SCHEMA: u32 = 1;
 pub const MAX_INTERFACES: u32 = 8;
 /// How many virtual services one director carries.
 pub const MAX_SERVICES: u32 = 32;
-/// How many ids real servers can have: 128 for each of 32 services; id 0 is nobody's.
+/// How many ids real servers can have, of all services together; id 0 is nobody's. More do not fit into a
+/// [`crate::flow::Flow`].
 pub const MAX_REALS: u32 = 4096;
+/// How many real servers one director carries, of all services together: those of a server in two services
+/// are two.
+pub const MAX_SERVERS: usize = MAX_REALS as usize - 1;
 /// How many other directors one director knows.
 pub const MAX_PEERS: u32 = 64;
 /// How many addresses one of them has at most.

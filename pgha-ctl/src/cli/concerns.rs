@@ -3,8 +3,14 @@
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
+
+use pgha_common::maps::MAX_SERVERS;
+
 use super::words;
-use crate::controller::status::{ApiStatus, PrimaryClaim, PrimaryStatus, Status, StoreStatus};
+use crate::controller::status::{
+    ApiStatus, PrimaryClaim, PrimaryStatus, Status, StoreStatus, Unserved,
+};
 
 /// How many days a certificate has left when people are told of its end.
 const DAYS: i64 = 30;
@@ -39,6 +45,7 @@ pub(super) fn primary(known: &PrimaryStatus, now: u64) -> String {
 pub(super) fn of(status: &Status, now: u64) -> Vec<String> {
     let primary = status.primary.iter();
     let mut concerns: Vec<_> = primary.flat_map(claims).collect();
+    concerns.extend(unserved(&status.without_id));
     concerns.extend(store(&status.store, now));
     concerns.extend(status.api.iter().flat_map(certificate));
     concerns
@@ -62,6 +69,19 @@ fn claims(known: &PrimaryStatus) -> Vec<String> {
     };
     concerns.extend(known.stale.iter().map(former));
     concerns
+}
+
+/// Who found no id.
+fn unserved(servers: &[Unserved]) -> Option<String> {
+    let first = servers.first()?;
+    let at = SocketAddr::new(first.vip, first.port);
+    let others = servers.len() - 1;
+    let more = if others == 0 { String::new() } else { format!(" and {others} more") };
+    Some(format!(
+        "no room: {} for {at}{more} get no traffic, because this director has {MAX_SERVERS} real servers of \
+         all services together already; move servers or services to another director",
+        first.address
+    ))
 }
 
 fn store(store: &StoreStatus, now: u64) -> Option<String> {

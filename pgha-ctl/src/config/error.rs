@@ -142,6 +142,10 @@ pub enum ConfigError {
     #[error("{at}: there are {count}, and a director has room for {most}; remove some")]
     TooMany { at: At, count: usize, most: usize },
     #[error(
+        "{at}: {services} services list each of {nodes} [[node]]s, and a director has room for {most} real servers of all services together; list fewer nodes, find those of some services by discovery = \"walsenders\", or move services to another director"
+    )]
+    TooManyServers { at: At, services: usize, nodes: usize, most: usize },
+    #[error(
         "{at} = \"{name}\" has a '.', which a BPF file system takes in no name (EPERM), and maps are pinned in a directory of this name; write '-' or '_' instead"
     )]
     DotInCluster { at: At, name: NodeName },
@@ -218,6 +222,7 @@ impl ConfigError {
             | Self::IsVip { at, .. }
             | Self::MisleadingName { at, .. }
             | Self::TooMany { at, .. }
+            | Self::TooManyServers { at, .. }
             | Self::DotInCluster { at, .. }
             | Self::Empty { at, .. }
             | Self::NoPrimary { at, .. }

@@ -6,6 +6,7 @@ mod service;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use pgha_common::maps::MAX_SERVERS;
 use pgha_machine::NodeName;
 use pgha_machine::balancer::{Discovery, Node};
 
@@ -49,6 +50,7 @@ fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
     let named = raw.primary.is_some();
     let primary = raw.primary.map(|raw| primary(checks, raw));
     sources(checks, offered, named, listed);
+    room(checks, listed);
     checks.vips_are_nobodys_own();
     Some(Config {
         cluster: cluster?,
@@ -292,6 +294,16 @@ fn primary(checks: &mut Checker, raw: RawPrimary) -> Option<Primary> {
         fit &= checks.unique(Unique::PrimaryHost, &key, host.to_string());
     }
     fit.then_some(Primary { hosts })
+}
+
+/// Whether every listed node can be a real server of each service that lists them.
+fn room(checks: &mut Checker, nodes: usize) {
+    let lists = |asker: &&Asker| asker.discovery != Discovery::Walsenders;
+    let services = checks.askers.iter().filter(lists).count();
+    if services * nodes > MAX_SERVERS {
+        let at = checks.at("node");
+        checks.fail(ConfigError::TooManyServers { at, services, nodes, most: MAX_SERVERS });
+    }
 }
 
 /// Each service's discovery needs its source: the primary, the listed nodes, or both.

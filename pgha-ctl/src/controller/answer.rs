@@ -13,6 +13,7 @@ use super::named::Endpoint;
 use super::state::StateStatus;
 use super::status::{
     DirectorStatus, NodeStatus, PeerStatus, Refusal, SCHEMA, ServiceStatus, Status, TrafficStatus,
+    Unserved,
 };
 use crate::bpf::xdp::{FlowCapacity, Mode, XdpError};
 
@@ -22,6 +23,7 @@ impl Controller {
         // Whoever asked may be gone by now.
         match request {
             Request::Status(reply) => {
+                self.program_what_waits();
                 let _ = reply.send(self.status().map_err(Refusal::of));
             }
             Request::Order(order, by, reply) => self.order(&order, by, reply),
@@ -33,6 +35,7 @@ impl Controller {
                 let _ = reply.send(self.health(&question));
             }
             Request::Explain(query, reply) => {
+                self.program_what_waits();
                 let _ = reply.send(self.explain(&query));
             }
             Request::Flows(query, reply) => self.flows(&query, reply),
@@ -110,6 +113,7 @@ impl Controller {
             services,
             readers: self.balancer.orders().readers,
             nodes: self.listed_nodes(),
+            without_id: self.balancer.without_id().iter().map(Unserved::of).collect(),
             store: self.book.status(),
             api: self.api.status(SystemTime::now()),
             started: self.began.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),

@@ -28,6 +28,7 @@ mod neighbours;
 mod news;
 mod ordered;
 mod orders;
+mod pace;
 mod peers;
 mod preflight;
 mod primary;
@@ -67,6 +68,7 @@ use events::Events;
 use history::History;
 use leaks::Leaks;
 use neighbours::Announcements;
+use pace::Pace;
 use peers::Peers;
 use primary::PrimaryKnown;
 use probes::Probes;
@@ -146,6 +148,8 @@ struct Controller {
     events: Events,
     history: History,
     changes: Changes,
+    /// When the data plane is written.
+    pace: Pace,
     started: Instant,
     /// The same moment by the clock on the wall.
     began: SystemTime,
@@ -185,6 +189,7 @@ impl Controller {
                 answers = self.leaks.next() => self.leaked(answers),
                 surveyed = self.surveys.result() => self.surveyed(surveyed),
                 () = until(role_due) => self.role_tick(),
+                () = until(self.pace.due()) => {}
                 () = until(balancer_due) => self.balancer.handle(self.now(), Event::Tick),
                 _ = repair.tick() => self.repair().await,
                 _ = sample.tick() => self.sample(),
@@ -216,7 +221,6 @@ impl Controller {
 
     /// Does what the machine asks for.
     async fn carry_out(&mut self) {
-        let mut program = false;
         while let Some(effect) = self.balancer.poll_effect() {
             match effect {
                 Effect::Watch(target) => self.watchers.watch(target),
@@ -225,13 +229,21 @@ impl Controller {
                 Effect::Resolve(address) => self.resolve(address).await,
                 Effect::Probe(path, via) => self.probe(path, via),
                 Effect::Unprobe(path) => self.unprobe(path),
-                Effect::Program => program = true,
+                Effect::Program => self.pace.hasten(Instant::now()),
+                Effect::ProgramSoon => self.pace.want(),
                 Effect::Tell(news) => self.tell_news(&news),
             }
         }
-        if program {
+        if self.pace.due().is_some_and(|due| due <= Instant::now()) {
             self.program();
             self.look();
+        }
+    }
+
+    /// Has the data plane be what is said of it.
+    fn program_what_waits(&mut self) {
+        if self.pace.due().is_some() {
+            self.program();
         }
     }
 
@@ -241,13 +253,14 @@ impl Controller {
     }
 
     fn program(&mut self) {
+        let began = Instant::now();
         // No frame meets the maps yet: they are written once, when everybody was checked.
-        if self.attach_by.is_some() {
-            return;
-        }
-        if let Err(error) = self.write() {
+        if self.attach_by.is_none()
+            && let Err(error) = self.write()
+        {
             tracing::warn!("the data plane could not be written, trying again soon: {error}");
         }
+        self.pace.written(began, Instant::now());
     }
 
     /// Makes the data plane equal to the plan, and has the clients told whose servers ended by that.

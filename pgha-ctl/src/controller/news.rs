@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use pgha_common::maps::MAX_SERVERS;
 use pgha_machine::Mac;
 use pgha_machine::Neighbour;
 use pgha_machine::balancer::{Down, News, Path, PrimaryAnswer, Target, Withheld};
@@ -35,11 +36,13 @@ fn told(news: &News, primary: &PrimaryKnown, interfaces: &Interfaces) -> Happeni
         News::Left(target) => info(Kind::ServerLeft, target, "is no member any more"),
         News::Up(target) => info(Kind::ServerUp, target, "gets new connections"),
         News::Down(target, down) => server_down(target, *down),
-        News::Full(target) => warning(
-            Kind::ServerFull,
-            target,
-            "gets no traffic: every id for real servers is in use",
-        ),
+        News::Full(target) => {
+            let what = format!(
+                "gets no traffic: this director has room for {MAX_SERVERS} real servers of all services \
+                 together, and has as many; move servers or services to another director"
+            );
+            warning(Kind::ServerFull, target, &what)
+        }
         News::Withheld(path, of) => withheld(path, *of),
         News::Mended(path, of) => mended(path, *of),
         News::FallsBack(path) => falls_back(path),

@@ -18,6 +18,7 @@ use super::events::{Events, Happening, Kind};
 use super::history::History;
 use super::leaks::Leaks;
 use super::neighbours::Announcements;
+use super::pace::Pace;
 use super::peers::Peers;
 use super::primary::PrimaryKnown;
 use super::probes::Probes;
@@ -131,6 +132,7 @@ impl Controller {
             events: Events::default(),
             history: History::default(),
             changes: Changes::default(),
+            pace: Pace::new(Instant::now()),
             started: Instant::now(),
             began: SystemTime::now(),
             trace: None,

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use pgha_common::maps::name;
-use pgha_machine::balancer::{ReaderOrder, ServiceView, Withheld};
+use pgha_machine::balancer::{Path, ReaderOrder, ServiceView, Withheld};
 use pgha_machine::{NodeName, Timeline, Weight};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,9 @@ pub struct Status {
     /// The servers that operators added as readers.
     #[serde(default)]
     pub readers: Vec<ReaderOrder>,
+    /// Real servers that get no traffic because this director has as many as it has room for.
+    #[serde(default)]
+    pub without_id: Vec<Unserved>,
     /// What operators set is kept there.
     #[serde(default)]
     pub store: StoreStatus,
@@ -267,6 +270,24 @@ pub struct SinceStatus {
     pub reason: Withheld,
     /// Since when: seconds since the Unix epoch.
     pub since: u64,
+}
+
+/// A real server of a service that has none of this director's ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unserved {
+    /// The service's address.
+    pub vip: IpAddr,
+    /// The service's TCP port.
+    pub port: u16,
+    /// The server's address.
+    pub address: IpAddr,
+}
+
+impl Unserved {
+    pub(super) const fn of(path: &Path) -> Self {
+        let Path { vip, port, address } = *path;
+        Self { vip, port, address }
+    }
 }
 
 /// A node of the configuration's table, member of a service or not.

@@ -2,7 +2,8 @@
 //!
 //! Each owns the sessions it keeps open and tells what it finds through one channel. A check never
 //! overlaps the next of the same server, and a slow server delays no other. They hold no state that
-//! matters: aborting one at any point loses nothing but its session.
+//! matters: aborting one at any point loses nothing but its session. Checks of different servers begin together
+//! with others, at one of [`Beats`].
 
 mod primary;
 
@@ -18,6 +19,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::beat::Beats;
 use crate::config::Config;
 use crate::postgres::{self, Checked, Connector, Server, Session};
 
@@ -62,18 +64,22 @@ impl Manner {
 /// The tasks of all servers.
 pub(super) struct Watchers {
     tasks: HashMap<Target, (JoinHandle<()>, Arc<Notify>)>,
+    /// How many were begun.
+    begun: u32,
     manner: watch::Receiver<Manner>,
     tell: mpsc::Sender<Told>,
 }
 
 impl Watchers {
     pub(super) fn new(manner: watch::Receiver<Manner>, tell: mpsc::Sender<Told>) -> Self {
-        Self { tasks: HashMap::new(), manner, tell }
+        Self { tasks: HashMap::new(), begun: 0, manner, tell }
     }
 
     pub(super) fn watch(&mut self, target: Target) {
         let nudge = Arc::new(Notify::new());
-        let task = watch_server(target, self.manner.clone(), self.tell.clone(), nudge.clone());
+        let (manner, tell) = (self.manner.clone(), self.tell.clone());
+        let task = watch_server(target, self.begun, manner, tell, nudge.clone());
+        self.begun = self.begun.wrapping_add(1);
         if let Some((former, _)) = self.tasks.insert(target, (tokio::spawn(task), nudge)) {
             former.abort();
         }
@@ -100,6 +106,7 @@ impl Drop for Watchers {
 
 async fn watch_server(
     target: Target,
+    turn: u32,
     mut manner: watch::Receiver<Manner>,
     tell: mpsc::Sender<Told>,
     nudge: Arc<Notify>,
@@ -117,7 +124,7 @@ async fn watch_server(
         kept = session;
         let uncertain = matches!(checked.finding, Finding::Silent(_) | Finding::Answered(_));
         if !hurried {
-            regular = began + interval;
+            regular = Beats::of(interval).next(turn, began.into_std()).into();
         }
         if !(hurried && uncertain) && tell.send(Told::Checked(target, checked)).await.is_err() {
             return;

@@ -144,16 +144,27 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
+        let mut heard = false;
         loop {
             let now = Instant::now();
             let next = self.shared.state().rounds.next();
-            if next.is_some_and(|due| due <= now) {
+            let due = next.is_some_and(|due| due <= now);
+            if due || std::mem::take(&mut heard) {
                 // What was heard before now was in time, however long this task was held up.
-                for probed in self.catch_up() {
+                let (ended, deaf) = match self.catch_up() {
+                    Ok(ended) => (ended, false),
+                    Err(error) => (self.deaf(&error), true),
+                };
+                for probed in ended {
                     if self.tell.send(probed).await.is_err() {
                         return;
                     }
                 }
+                if deaf {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            if due {
                 while let Some(probed) = self.step(now) {
                     if self.tell.send(probed).await.is_err() {
                         return;
@@ -168,40 +179,20 @@ impl Task {
             tokio::select! {
                 () = self.shared.changed.notified() => {}
                 () = until(next) => {}
-                heard = listen(self.sockets.as_ref()) => match heard {
-                    Ok((from, heard)) => {
-                        let outcome = self.shared.state().rounds.hear(from, &heard);
-                        if let Some(told) = self.carry_out(outcome)
-                            && self.tell.send(told).await.is_err()
-                        {
-                            return;
-                        }
-                    }
-                    Err(error) => {
-                        for probed in self.deaf(&error) {
-                            if self.tell.send(probed).await.is_err() {
-                                return;
-                            }
-                        }
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                },
+                () = readable(self.sockets.as_ref()) => heard = true,
             }
         }
     }
 
     /// Takes in all that waits to be heard.
-    fn catch_up(&mut self) -> Vec<Probed> {
-        let Some(sockets) = &self.sockets else { return Vec::new() };
-        let waiting = match sockets.waiting() {
-            Ok(waiting) => waiting,
-            Err(error) => return self.deaf(&error),
-        };
+    fn catch_up(&self) -> Result<Vec<Probed>, NetError> {
+        let Some(sockets) = &self.sockets else { return Ok(Vec::new()) };
+        let waiting = sockets.waiting()?;
         let take_in = |(from, heard): (Option<Mac>, Heard)| {
             let outcome = self.shared.state().rounds.hear(from, &heard);
             self.carry_out(outcome)
         };
-        waiting.into_iter().filter_map(take_in).collect()
+        Ok(waiting.into_iter().filter_map(take_in).collect())
     }
 
     /// The sockets are of no use any more; the next probe opens others.
@@ -320,9 +311,9 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
 }
 
-async fn listen(sockets: Option<&Sockets>) -> Result<(Option<Mac>, Heard), NetError> {
+async fn readable(sockets: Option<&Sockets>) {
     match sockets {
-        Some(sockets) => sockets.next().await,
+        Some(sockets) => sockets.readable().await,
         None => std::future::pending().await,
     }
 }

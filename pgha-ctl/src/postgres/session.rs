@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{SslMode as Protection, SslNegotiation};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
@@ -207,6 +207,20 @@ async fn connect(server: Server) -> Result<TcpStream, PgError> {
     Ok(stream)
 }
 
+/// A connection in which little is said before it ends: it does without acknowledgements that go by themselves
+/// (tcp(7), `TCP_QUICKACK`), because what is said next carries them: the question behind the handshake, the
+/// farewell behind the answer.
+async fn connect_to_leave(server: Server) -> Result<TcpStream, PgError> {
+    let socket = if server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(PgError::Connect)?;
+    let spare = |socket: SockRef<'_>| socket.set_tcp_quickack(false).map_err(PgError::Connect);
+    spare(SockRef::from(&socket))?;
+    let stream = socket.connect(server).await.map_err(PgError::Connect)?;
+    // The kernel takes it back when a connection begins.
+    spare(SockRef::from(&stream))?;
+    Ok(stream)
+}
+
 /// A session whose other side is gone for good ends, and does not wait for ever.
 fn keep_alive(stream: &TcpStream, timeout: Duration) -> std::io::Result<()> {
     let socket = SockRef::from(stream);
@@ -217,7 +231,7 @@ fn keep_alive(stream: &TcpStream, timeout: Duration) -> std::io::Result<()> {
 async fn knock_once(connector: &Connector, server: Server, encrypted: bool) -> Result<(), PgError> {
     let login = connector.login();
     let mode = login.tls().mode();
-    let mut stream = connect(server).await?;
+    let mut stream = connect_to_leave(server).await?;
     if !encrypted {
         return welcomed(knock(&mut stream, login.user(), login.dbname()).await, mode);
     }

@@ -14,6 +14,8 @@ const VERSION: u32 = 196_608;
 const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
 /// No message before ReadyForQuery is longer; libpq has the same limit for errors at this time.
 const LONGEST: usize = 30_000;
+/// A request for a password and most errors are shorter, and come in one read.
+const USUAL: usize = 1_024;
 
 /// What a server answers to a StartupMessage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +46,9 @@ pub(super) async fn knock(
     dbname: &str,
 ) -> io::Result<Welcome> {
     stream.write_all(&startup(user, dbname)).await?;
+    let mut read = Vec::with_capacity(USUAL);
     loop {
-        let (kind, body) = message(stream).await?;
+        let (kind, body) = message(stream, &mut read).await?;
         match kind {
             // AuthenticationOk: what follows is read to its end, else the server would log that the
             // connection was reset.
@@ -76,16 +79,29 @@ fn startup(user: &str, dbname: &str) -> Vec<u8> {
     [&length.to_be_bytes(), &*body].concat()
 }
 
-async fn message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u8>)> {
-    let kind = stream.read_u8().await?;
-    let length = stream.read_u32().await?;
-    let length = usize::try_from(length).unwrap_or(usize::MAX).checked_sub(4);
-    let Some(length) = length.filter(|length| *length <= LONGEST) else {
-        return Err(strange(&format!("a message of type {kind:#04x} without a usable length")));
-    };
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    Ok((kind, body))
+/// The next message: its type and what stands behind its length. `read` has what was read and not used yet.
+async fn message(
+    stream: &mut (impl AsyncRead + Unpin),
+    read: &mut Vec<u8>,
+) -> io::Result<(u8, Vec<u8>)> {
+    loop {
+        if let Some(([kind, length @ ..], behind)) = read.split_first_chunk::<5>() {
+            let (kind, length) = (*kind, u32::from_be_bytes(*length));
+            let length = usize::try_from(length).unwrap_or(usize::MAX).checked_sub(4);
+            let Some(length) = length.filter(|length| *length <= LONGEST) else {
+                let what = format!("a message of type {kind:#04x} without a usable length");
+                return Err(strange(&what));
+            };
+            if let Some(body) = behind.get(..length) {
+                let body = body.to_vec();
+                read.drain(..5 + length);
+                return Ok((kind, body));
+            }
+        }
+        if stream.read_buf(read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
 }
 
 /// ErrorResponse: fields of a letter and a text each.

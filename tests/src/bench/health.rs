@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,10 +16,12 @@ use super::mock::{Counts, Mocks, rows};
 use crate::lab::config::CLUSTER;
 use crate::lab::plan::INTERFACE;
 use crate::lab::postgres::{MONITOR, PORT};
-use crate::lab::{Director, Host, Lab, SOON, wait_for};
+use crate::lab::{Director, Host, Lab, wait_for};
 
-/// How long each set-up is watched.
-const WATCHED: Duration = Duration::from_secs(40);
+/// How many rounds each set-up is watched for, where nobody says.
+pub const ROUNDS: u32 = 40;
+/// How long a start may take: on a busy machine the mocks are slow.
+const START: Duration = Duration::from_secs(120);
 /// Time between two checks of one server: the default.
 const ROUND: Duration = Duration::from_secs(1);
 /// How often the status is asked for, once the rest is measured.
@@ -46,11 +49,18 @@ const COLUMNS: [&str; 18] = [
 ];
 
 /// How many servers in how many services.
-#[derive(Clone, Copy, Debug)]
-struct Scale {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
     servers: u8,
     services: u8,
 }
+
+/// Bytes that the controller is to stay below.
+const RESIDENT_BELOW: u64 = 30_000_000;
+/// The share of one core that it is to stay below.
+const CPU_PERCENT_BELOW: f64 = 2.0;
+/// The set-up that these two aims are for.
+const AIMED_AT: Scale = Scale { servers: 100, services: 1 };
 
 const SCALES: [Scale; 4] = [
     Scale { servers: 100, services: 1 },
@@ -67,6 +77,7 @@ pub struct Figures(Vec<Figure>);
 struct Figure {
     scale: Scale,
     rounds: f64,
+    watched: Duration,
     /// On the primary, a round.
     primary_queries: f64,
     /// On each standby, a round: the least and the most of any.
@@ -74,29 +85,76 @@ struct Figure {
     connections: (f64, f64),
     /// Logins anew at all standbys while they were watched.
     logins: u64,
-    resident_kib: u64,
-    cpu_percent: f64,
+    /// Bytes, at the end and at most.
+    resident: (u64, u64),
+    cpu: CpuTime,
     /// Probes of one server through one VIP, a round: of all that ended.
     probes: f64,
     /// From the start until every server served.
     started: Duration,
+    /// Processor time until then.
+    start_cpu: CpuTime,
     /// The slowest of so many answers as [`ASKED`] says.
     status: Duration,
     /// Processes that ran or wanted to, in the mean of the last minute: the mocks', the bench's, others'.
     load: f64,
 }
 
-/// Measures each scale in a lab of its own.
+/// In whose time the lab's switch, the other hosts' kernels and the receiving side of the director's do their work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// In that of a thread of the kernel, so that a process is charged for what it sends as far as the cable.
+    Elsewhere,
+    /// In that of the process that sends, as far as the answer to it.
+    Sender,
+}
+
+/// Processor time of a process.
+#[derive(Clone, Copy, Debug, Default)]
+struct CpuTime {
+    user: Duration,
+    system: Duration,
+}
+
+impl CpuTime {
+    fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { user: self.user - before.user, system: self.system - before.system }
+    }
+}
+
+/// `100x1`: so many servers, each in so many services.
+impl FromStr for Scale {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (servers, services) = text.split_once('x').context("a scale is like 100x1")?;
+        let scale = Self { servers: servers.parse()?, services: services.parse()? };
+        ensure!((1..=128).contains(&scale.servers), "there are 1 to 128 servers");
+        ensure!((1..=32).contains(&scale.services), "there are 1 to 32 services");
+        Ok(scale)
+    }
+}
+
+/// Measures these scales, or all where none is named, each in a lab of its own for so many rounds.
 ///
 /// # Errors
 /// When the lab cannot be made, or a controller does not come to serve all servers.
-pub fn measure() -> Result<Figures> {
+pub fn measure(only: &[Scale], rounds: u32, network: Network) -> Result<Figures> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .context("a runtime")?;
-    SCALES.into_iter().map(|scale| scale.measure(&runtime)).collect::<Result<_>>().map(Figures)
+    let scales = if only.is_empty() { &SCALES } else { only };
+    scales
+        .iter()
+        .map(|scale| scale.measure(&runtime, rounds, network))
+        .collect::<Result<_>>()
+        .map(Figures)
 }
 
 /// The addresses of standbys: behind those of the plan's hosts, and of the VIP.
@@ -110,7 +168,7 @@ fn vip(number: u8) -> Ipv4Addr {
 }
 
 impl Scale {
-    fn measure(self, runtime: &Runtime) -> Result<Figure> {
+    fn measure(self, runtime: &Runtime, rounds: u32, network: Network) -> Result<Figure> {
         eprintln!("{} servers, {} services ...", self.servers, self.services);
         let lab = Lab::new()?;
         let host = lab.host("db1")?;
@@ -118,18 +176,25 @@ impl Scale {
             let address = standby(number);
             host.run(["ip", "addr", "add", &format!("{address}/24"), "dev", INTERFACE])?;
         }
+        // All servers are one host's, to which probes of two of them through one VIP at a time were one connection,
+        // if it remembered those that are half open.
+        host.inside(|| Ok(fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2")?))?;
         let vips: Vec<IpAddr> = (0..self.services).map(|number| vip(number).into()).collect();
         lab.realserver_setup_for("db1", &vips)?;
         let mocks = runtime.block_on(async { Mocks::serve(&host, self.answers(&host)) })?;
         let director = lab.director("lb1")?;
+        if network == Network::Elsewhere {
+            director.host().switch_in_a_thread()?;
+        }
         director.write_config(&self.config(&lab, &director, &host)?)?;
         let began = Instant::now();
-        director.start()?;
+        director.start_until(|| Ok(director.control_path().exists()))?;
         self.wait_for_all(&director)?;
         let started = began.elapsed();
-        let figure = self.watch(&director, &host, &mocks)?;
+        let start_cpu = cpu_time(director.pid().context("a running controller")?)?;
+        let figure = self.watch(&director, &host, &mocks, rounds)?;
         self.wait_for_all(&director)?;
-        Ok(Figure { started, ..figure })
+        Ok(Figure { started, start_cpu, ..figure })
     }
 
     fn config(self, lab: &Lab, director: &Director, host: &Host) -> Result<String> {
@@ -202,7 +267,7 @@ impl Scale {
 
     /// Waits until every server of every service gets connections.
     fn wait_for_all(self, director: &Director) -> Result<()> {
-        wait_for("every server to serve", SOON, || {
+        wait_for("every server to serve", START, || {
             let status = director.status()?;
             let services = status["services"].as_array().context("services")?;
             ensure!(services.len() == usize::from(self.services), "{} services", services.len());
@@ -218,13 +283,19 @@ impl Scale {
         })
     }
 
-    fn watch(self, director: &Director, primary: &Host, mocks: &Mocks) -> Result<Figure> {
+    fn watch(
+        self,
+        director: &Director,
+        primary: &Host,
+        mocks: &Mocks,
+        rounds: u32,
+    ) -> Result<Figure> {
         let pid = director.pid().context("a running controller")?;
         let (probes, asked) = (probes(&director.status()?)?, Instant::now());
         let (before, began, used) = (mocks.counts(), Instant::now(), cpu_time(pid)?);
-        std::thread::sleep(WATCHED);
-        let (after, watched, used) = (mocks.counts(), began.elapsed(), cpu_time(pid)? - used);
-        let (load, resident_kib) = (load()?, resident_kib(pid)?);
+        std::thread::sleep(ROUND * rounds);
+        let (after, watched, cpu) = (mocks.counts(), began.elapsed(), cpu_time(pid)?.since(used));
+        let (load, resident) = (load()?, (memory(pid, "VmRSS:")?, memory(pid, "VmHWM:")?));
         let probes = (self::probes(&director.status()?)? - probes) as f64;
         let paths = f64::from(self.servers) * f64::from(self.services);
         let probes = probes / paths / (asked.elapsed().as_secs_f64() / ROUND.as_secs_f64());
@@ -252,10 +323,12 @@ impl Scale {
             queries: range(|counts| counts.queries),
             connections: range(|counts| counts.connections),
             logins: standbys.iter().map(|counts| counts.sessions).sum(),
-            resident_kib,
-            cpu_percent: used.as_secs_f64() / watched.as_secs_f64() * 100.0,
+            resident,
+            cpu,
+            watched,
             probes,
             started: Duration::ZERO,
+            start_cpu: CpuTime::default(),
             status: slowest_status(director)?,
             load,
         })
@@ -291,48 +364,98 @@ fn load() -> Result<f64> {
 }
 
 /// The processor time a process has used (proc_pid_stat(5), fields 14 and 15).
-fn cpu_time(pid: i32) -> Result<Duration> {
+fn cpu_time(pid: i32) -> Result<CpuTime> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("a command in parentheses")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     // The state, field 3, is the first behind the command.
-    let ticks =
-        |field: usize| -> Result<u64> { Ok(fields.get(field - 3).context("a field")?.parse()?) };
     let Some(a_second) = sysconf(SysconfVar::CLK_TCK)? else { bail!("no clock tick is known") };
-    let ticks = ticks(14)? + ticks(15)?;
-    Ok(Duration::from_secs_f64(ticks as f64 / a_second as f64))
+    let time = |field: usize| -> Result<Duration> {
+        let ticks: u64 = fields.get(field - 3).context("a field")?.parse()?;
+        Ok(Duration::from_secs_f64(ticks as f64 / a_second as f64))
+    };
+    Ok(CpuTime { user: time(14)?, system: time(15)? })
 }
 
-/// `VmRSS` (proc_pid_status(5)).
-fn resident_kib(pid: i32) -> Result<u64> {
+/// A field of proc_pid_status(5) that is a number of KiB, in bytes: `VmRSS:`, `VmHWM:`.
+fn memory(pid: i32, field: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.with_context(|| field.to_owned())?.trim().trim_end_matches(" kB");
+    Ok(kib.parse::<u64>()? * 1_024)
+}
+
+// The keys of what has an aim.
+const PRIMARY: &str = "primary_queries_per_round";
+const SERVER: &str = "queries_per_server_and_round";
+const RESIDENT: &str = "resident_bytes";
+const CPU: &str = "cpu_percent";
+
+/// An aim, for people.
+fn aim(key: &str) -> String {
+    match key {
+        RESIDENT => format!("below {} MB", RESIDENT_BELOW / 1_000_000),
+        CPU => format!("below {CPU_PERCENT_BELOW} %"),
+        _ => "1".to_owned(),
+    }
+}
+
+impl Figure {
+    /// What is claimed of the figures, and whether they keep it; in the order of the aims.
+    fn kept(&self) -> Vec<(&'static str, bool)> {
+        let near = |value: f64| (0.9..1.1).contains(&value);
+        let mut kept = vec![
+            (PRIMARY, near(self.primary_queries)),
+            (SERVER, near(self.queries.0) && near(self.queries.1)),
+        ];
+        if self.scale == AIMED_AT {
+            kept.push((RESIDENT, self.resident.0 < RESIDENT_BELOW));
+            kept.push((CPU, self.percent(self.cpu.total()) < CPU_PERCENT_BELOW));
+        }
+        kept
+    }
+
+    /// Of one core.
+    fn percent(&self, used: Duration) -> f64 {
+        used.as_secs_f64() / self.watched.as_secs_f64() * 100.0
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "servers": self.scale.servers,
+            "services": self.scale.services,
+            "rounds": self.rounds,
+            PRIMARY: self.primary_queries,
+            SERVER: [self.queries.0, self.queries.1],
+            "connections_per_server_and_round": [self.connections.0, self.connections.1],
+            "logins": self.logins,
+            RESIDENT: self.resident.0,
+            "resident_bytes_most": self.resident.1,
+            CPU: self.percent(self.cpu.total()),
+            "cpu_percent_user": self.percent(self.cpu.user),
+            "cpu_percent_system": self.percent(self.cpu.system),
+            "probes_per_server_service_and_round": self.probes,
+            "started_ms": self.started.as_millis(),
+            "start_cpu_ms": self.start_cpu.total().as_millis(),
+            "status_ms": self.status.as_millis(),
+            "load": self.load,
+            "aims_kept": self.kept().into_iter().collect::<BTreeMap<_, _>>(),
+        })
+    }
 }
 
 impl Figures {
     /// One JSON object.
     pub fn json(&self) -> Value {
-        let of = |figure: &Figure| {
-            let Figure { scale, rounds, primary_queries, queries, connections, logins, .. } =
-                figure;
-            json!({
-                "servers": scale.servers,
-                "services": scale.services,
-                "rounds": rounds,
-                "primary_queries_per_round": primary_queries,
-                "queries_per_server_and_round": [queries.0, queries.1],
-                "connections_per_server_and_round": [connections.0, connections.1],
-                "logins": logins,
-                "resident_kib": figure.resident_kib,
-                "cpu_percent": figure.cpu_percent,
-                "probes_per_server_service_and_round": figure.probes,
-                "started_ms": figure.started.as_millis(),
-                "status_ms": figure.status.as_millis(),
-                "load": figure.load,
-            })
-        };
-        json!({ "health": self.0.iter().map(of).collect::<Vec<_>>() })
+        let aims = json!({
+            "servers": AIMED_AT.servers,
+            "services": AIMED_AT.services,
+            PRIMARY: aim(PRIMARY),
+            SERVER: aim(SERVER),
+            RESIDENT: aim(RESIDENT),
+            CPU: aim(CPU),
+        });
+        json!({ "aims": aims, "health": self.0.iter().map(Figure::json).collect::<Vec<_>>() })
     }
 }
 
@@ -345,19 +468,53 @@ impl fmt::Display for Figures {
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Scale { servers, services } = self.scale;
-        writeln!(f, "{servers} servers, {services} services, {:.1} rounds of 1 s", self.rounds)?;
-        writeln!(f, "  queries on the primary a round        {:.2}", self.primary_queries)?;
+        let every = ROUND.as_secs();
+        writeln!(
+            f,
+            "{servers} servers, {services} services, {:.1} rounds of {every} s",
+            self.rounds
+        )?;
+        let kept = self.kept();
+        for (key, meaning, value) in self.rows() {
+            write!(f, "  {meaning:<38}{value}")?;
+            match kept.iter().find(|(of, _)| *of == key) {
+                Some((_, true)) => writeln!(f, "  (aim: {}; kept)", aim(key))?,
+                Some((_, false)) => writeln!(f, "  (aim: {}; MISSED)", aim(key))?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Figure {
+    /// For people: the key of its aim, what it is, and the value.
+    fn rows(&self) -> Vec<(&'static str, String, String)> {
         let (least, most) = self.queries;
-        writeln!(f, "  queries on a server a round           {least:.2} to {most:.2}")?;
-        let (least, most) = self.connections;
-        writeln!(f, "  new connections to a server a round   {least:.2} to {most:.2}")?;
-        writeln!(f, "  logins anew at all servers            {}", self.logins)?;
-        let resident = self.resident_kib as f64 / 1_024.0;
-        writeln!(f, "  controller, resident                  {resident:.1} MiB")?;
-        writeln!(f, "  controller, of one core               {:.2} %", self.cpu_percent)?;
-        writeln!(f, "  probes of a server and VIP a round    {:.2}", self.probes)?;
-        writeln!(f, "  all serve after                       {:.1} s", self.started.as_secs_f64())?;
-        writeln!(f, "  status, the slowest of {ASKED}             {} ms", self.status.as_millis())?;
-        writeln!(f, "  load of the machine                   {:.1}", self.load)
+        let (fewest, many) = self.connections;
+        let percent = |used| format!("{:.2} %", self.percent(used));
+        let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+        let row = |key, meaning: &str, value| (key, meaning.to_owned(), value);
+        vec![
+            row(PRIMARY, "queries on the primary a round", format!("{:.2}", self.primary_queries)),
+            row(SERVER, "queries on a server a round", format!("{least:.2} to {most:.2}")),
+            row("", "new connections to a server a round", format!("{fewest:.2} to {many:.2}")),
+            row("", "logins anew at all servers", self.logins.to_string()),
+            row(RESIDENT, "controller, resident", megabytes(self.resident.0)),
+            row("", "  at most since its start", megabytes(self.resident.1)),
+            row(CPU, "controller, of one core", percent(self.cpu.total())),
+            row("", "  of that in its own code", percent(self.cpu.user)),
+            row("", "  of that in the kernel", percent(self.cpu.system)),
+            row("", "probes of a server and VIP a round", format!("{:.2}", self.probes)),
+            row("", "all serve after", seconds(self.started)),
+            row("", "  with this processor time", seconds(self.start_cpu.total())),
+            (
+                "",
+                format!("status, the slowest of {ASKED}"),
+                format!("{} ms", self.status.as_millis()),
+            ),
+            row("", "load of the machine", format!("{:.1}", self.load)),
+        ]
     }
 }

@@ -26,6 +26,16 @@ enum Verb {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+        /// Only so many servers, each in so many services, like 100x1; may be given several times
+        #[arg(long, value_name = "SERVERSxSERVICES")]
+        only: Vec<health::Scale>,
+        /// For how many rounds, of a second each, the controller is watched
+        #[arg(long, value_name = "NUMBER", default_value_t = health::ROUNDS)]
+        rounds: u32,
+        /// Charge the controller for what the lab's network and the other hosts' kernels do with its packets,
+        /// which on real hosts others do
+        #[arg(long)]
+        whole_network: bool,
     },
 }
 
@@ -49,8 +59,10 @@ fn run(verb: &Verb) -> Result<()> {
                 print!("{figures}");
             }
         }
-        Verb::Health { json } => {
-            let figures = health::measure()?;
+        Verb::Health { json, only, rounds, whole_network } => {
+            let network =
+                if *whole_network { health::Network::Sender } else { health::Network::Elsewhere };
+            let figures = health::measure(only, *rounds, network)?;
             if *json {
                 println!("{}", figures.json());
             } else {

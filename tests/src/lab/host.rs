@@ -1,11 +1,14 @@
 //! A host: a namespace with one address on a cable to the switch.
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 use super::frames::FrameSocket;
 use super::netns::{Namespace, ip_batch};
@@ -193,6 +196,24 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// Has the switch take this host's frames in a thread of the kernel. Otherwise all that becomes of a frame, as
+    /// far as another host's answer, is done in the time of the process that sends it, and counted as its own.
+    ///
+    /// # Errors
+    /// When the kernel refuses, as when nothing at the port makes it poll ([`Host::receive_xdp_tx`] does).
+    pub fn switch_in_a_thread(&self) -> Result<()> {
+        let (switch, port) = self.port();
+        switch.inside(|| {
+            // The interfaces in /sys are those of the namespace that it was mounted in.
+            unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace")?;
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+            mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none)?;
+            let knob = format!("/sys/class/net/{port}/threaded");
+            fs::write(&knob, "1").with_context(|| knob)
+        })
     }
 
     /// Where a process of this host logs.

@@ -121,6 +121,8 @@ pub enum Effect {
     Unprobe(Path),
     /// Make the data plane equal to [`super::Balancer::plan`].
     Program,
+    /// The same, but it may wait for a moment: servers get more, beside others that serve, and nobody gets less.
+    ProgramSoon,
     /// Tell people.
     Tell(News),
 }

@@ -284,6 +284,26 @@ impl Verdict {
     }
 }
 
+/// How the data plane is to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    None,
+    /// Servers get more, and it may wait.
+    Gain,
+    /// In any other way.
+    Loss,
+}
+
+impl Change {
+    fn between(before: Option<&ServicePlan>, after: &ServicePlan) -> Self {
+        match before {
+            Some(before) if before == after => Self::None,
+            Some(before) if after.only_adds_to(before) => Self::Gain,
+            Some(_) | None => Self::Loss,
+        }
+    }
+}
+
 impl Balancer {
     /// The driver has put the data plane to use: whoever comes up from now on may have to begin slowly,
     /// because others have the clients.
@@ -314,8 +334,10 @@ impl Balancer {
         self.forget_those_over();
         self.join_again();
         self.probe_paths();
-        if self.judge() | std::mem::take(&mut self.left) {
-            self.effects.push_back(Effect::Program);
+        match (self.judge(), std::mem::take(&mut self.left)) {
+            (Change::Loss, _) | (_, true) => self.effects.push_back(Effect::Program),
+            (Change::Gain, false) => self.effects.push_back(Effect::ProgramSoon),
+            (Change::None, false) => {}
         }
     }
 
@@ -345,22 +367,22 @@ impl Balancer {
         self.pools = pools;
     }
 
-    /// Judges the services that were touched. Whether the data plane is to change.
-    pub(super) fn judge(&mut self) -> bool {
+    /// Judges the services that were touched. How the data plane is to change.
+    pub(super) fn judge(&mut self) -> Change {
         let mut pools = std::mem::take(&mut self.pools);
         let sight = self.sight();
-        let mut changed = false;
+        let mut change = Change::None;
         let mut effects = Vec::new();
         for pool in pools.iter_mut().filter(|pool| pool.touched) {
             effects.extend(pool.judge(&sight).into_iter().map(Effect::Tell));
             pool.touched = false;
             pool.due = pool.due(sight.now);
-            let plan = Some(pool.plan());
-            changed |= pool.planned != plan;
-            pool.planned = plan;
+            let plan = pool.plan();
+            change = change.max(Change::between(pool.planned.as_ref(), &plan));
+            pool.planned = Some(plan);
         }
         self.pools = pools;
         self.effects.extend(effects);
-        changed
+        change
     }
 }

@@ -124,6 +124,28 @@ impl Balancer {
         self.tell(News::Joined(target));
     }
 
+    /// The servers, by the ways to them, that would be members and have no id.
+    #[must_use]
+    pub fn without_id(&self) -> Vec<Path> {
+        self.full.iter().filter(|path| self.is_wanted(path)).copied().collect()
+    }
+
+    /// Whether a service would still have this server as a member. Where standbys have others behind them, it may
+    /// be one of those, of which no more is known.
+    fn is_wanted(&self, path: &Path) -> bool {
+        let pool = self.pools.iter().find(|pool| key(&pool.service) == (path.vip, path.port));
+        let Some(Pool { service, members, .. }) = pool else { return false };
+        let listed = service.discovery != Discovery::Walsenders
+            && self.config.nodes.iter().any(|node| node.address == path.address);
+        let added = self.orders.iter().flat_map(InForce::readers).any(|at| at == path.address);
+        let mut named = self.primary.iter().flat_map(|primary| &primary.walsenders);
+        let streams = service.discovery != Discovery::Direct
+            && (named.any(|of| of.address == path.address) || !self.upstreams.is_empty());
+        let last = service.fallback_to_primary
+            && self.primary.as_ref().is_some_and(|primary| primary.host == path.address);
+        !members.contains_key(&path.address) && (listed || added || streams || last)
+    }
+
     /// Takes over a server that a former controller left.
     pub(super) fn adopt(&mut self, left: &InheritedReal) {
         let Some(index) = self.pools.iter().position(|pool| pool.index == left.service) else {

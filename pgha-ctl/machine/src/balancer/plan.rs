@@ -9,6 +9,9 @@ use super::config::{Scheduler, SynLimit};
 use super::member::Steering;
 use crate::{EffectiveWeight, Neighbour};
 
+#[cfg(test)]
+mod tests;
+
 /// The whole data plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -35,6 +38,20 @@ pub struct ServicePlan {
     pub reals: Vec<RealPlan>,
 }
 
+impl ServicePlan {
+    /// Whether all that differs from `before` is that servers get more, new ones or those there were, where
+    /// somebody served already: then nothing is lost by waiting for a moment.
+    pub(super) fn only_adds_to(&self, before: &Self) -> bool {
+        let as_before = Self { reals: before.reals.clone(), ..self.clone() };
+        let serves = |real: &RealPlan| real.weight > EffectiveWeight::ZERO;
+        let kept = |had: &RealPlan| {
+            let has = self.reals.iter().find(|real| real.real == had.real);
+            has.is_some_and(|has| has.keeps_all_of(had))
+        };
+        as_before == *before && before.reals.iter().any(serves) && before.reals.iter().all(kept)
+    }
+}
+
 /// One real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RealPlan {
@@ -52,6 +69,13 @@ pub struct RealPlan {
     pub weight: EffectiveWeight,
     /// What an operator set, for the next controller.
     pub steering: Steering,
+}
+
+impl RealPlan {
+    fn keeps_all_of(&self, before: &Self) -> bool {
+        let as_before = Self { weight: before.weight, dead: before.dead, ..*self };
+        as_before == *before && self.weight >= before.weight && (before.dead || !self.dead)
+    }
 }
 
 /// What a former controller left in the data plane.

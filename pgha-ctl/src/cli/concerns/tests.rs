@@ -103,3 +103,15 @@ fn a_certificate_is_told_of_in_its_last_thirty_days() {
         ["API certificates: node.key is missing; those read before stay in force"]
     );
 }
+
+#[test]
+fn servers_without_an_id_are_told_with_the_way_out() {
+    let server = |last: u8| json!({ "vip": "10.0.0.100", "port": 5432, "address": format!("10.0.0.{last}") });
+    let told = |servers: Value| lines(&[("without_id", servers)]).pop().unwrap();
+    assert_eq!(
+        told(json!([server(7), server(8), server(9)])),
+        "no room: 10.0.0.7 for 10.0.0.100:5432 and 2 more get no traffic, because this director has 4095 \
+         real servers of all services together already; move servers or services to another director"
+    );
+    assert!(!told(json!([])).contains("no room"));
+}

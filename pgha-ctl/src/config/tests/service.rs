@@ -86,3 +86,32 @@ fn the_path_through_the_vip_is_probed_unless_switched_off() {
     let service = of("");
     assert_eq!((service.slow_start, service.fallback_to_primary), (Duration::ZERO, false));
 }
+
+#[test]
+fn more_real_servers_than_there_are_ids_are_refused() {
+    let text = |services: u8, nodes: u8, discovery: &str| {
+        let mut text = MINIMAL.split("[[service]]").next().unwrap().to_owned();
+        for number in 0..services {
+            text += &format!(
+                "[[service]]\nname = \"s{number}\"\nvip = \"10.0.1.{number}\"\ndiscovery = \"{discovery}\"\n"
+            );
+        }
+        for number in 0..nodes {
+            text += &format!("[[node]]\nname = \"db{number}\"\naddress = \"10.0.2.{number}\"\n");
+        }
+        text
+    };
+    for discovery in ["both", "direct"] {
+        assert!(parse(&text(32, 127, discovery)).is_ok());
+        let refused = messages(&text(32, 128, discovery));
+        let [error] = &refused[..] else { panic!("{refused:?}") };
+        assert!(
+            error.contains(
+                "32 services list each of 128 [[node]]s, and a director has room for 4095 real servers"
+            ),
+            "{error}"
+        );
+    }
+    // Those that nobody lists are found one by one.
+    assert!(parse(&text(32, 128, "walsenders")).is_ok());
+}

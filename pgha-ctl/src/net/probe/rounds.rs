@@ -12,6 +12,7 @@ use pgha_machine::balancer::{Path, ProbeFinding, Via};
 use super::Probed;
 use super::exchange::{Exchange, Reaction, SPAN, stray};
 use super::segment::{Ends, Heard, Segment};
+use crate::beat::Beats;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ const LOWEST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// How often, and how long an answer is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// From the beginning of one probe of a path to the next, give or take a tenth.
+    /// From the beginning of one probe of a path to the next. They begin together with others, at one of [`Beats`].
     pub interval: Duration,
     /// Halfway through it the probe is sent once more.
     pub timeout: Duration,
@@ -67,6 +68,8 @@ struct Running {
 #[derive(Debug)]
 struct Slot {
     via: Via,
+    /// Paths that are added together spread over the interval.
+    turn: u32,
     /// When something is to be done; stands in [`Rounds::due`] too.
     due: Instant,
     /// When its last probe began.
@@ -83,6 +86,8 @@ pub(super) struct Rounds {
     /// The probes under way, by the VIP and the number of their SYN.
     by_number: BTreeMap<(SocketAddr, u32), Path>,
     dice: Dice,
+    /// How many paths were.
+    added: u32,
 }
 
 impl Rounds {
@@ -93,6 +98,7 @@ impl Rounds {
             due: BTreeSet::new(),
             by_number: BTreeMap::new(),
             dice: Dice::default(),
+            added: 0,
         }
     }
 
@@ -107,7 +113,9 @@ impl Rounds {
             return;
         }
         self.remove(&path);
-        self.paths.insert(path, Slot { via, due: now, began: now, running: None });
+        let turn = self.added;
+        self.added = self.added.wrapping_add(1);
+        self.paths.insert(path, Slot { via, turn, due: now, began: now, running: None });
         self.due.insert((now, path));
     }
 
@@ -129,15 +137,15 @@ impl Rounds {
     /// One thing that is due now.
     pub(super) fn step(&mut self, now: Instant) -> Option<Step> {
         let (_, path) = *self.due.first().filter(|(due, _)| *due <= now)?;
-        let pause = self.pause();
+        let beats = Beats::of(self.pace.interval);
         let held_up = self.pace.timeout / 2;
         let slot = self.paths.get_mut(&path)?;
         let late = now.saturating_duration_since(slot.due);
         let Some(running) = &mut slot.running else {
-            let via = slot.via;
+            let (via, next) = (slot.via, beats.next(slot.turn, now));
             slot.began = now;
             // Stands if nothing comes of it.
-            self.wait(path, now + pause);
+            self.wait(path, next);
             return Some(Step::Begin(path, via));
         };
         if !running.sent_again && now < running.deadline {
@@ -206,12 +214,11 @@ impl Rounds {
 
     /// The probe that was begun could not be sent: it is over, and another follows in its time.
     pub(super) fn abandon(&mut self, path: &Path) {
-        let pause = self.pause();
         let Some(slot) = self.paths.get_mut(path) else { return };
+        let due = Beats::of(self.pace.interval).next(slot.turn, slot.began);
         if let Some(running) = slot.running.take() {
             self.by_number.remove(&(running.ends.vip, running.sequence));
         }
-        let due = slot.began + pause;
         self.wait(*path, due);
     }
 
@@ -279,12 +286,6 @@ impl Rounds {
             slot.due = due;
             self.due.insert((due, path));
         }
-    }
-
-    /// The interval give or take a tenth: paths that began together spread.
-    fn pause(&mut self) -> Duration {
-        let interval = self.pace.interval;
-        interval * 9 / 10 + interval / 500 * self.dice.below(100)
     }
 }
 

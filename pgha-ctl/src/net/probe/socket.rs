@@ -9,6 +9,7 @@ use nix::sys::socket::{LinkAddr, MsgFlags, recvfrom, sendto, setsockopt, sockopt
 use pgha_common::wire::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP};
 use pgha_machine::Mac;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::segment::{self, Heard};
@@ -81,41 +82,46 @@ impl Sockets {
         self.local.send(packet, to).map_err(|error| error.to_string())
     }
 
-    /// The next that may be about a probe, and who sent the frame. Cancel-safe.
-    pub(super) async fn next(&self) -> Result<(Option<Mac>, Heard), NetError> {
-        loop {
-            let heard = tokio::select! {
-                heard = self.hear(&self.ipv4) => heard,
-                heard = self.hear(&self.ipv6) => heard,
-            };
-            if let Some(heard) = heard.map_err(NetError::packet("listen for answers to probes"))? {
-                return Ok(heard);
-            }
-        }
+    /// Returns when there may be something in [`Self::waiting`], or an error. Cancel-safe.
+    pub(super) async fn readable(&self) {
+        // It fails only when the runtime ends.
+        let _ready = tokio::select! {
+            ready = self.ipv4.readable() => ready,
+            ready = self.ipv6.readable() => ready,
+        };
     }
 
-    /// All that have come already, as far as the buffers reach.
+    /// All that have come already and may be about a probe, as far as the buffers reach, each with who sent the
+    /// frame.
     pub(super) fn waiting(&self) -> Result<Vec<(Option<Mac>, Heard)>, NetError> {
         let mut all = Vec::new();
         for socket in [&self.ipv4, &self.ipv6] {
-            for _ in 0..READ_AT_ONCE {
-                match self.receive(socket.get_ref()) {
-                    Ok(heard) => all.extend(heard),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => {
-                        return Err(NetError::packet("listen for answers to probes")(error));
-                    }
+            let mut looked = false;
+            let read = socket.try_io(Interest::READABLE, |socket| {
+                looked = true;
+                self.read(socket, &mut all)
+            });
+            // What tokio has not heard of yet is there all the same.
+            let read = if looked { read } else { self.read(socket.get_ref(), &mut all) };
+            match read {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Err(NetError::packet("listen for answers to probes")(error));
                 }
+                Ok(()) | Err(_) => {}
             }
         }
         Ok(all)
     }
 
-    async fn hear(&self, socket: &AsyncFd<Socket>) -> io::Result<Option<(Option<Mac>, Heard)>> {
-        let mut ready = socket.readable().await?;
-        // Nothing was there after all.
-        ready.try_io(|socket| self.receive(socket.get_ref())).unwrap_or(Ok(None))
+    /// Reads on until that would block, or until there is so much that the rest has to wait.
+    fn read(&self, socket: &Socket, all: &mut Vec<(Option<Mac>, Heard)>) -> io::Result<()> {
+        for _ in 0..READ_AT_ONCE {
+            match self.receive(socket) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                heard => all.extend(heard?),
+            }
+        }
+        Ok(())
     }
 
     fn receive(&self, socket: &Socket) -> io::Result<Option<(Option<Mac>, Heard)>> {

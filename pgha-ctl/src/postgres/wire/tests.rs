@@ -69,6 +69,26 @@ async fn a_refusal_is_told_with_its_code() {
 }
 
 #[tokio::test]
+async fn an_answer_may_come_in_pieces() {
+    let answer = [
+        message_of(b'R', &[0; 4]),
+        message_of(b'S', b"TimeZone\0UTC\0"),
+        message_of(b'E', b"C57P03\0Mno\0\0"),
+    ];
+    // As few bytes at a time as the pipe holds.
+    let (mut here, mut there) = duplex(3);
+    let server = tokio::spawn(async move {
+        let length = there.read_u32().await.unwrap();
+        there.read_exact(&mut vec![0; usize::try_from(length).unwrap() - 4]).await.unwrap();
+        there.write_all(&answer.concat()).await.unwrap();
+    });
+    let welcome = knock(&mut here, "pgha", "postgres").await;
+    let wanted = Welcome::Refused(SqlState::CANNOT_CONNECT_NOW, "ERROR: no".to_owned());
+    assert_eq!(welcome.unwrap(), wanted);
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_no_postgresql_is_found_out() {
     for answer in [
         &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],

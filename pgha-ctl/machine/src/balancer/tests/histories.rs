@@ -137,6 +137,19 @@ proptest! {
                     Effect::Watch(target) => prop_assert!(watched.insert(target)),
                     Effect::Unwatch(target) => prop_assert!(watched.remove(&target)),
                     Effect::Program => programmed = balancer.plan(),
+                    Effect::ProgramSoon => {
+                        let plan = service(&balancer);
+                        for had in &programmed.services[0].reals {
+                            let has = plan.reals.iter().find(|has| has.real == had.real);
+                            let keeps = has.is_some_and(|has| {
+                                has.weight >= had.weight
+                                    && has.neighbour == had.neighbour
+                                    && (had.dead || !has.dead)
+                            });
+                            prop_assert!(keeps, "{had:?} is to lose at leisure");
+                        }
+                        programmed = balancer.plan();
+                    }
                     Effect::CheckNow(_) | Effect::Resolve(_) | Effect::Tell(_) => {}
                     Effect::Probe(path, _) => {
                         probed.entry(path).or_insert(None);

@@ -205,16 +205,20 @@ fn who_found_no_id_joins_when_one_comes_back_and_is_told_once() {
     let node = |number: u8| super::config(Discovery::Direct, &[number]).nodes.remove(0);
     config.nodes.push(node(3));
     balancer.handle(NOW, Event::Configured(config.clone()));
+    let node3 = config.nodes.pop().unwrap();
+    balancer.handle(NOW, Event::Configured(config.clone()));
+    assert_eq!(balancer.without_id(), [], "nobody lists it");
+    config.nodes.push(node3);
     balancer.handle(NOW, Event::Configured(config.clone()));
     let told = effects(&mut balancer);
     let full = Effect::Tell(News::Full(target(3)));
     assert_eq!(told.iter().filter(|effect| **effect == full).count(), 1, "{told:?}");
-    assert!(balancer.full.contains(&path(3)));
+    assert_eq!(balancer.without_id(), [path(3)]);
     // The other one is gone for good.
     config.nodes.remove(0);
     balancer.handle(NOW, Event::Configured(config));
     balancer.handle(NOW, Event::Checked(target(2), Finding::Refused));
     let told = effects(&mut balancer);
     assert!(told.contains(&Effect::Tell(News::Joined(target(3)))), "{told:?}");
-    assert!(balancer.full.is_empty());
+    assert_eq!(balancer.without_id(), []);
 }

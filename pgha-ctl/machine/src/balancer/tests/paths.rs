@@ -71,7 +71,7 @@ fn a_server_without_the_vip_is_withheld_and_said_to_be_that() {
     assert!(!service(&balancer).reals[0].dead, "its sessions may come by another way");
     probed(&mut balancer, 2, ProbeFinding::Open);
     let mended = News::Mended(path(2), Withheld::VipSilent);
-    assert_eq!(effects(&mut balancer), [Effect::Tell(mended), Effect::Program]);
+    assert_eq!(effects(&mut balancer), [Effect::Tell(mended), Effect::ProgramSoon]);
     assert_eq!(readers(&balancer), [host(2), host(3)]);
 }
 

@@ -79,7 +79,7 @@ fn a_standby_that_lags_drains_and_returns_at_the_lower_edge() {
     let lagging = |news: fn(Path, Withheld) -> News| Effect::Tell(news(path(2), Withheld::Lagging));
     assert_eq!(
         effects(&mut balancer),
-        [lagging(News::Withheld), Effect::Program, lagging(News::Mended), Effect::Program]
+        [lagging(News::Withheld), Effect::Program, lagging(News::Mended), Effect::ProgramSoon]
     );
 }
 
@@ -352,7 +352,7 @@ fn a_server_that_joins_others_begins_slowly_and_a_first_one_does_not() {
     let mut weights = Vec::new();
     while let Some(due) = balancer.poll_timeout() {
         balancer.handle(due, Event::Tick);
-        assert_eq!(effects(&mut balancer), [Effect::Program]);
+        assert_eq!(effects(&mut balancer), [Effect::ProgramSoon]);
         weights.push(weight(&balancer, 1));
     }
     assert_eq!(
