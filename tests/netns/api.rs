@@ -2,9 +2,12 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
+use pgha_ctl::rpc::authority::{Authority, Request};
 use pgha_ctl::rpc::client::Address;
+use pgha_ctl::rpc::identity::Role;
 use pgha_ctl::store::{Key, Remote, Store as _};
 use pgha_tests::lab::artifacts::pgha_binary;
 use pgha_tests::lab::{Host, SOON, wait_for};
@@ -131,6 +134,11 @@ fn netns_an_operator_steers_over_tls_and_nobody_else() -> Result<()> {
             "{path}: {code} {body}"
         );
     }
+    // Load balancers ask for the code alone.
+    for method in [&["--head"][..], &["-X", "OPTIONS"]] {
+        assert_eq!(api.curl("/healthz", method)?.0, 200, "{method:?}");
+        assert_eq!(api.curl("/replica", method)?.0, 401, "{method:?}");
+    }
     let order = r#"{"server":"db3","order":"undrain"}"#;
     let json = "content-type: application/json";
     assert_eq!(api.curl("/v1/order", &["-H", json, "-d", order])?.0, 401);
@@ -140,9 +148,47 @@ fn netns_an_operator_steers_over_tls_and_nobody_else() -> Result<()> {
     let path = |path: &Path| path.to_str().map(str::to_owned).context("a path");
     let (certificate, key) = (path(&certificate)?, path(&key)?);
     let shown = ["--cert", &certificate, "--key", &key];
+    for (path, expected) in [("/replica?node=db2", 200), ("/replica?node=db3", 503)] {
+        for method in [&["--head"][..], &["-X", "OPTIONS"], &["-X", "GET"]] {
+            let (code, body) = api.curl(path, &[&shown[..], method].concat())?;
+            assert_eq!(code, expected, "{method:?} {path}: {body}");
+        }
+    }
     let (code, body) = api.curl("/v1/order", &[&shown[..], &["-H", json, "-d", order]].concat())?;
     assert_eq!(code, 200, "{body}");
     assert_eq!(cluster.server("db3")?["drained"], Value::Null);
+    Ok(())
+}
+
+#[test]
+fn netns_who_is_refused_for_his_certificate_hears_what_to_do() -> Result<()> {
+    let api = Api::up()?;
+    let ended = SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
+    let request = Request {
+        name: "old".parse()?,
+        role: Role::Operator,
+        addresses: Vec::new(),
+        names: Vec::new(),
+        lifetime: Duration::from_secs(24 * 3600),
+    };
+    Authority::load(&api.tls, ended)?.issue(&request, &api.tls.join("old"))?;
+    // Eve's is of another authority, and she trusts this cluster's all the same.
+    let other = api.tls.join("other");
+    let made = |arguments: &[&str]| {
+        let other = other.to_str().context("a path")?;
+        success(api.cluster.director.pgha([&["--tls", other, "tls"], arguments].concat())?)
+    };
+    made(&["init", "--cluster", "lab"])?;
+    made(&["issue", "eve", "--operator"])?;
+    std::fs::copy(api.tls.join("ca.crt"), other.join("eve/ca.crt"))?;
+    for (who, says) in [
+        ("old", "has expired; where the authority is, run: pgha tls renew"),
+        ("other/eve", "see that both certificates are of this cluster's authority"),
+    ] {
+        let (code, out, error) = api.verb(who, &["status"])?;
+        assert_eq!((code, &*out), (Some(5), ""), "{who}: {error}");
+        assert!(error.contains(says), "{who}: {error}");
+    }
     Ok(())
 }
 
@@ -261,6 +307,10 @@ fn netns_health_is_told_in_patronis_words() -> Result<()> {
     ] {
         let (code, said) = ask(&cluster, "GET", path, "")?;
         assert_eq!(code, expected, "{path}: {said}");
+        // As HAProxy does: HTTP/1.0, and for the code alone.
+        for method in ["HEAD", "OPTIONS"] {
+            assert_eq!(ask(&cluster, method, path, "")?, (expected, String::new()), "{path}");
+        }
     }
     success(cluster.director.pgha(["drain", "db2"])?)?;
     let (refused, said) = ask(&cluster, "GET", "/replica?node=db2", "")?;

@@ -2,6 +2,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use pgha_ctl::store::Local;
 use pgha_tests::lab::{SOON, wait_for};
 use serde_json::Value;
 
@@ -81,6 +82,7 @@ fn netns_a_damaged_store_changes_nothing_and_is_not_replaced() -> Result<()> {
     success(cluster.director.pgha(["drain", "db2"])?)?;
     success(cluster.director.pgha(["weight", "db3", "3"])?)?;
     let whole = fs::read(&store)?;
+    let before = cluster.director.status()?["store"]["incarnation"].clone();
     assert!(cluster.director.terminate()?.success());
     let damaged = &whole[..whole.len() - 1];
     fs::write(&store, damaged)?;
@@ -115,12 +117,86 @@ fn netns_a_damaged_store_changes_nothing_and_is_not_replaced() -> Result<()> {
     success(cluster.director.pgha(["undrain", "db2"])?)?;
     cluster.wait_weights(&[("db1", 0), ("db2", 1), ("db3", 3)])?;
 
-    // A backup: its orders come with it, and it is known to be the store of before.
+    // A backup: its orders come with it, but its revisions are given out a second time. So it is another store.
+    let incarnation =
+        || Ok::<_, anyhow::Error>(cluster.director.status()?["store"]["incarnation"].clone());
+    let between = incarnation()?;
     assert!(cluster.director.terminate()?.success());
     fs::write(&store, &whole)?;
     cluster.director.start()?;
     cluster.wait_weights(&[("db1", 0), ("db2", 0), ("db3", 3)])?;
     assert_eq!(set(&cluster)?, serde_json::json!(["root", "root"]));
+    let after = incarnation()?;
+    assert!(after != before && after != between, "{before} {between} {after}");
+    assert_eq!(cluster.logged("It counts as another store from here on")?, 1);
+    Ok(())
+}
+
+#[test]
+fn netns_a_store_that_cannot_be_written_says_so_before_anybody_orders() -> Result<()> {
+    let cluster = Cluster::up(&["db2", "db3"], &[DIRECT])?;
+    success(cluster.director.pgha(["drain", "db2"])?)?;
+    let before = cluster.director.status()?["store"].clone();
+    // Not even root writes a file where a directory is.
+    let beside = cluster.director.store_path().with_added_extension("new");
+    fs::create_dir_all(beside.join("x"))?;
+    let store = wait_for("a store that cannot be written to be told", SOON, || {
+        let store = cluster.director.status()?["store"].clone();
+        Ok((store["answers"] == false).then_some(store))
+    })?;
+    let error = store["error"].as_str().unwrap_or_default();
+    assert!(error.contains("see that its directory is there, writable and not full"), "{store}");
+    let refused = cluster.director.pgha(["undrain", "db2"])?;
+    let said = String::from_utf8(refused.stderr)?;
+    assert!(said.contains("not kept, so not in force: "), "{said}");
+    assert_eq!(refused.status.code(), Some(5), "{said}");
+    // What is in force stays, and can be read.
+    assert_eq!(cluster.served(6)?, shares(&[("db3", 6)]));
+    assert_eq!(set(&cluster)?[0], "root");
+
+    fs::remove_dir_all(&beside)?;
+    wait_for("the store to answer again", SOON, || {
+        Ok((cluster.director.status()?["store"] == before).then_some(()))
+    })?;
+    success(cluster.director.pgha(["undrain", "db2"])?)?;
+    cluster.wait_weights(&[("db1", 0), ("db2", 1), ("db3", 1)])?;
+    Ok(())
+}
+
+#[test]
+fn netns_an_empty_store_takes_over_the_orders_as_soon_as_it_can() -> Result<()> {
+    let cluster = Cluster::up(&["db2", "db3"], &[DIRECT])?;
+    let path = cluster.director.store_path();
+    success(cluster.director.pgha(["drain", "db2"])?)?;
+    assert!(cluster.director.terminate()?.success());
+    fs::remove_file(&path)?;
+    drop(Local::open(&path)?);
+    let beside = path.with_added_extension("new");
+    fs::create_dir_all(beside.join("x"))?;
+
+    // It can be read, and is empty; it cannot be written.
+    cluster.director.start()?;
+    let told = "orders that the data plane remembers: not kept, so not in force: ";
+    wait_for(
+        "the store not to take them",
+        SOON,
+        || Ok((cluster.logged(told)? == 1).then_some(())),
+    )?;
+    let store = cluster.director.status()?["store"].clone();
+    assert!(store["answers"] == false && store["revision"] == 0, "{store}");
+    assert_eq!(cluster.served(6)?, shares(&[("db3", 6)]));
+
+    fs::remove_dir_all(&beside)?;
+    wait_for("the store to take them", SOON, || {
+        let store = cluster.director.status()?["store"].clone();
+        Ok((store["answers"] == true && store["revision"] == 1).then_some(()))
+    })?;
+    cluster.director.kill()?;
+    success(cluster.director.pgha(["detach"])?)?;
+    cluster.director.start()?;
+    // Maps do not remember whose word it was.
+    assert_eq!(set(&cluster)?[0], "unknown");
+    assert_eq!(cluster.served(6)?, shares(&[("db3", 6)]));
     Ok(())
 }
 

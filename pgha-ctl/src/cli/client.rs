@@ -32,6 +32,8 @@ use crate::rpc::credentials::{Credentials, CredentialsError, DIRECTORY};
 
 /// How long one conversation may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an order may take: a store that gave no answer is given time to give one.
+const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(10);
 /// How long the largest flow tables may take to be read on a busy node.
 const PATIENCE_FOR_FLOWS: Duration = Duration::from_secs(60);
 /// How long a configuration may take to be judged: whether somebody has its new VIPs is asked on the network.
@@ -124,6 +126,15 @@ pub(super) enum ClientError {
     Refused(#[from] Refusal),
 }
 
+impl ClientError {
+    /// The error of a conversation with a process over TCP: one that it ended because it does not trust this
+    /// side is its refusal.
+    fn of(self, to: &Address) -> Self {
+        let refusal = if let Self::Broken(error) = &self { rpc::refusal(to, error) } else { None };
+        refusal.map_or(self, Self::Connect)
+    }
+}
+
 /// `GET /v1/status`.
 pub(super) async fn status(controller: &Controller) -> Result<Status, ClientError> {
     within(PATIENCE, controller, ask(controller, Method::GET, "/v1/status", None::<&()>)).await
@@ -139,7 +150,8 @@ pub(super) async fn order(
     controller: &Controller,
     order: &OrderRequest,
 ) -> Result<OrderReply, ClientError> {
-    within(PATIENCE, controller, ask(controller, Method::POST, "/v1/order", Some(order))).await
+    let asked = ask(controller, Method::POST, "/v1/order", Some(order));
+    within(PATIENCE_FOR_ORDERS, controller, asked).await
 }
 
 /// `POST /v1/reader`.
@@ -147,7 +159,8 @@ pub(super) async fn reader(
     controller: &Controller,
     request: &ReaderRequest,
 ) -> Result<ReaderReply, ClientError> {
-    within(PATIENCE, controller, ask(controller, Method::POST, "/v1/reader", Some(request))).await
+    let asked = ask(controller, Method::POST, "/v1/reader", Some(request));
+    within(PATIENCE_FOR_ORDERS, controller, asked).await
 }
 
 /// `POST /v1/reload`.
@@ -263,7 +276,7 @@ async fn send(
         Controller::There(to, credentials) => {
             let stream = rpc::connect(to, credentials).await?;
             let request = request.header("host", to.to_string()).body(Full::from(body))?;
-            exchange(stream, request).await
+            exchange(stream, request).await.map_err(|error| error.of(to))
         }
     }
 }
@@ -286,9 +299,13 @@ async fn exchange<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 ) -> Result<Response<Incoming>, ClientError> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender; what it ended with is seen by the request.
-    tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    Ok(sender.send_request(request).await?)
+    // It ends with the sender.
+    let connection = tokio::spawn(connection);
+    match sender.send_request(request).await {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            drop(sender);
+            Err(rpc::cause(connection, error).await.into())
+        }
+    }
 }

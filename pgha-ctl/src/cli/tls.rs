@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::output::print;
 use crate::config::Config;
 use crate::rpc::authority::{self, Authority, Request, Written};
-use crate::rpc::credentials::CERTIFICATE;
+use crate::rpc::credentials::{CERTIFICATE, DIRECTORY};
 use crate::rpc::identity::Role;
 
 /// Number of the form of what `--json` prints.
@@ -40,7 +40,7 @@ pub(super) enum Verb {
     /// Make key and certificate of a node or an operator: `ca.crt`, `node.crt` and `node.key`.
     Issue(Issue),
     /// Make certificates anew before they end: same name, addresses and key, so that only `node.crt` is to
-    /// be copied. A controller takes up the new file by itself within a minute, or at `pgha reload`.
+    /// be copied. A controller takes up the new file by itself within ten seconds, or at `pgha reload`.
     Renew {
         /// Whose; everybody's below the directory of `--tls` when missing.
         name: Option<NodeName>,
@@ -118,65 +118,125 @@ impl Made {
     fn of(written: Written, now: SystemTime) -> Self {
         let Written { holder, files } = written;
         let until = holder.until;
+        let left = until.duration_since(now).unwrap_or_default();
         Self {
             name: holder.name,
             role: holder.role,
             addresses: holder.addresses,
             dns: holder.names,
             until: until.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            days: until.duration_since(now).map_or(0, |left| left.as_secs() / DAY.as_secs()),
+            // Certificates know whole seconds, so that of 365 days a moment is missing.
+            days: (left + DAY / 2).as_secs() / DAY.as_secs(),
             files,
         }
     }
 }
 
+/// What a verb did.
+struct Outcome {
+    made: Vec<Written>,
+    /// What could not be made.
+    failed: Vec<String>,
+    /// What is to be done next: what that is, and the command lines for it.
+    next: (String, Vec<String>),
+    json: bool,
+}
+
 /// Makes what is asked for in or below `directory`.
 pub(super) fn run(config: &Path, directory: &Path, verb: Verb) -> anyhow::Result<()> {
     let now = SystemTime::now();
-    let (made, next, json) = match verb {
-        Verb::Init { cluster, json } => {
-            let cluster = match cluster {
-                Some(cluster) => cluster,
-                None => Config::load(config)
-                    .map(|config| config.cluster().clone())
-                    .context("the cluster's name is not known; give it with --cluster")?,
-            };
-            let made = authority::init(directory, &cluster, now)?;
-            (vec![made], NEXT_AFTER_INIT, json)
-        }
-        Verb::Issue(Issue { name, address, dns, operator, out, lifetime, json }) => {
-            let role = if operator { Role::Operator } else { Role::Node };
-            let out = out.unwrap_or_else(|| directory.join(name.as_str()));
-            let lifetime = lifetime.duration();
-            let request = Request { name, role, addresses: address, names: dns, lifetime };
-            let made = Authority::load(directory, now)?.issue(&request, &out)?;
-            (vec![made], if operator { NEXT_FOR_OPERATOR } else { NEXT_FOR_NODE }, json)
-        }
+    let Outcome { made, failed, next, json } = match verb {
+        Verb::Init { cluster, json } => init(config, directory, cluster, json, now)?,
+        Verb::Issue(request) => issue(directory, request, now)?,
         Verb::Renew { name, out, lifetime, json } => {
-            let authority = Authority::load(directory, now)?;
             let whose = match (name, out) {
                 (_, Some(out)) => vec![out],
                 (Some(name), None) => vec![directory.join(name.as_str())],
                 (None, None) => holders_below(directory)?,
             };
-            let renew = |folder: &PathBuf| authority.renew(folder, lifetime.duration());
-            (whose.iter().map(renew).collect::<Result<_, _>>()?, NEXT_AFTER_RENEWAL, json)
+            renew(directory, &whose, lifetime, json, now)?
         }
     };
     let certificates = made.into_iter().map(|written| Made::of(written, now)).collect();
     let document = Document { schema: SCHEMA, certificates };
-    print(json, &document, |document| text(document, next))
+    // Those that were renewed are new, whatever became of the others.
+    if failed.is_empty() || !document.certificates.is_empty() {
+        print(json, &document, |document| text(document, &next))?;
+    }
+    anyhow::ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
 }
 
-const NEXT_AFTER_INIT: &str = "Keep ca.key here and back it up; it goes to no node. Next, for each \
-                               controller: pgha tls issue NAME --address IP; for each person: pgha tls \
-                               issue NAME --operator";
-const NEXT_FOR_NODE: &str = "Copy these three files to /etc/pgha/tls on that node, for the user that pgha \
-                             runs as, node.key with mode 0600.";
-const NEXT_FOR_OPERATOR: &str = "Give these three files to that person alone: pgha --to HOST:PORT --tls DIR \
-                                 status";
-const NEXT_AFTER_RENEWAL: &str = "Copy each node.crt over the former one of its node; a controller takes \
-                                  it up by itself.";
+fn init(
+    config: &Path,
+    directory: &Path,
+    cluster: Option<NodeName>,
+    json: bool,
+    now: SystemTime,
+) -> anyhow::Result<Outcome> {
+    let cluster = match cluster {
+        Some(cluster) => cluster,
+        None => Config::load(config)
+            .map(|config| config.cluster().clone())
+            .context("the cluster's name is not known; give it with --cluster")?,
+    };
+    let made = vec![authority::init(directory, &cluster, now)?];
+    let pgha = if directory == Path::new(DIRECTORY) {
+        "pgha tls".to_owned()
+    } else {
+        format!("pgha --tls {} tls", directory.display())
+    };
+    let next = format!(
+        "This is the authority of cluster {cluster}. Whoever has ca.key can pass for anybody: back it up, and \
+         copy it to no node.\n\nNext, make a certificate for each node that runs a controller, and for each \
+         operator:"
+    );
+    let lines = ["NAME --address IP", "NAME --operator"];
+    let next = (next, lines.map(|line| format!("{pgha} issue {line}")).into());
+    Ok(Outcome { made, failed: Vec::new(), next, json })
+}
+
+fn issue(directory: &Path, issue: Issue, now: SystemTime) -> anyhow::Result<Outcome> {
+    let Issue { name, address, dns, operator, out, lifetime, json } = issue;
+    let out = out.unwrap_or_else(|| directory.join(name.as_str()));
+    let next = if operator {
+        let next = format!(
+            "Next, give these files to {name} alone. With them a controller is steered from any host:"
+        );
+        (next, vec!["pgha --to HOST:PORT --tls DIR status".to_owned()])
+    } else {
+        let next = format!(
+            "Next, copy these files to {DIRECTORY} on {name}, for the user that pgha runs as, node.key with \
+             mode 0600."
+        );
+        (next, Vec::new())
+    };
+    let role = if operator { Role::Operator } else { Role::Node };
+    let lifetime = lifetime.duration();
+    let request = Request { name, role, addresses: address, names: dns, lifetime };
+    let made = vec![Authority::load(directory, now)?.issue(&request, &out)?];
+    Ok(Outcome { made, failed: Vec::new(), next, json })
+}
+
+fn renew(
+    directory: &Path,
+    whose: &[PathBuf],
+    lifetime: Lifetime,
+    json: bool,
+    now: SystemTime,
+) -> anyhow::Result<Outcome> {
+    let authority = Authority::load(directory, now)?;
+    let (mut made, mut failed) = (Vec::new(), Vec::new());
+    for folder in whose {
+        match authority.renew(folder, lifetime.duration()) {
+            Ok(renewed) => made.push(renewed),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    let next = "Next, copy each node.crt over the former one of its node. A controller takes it up by itself \
+                within ten seconds.";
+    Ok(Outcome { made, failed, next: (next.to_owned(), Vec::new()), json })
+}
 
 /// The directories in and below this one that have a certificate.
 fn holders_below(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -195,19 +255,27 @@ fn holders_below(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn text(document: &Document, next: &str) -> String {
+fn text(document: &Document, (next, lines): &(String, Vec<String>)) -> String {
     let mut text = String::new();
     for made in &document.certificates {
-        let role = made.role.map_or("authority", Role::name);
+        let whose = match made.role {
+            None => "Certificate authority".to_owned(),
+            Some(role) => format!("Certificate of {} {}", role.name(), made.name),
+        };
         let called: Vec<_> =
             made.addresses.iter().map(ToString::to_string).chain(made.dns.clone()).collect();
         let called =
             if called.is_empty() { String::new() } else { format!(" ({})", called.join(", ")) };
         let until = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(made.until));
-        let _ = writeln!(text, "{role} {}{called}: until {until}, {} days", made.name, made.days);
+        let days = if made.days == 1 { "day" } else { "days" };
+        let _ = writeln!(text, "{whose}{called}, good until {until} ({} {days}):", made.days);
         for file in &made.files {
             let _ = writeln!(text, "  {}", file.display());
         }
     }
-    text + next
+    let _ = writeln!(text, "\n{next}");
+    lines.iter().for_each(|line| {
+        let _ = writeln!(text, "  {line}");
+    });
+    text
 }

@@ -21,6 +21,10 @@ use crate::store::{self, Key};
 /// Where anybody learns whether this process is well, and nothing else.
 pub(super) const HEALTHZ: &str = "/healthz";
 
+/// What load balancers ask, besides.
+pub(super) const PRIMARY: &str = "/primary";
+pub(super) const REPLICA: &str = "/replica";
+
 /// Who may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
@@ -34,7 +38,8 @@ enum Access {
 
 /// Who may ask that.
 fn access(method: &Method, path: &str) -> Access {
-    let reads = method == Method::GET || method == Method::HEAD;
+    let asks = method == Method::OPTIONS && [HEALTHZ, PRIMARY, REPLICA].contains(&path);
+    let reads = asks || method == Method::GET || method == Method::HEAD;
     match path.strip_prefix(store::http::PATH).map(str::parse::<Key>) {
         _ if reads && path == HEALTHZ => Access::Anybody,
         // It shows what clients say, and has the programs exchanged.

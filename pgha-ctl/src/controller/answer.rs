@@ -38,7 +38,7 @@ impl Controller {
                 self.program_what_waits();
                 let _ = reply.send(self.explain(&query));
             }
-            Request::Flows(query, reply) => self.flows(&query, reply),
+            Request::Flows(query, turn, reply) => self.flows(&query, turn, reply),
             Request::Trace(query, reply) => {
                 let _ = reply.send(self.begin_trace(&query));
             }

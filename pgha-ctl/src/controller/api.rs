@@ -13,10 +13,11 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, RawQuery, State};
-use axum::http::StatusCode;
+use axum::handler::Handler;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json, Router};
 use futures_util::stream;
 use hyper::body::Bytes;
@@ -26,7 +27,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::access::{self, HEALTHZ};
+use super::access::{self, HEALTHZ, PRIMARY, REPLICA};
 use super::events::{EventsQuery, EventsReply};
 use super::explain::{ExplainQuery, ExplainReply};
 use super::flows::FlowsQuery;
@@ -38,6 +39,7 @@ use super::status::{
     RoleRequest, Status,
 };
 use super::trace::TraceQuery;
+use super::turns::{Turn, Turns};
 use super::web;
 use crate::rpc::server::Caller;
 use crate::store::{self, Store};
@@ -63,7 +65,7 @@ pub(super) enum Request {
     /// `GET /v1/explain`.
     Explain(ExplainQuery, Reply<ExplainReply>),
     /// `GET /v1/flows`: in JSON already, as there may be many.
-    Flows(FlowsQuery, Reply<Bytes>),
+    Flows(FlowsQuery, Turn, Reply<Bytes>),
     /// `GET /v1/trace`: the parts of a file, as they come.
     Trace(TraceQuery, Reply<mpsc::Receiver<Bytes>>),
     /// `GET /v1/events`.
@@ -155,16 +157,16 @@ impl Drop for ControlSocket {
 /// Everything that can be asked, behind [`access::guard`].
 pub(super) fn router<S: Store + Clone>(requests: mpsc::Sender<Request>, store: S) -> Router {
     Router::new()
-        .route(HEALTHZ, get(healthz))
-        .route("/primary", get(primary))
-        .route("/replica", get(replica))
+        .route(HEALTHZ, health(healthz))
+        .route(PRIMARY, health(primary))
+        .route(REPLICA, health(replica))
         .route("/v1/status", get(status))
         .route("/v1/order", post(order))
         .route("/v1/reader", post(reader))
         .route("/v1/reload", post(reload))
         .route("/v1/director", post(role))
         .route("/v1/explain", get(explain))
-        .route("/v1/flows", get(flows))
+        .route("/v1/flows", get(flows).layer(Extension(Turns::default())))
         .route("/v1/trace", get(trace))
         .route("/metrics", get(metrics))
         .merge(web::routes())
@@ -236,6 +238,23 @@ async fn role(State(requests): Requests, body: Said<RoleRequest>) -> Response {
     }
 }
 
+/// A route that load balancers ask: by GET, or for the code alone by HEAD or, as `HAProxy` does by default, by
+/// OPTIONS. `Patroni` answers all three.
+fn health<H, T>(handler: H) -> MethodRouter<mpsc::Sender<Request>>
+where
+    H: Handler<T, mpsc::Sender<Request>>,
+    T: 'static,
+{
+    get(handler.clone()).options(handler).layer(axum::middleware::from_fn(bare))
+}
+
+/// Leaves the body of an answer to OPTIONS away.
+async fn bare(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let code_alone = request.method() == Method::OPTIONS;
+    let response = next.run(request).await;
+    if code_alone { response.status().into_response() } else { response }
+}
+
 async fn healthz(State(requests): Requests) -> Response {
     let asked = ask(&requests, |reply| Request::Health(Question::Process, reply));
     match tokio::time::timeout(WELL, asked).await {
@@ -269,8 +288,14 @@ async fn explain(State(requests): Requests, RawQuery(query): RawQuery) -> Respon
     json(ask_for(&requests, query.as_deref(), Request::Explain).await)
 }
 
-async fn flows(State(requests): Requests, RawQuery(query): RawQuery) -> Response {
-    match ask_for(&requests, query.as_deref(), Request::Flows).await {
+async fn flows(
+    State(requests): Requests,
+    Extension(turns): Extension<Turns>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let turn = turns.next().await;
+    let question = |query, reply| Request::Flows(query, turn, reply);
+    match ask_for(&requests, query.as_deref(), question).await {
         Ok(body) => ([(CONTENT_TYPE, "application/json")], body).into_response(),
         Err(response) => response,
     }

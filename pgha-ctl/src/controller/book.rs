@@ -17,7 +17,9 @@ use tokio::time::timeout;
 
 use super::events::{Happening, Kind};
 use super::status::{OrderReply, ReaderReply, Refusal, StoreStatus};
-use crate::store::{Key, Mark, Reading, Slot, Store as _, change};
+use crate::store::{
+    CasError, ChangeError, Key, LocalError, Mark, Reading, Slot, Store as _, StoreError, change,
+};
 
 /// The key of the record.
 pub(super) const KEY: &str = "orders";
@@ -78,7 +80,51 @@ pub(super) enum Kept {
     /// It cannot be used.
     Failed(String),
     /// A change ended.
-    Changed(Result<Reading, String>, Wanted),
+    Changed(Result<Reading, NotKept>, Wanted),
+}
+
+/// A change that is not in the store, as far as is known.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotKept {
+    /// The store is well, but does not take this.
+    #[error("not kept, so not in force: {0}")]
+    Refused(String),
+    /// The store cannot be used.
+    #[error("not kept, so not in force: {0}")]
+    Failed(String),
+    /// The store cannot be used, and may have the change all the same.
+    #[error("perhaps not kept; it may come into force yet, see `pgha status`: {0}")]
+    Unknown(String),
+}
+
+impl NotKept {
+    /// Why the store cannot be used, if so.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        match self {
+            Self::Refused(_) => None,
+            Self::Failed(error) | Self::Unknown(error) => Some(error),
+        }
+    }
+}
+
+impl From<ChangeError<RecordError>> for NotKept {
+    fn from(error: ChangeError<RecordError>) -> Self {
+        let text = error.to_string();
+        match error {
+            // The store answered.
+            ChangeError::Crowded
+            | ChangeError::Store(
+                CasError::Conflict(_)
+                | CasError::Failed(StoreError::Local(
+                    LocalError::Full { .. } | LocalError::TooLong(_),
+                )),
+            ) => Self::Refused(text),
+            ChangeError::Unwanted(_) | ChangeError::Store(CasError::Failed(_)) => {
+                Self::Failed(text)
+            }
+            ChangeError::Store(CasError::Unknown(_)) => Self::Unknown(text),
+        }
+    }
 }
 
 /// Changes that belong together.
@@ -111,6 +157,8 @@ pub(super) struct Book {
     pub(super) taken: Option<Mark>,
     /// The record as it was last read is none of ours.
     pub(super) foreign: bool,
+    /// The store is empty, and did not take what the data plane remembers: it is asked to again.
+    pub(super) unimported: bool,
     /// What is being written.
     under_way: Vec<OrderChange>,
     /// Why the store cannot be used, and since when.
@@ -130,6 +178,7 @@ impl Book {
             key,
             taken: None,
             foreign: false,
+            unimported: false,
             under_way: Vec::new(),
             trouble: None,
             tell,
@@ -169,11 +218,8 @@ impl Book {
                 encode(orders)
             });
             let changed = match timeout(PATIENCE, changed).await {
-                Ok(changed) => changed.map_err(|error| error.to_string()),
-                Err(_) => Err(format!(
-                    "{}; if it is written after all, it comes into force then",
-                    hangs(&path)
-                )),
+                Ok(changed) => changed.map_err(NotKept::from),
+                Err(_) => Err(NotKept::Unknown(hangs(&path))),
             };
             let _ = tell.send(Kept::Changed(changed, wanted)).await;
         });

@@ -14,6 +14,7 @@ use super::Controller;
 use super::explain::{Names, ServerName};
 use super::named::{Clients, Endpoint};
 use super::status::{Refusal, SCHEMA};
+use super::turns::Turn;
 use crate::bpf::xdp::{AnyFlow, FlowReader, FlowState};
 
 #[cfg(test)]
@@ -120,7 +121,12 @@ impl Filter {
 impl Controller {
     /// Reads the flow tables on another thread, which replies with a [`FlowsReply`] in JSON: the loop has
     /// no time to write that.
-    pub(super) fn flows(&self, query: &FlowsQuery, reply: oneshot::Sender<Result<Bytes, Refusal>>) {
+    pub(super) fn flows(
+        &self,
+        query: &FlowsQuery,
+        turn: Turn,
+        reply: oneshot::Sender<Result<Bytes, Refusal>>,
+    ) {
         let reading = limit(query).and_then(|limit| {
             let filter = self.filter(query)?;
             Ok((limit, filter, self.plane.flow_reader().map_err(Refusal::of)?))
@@ -133,6 +139,7 @@ impl Controller {
                     let read = read(&reader, &filter, &names, limit);
                     let json = read.and_then(|r| serde_json::to_vec(&r).map_err(Refusal::of));
                     let _ = reply.send(json.map(Bytes::from));
+                    drop(turn);
                 });
             }
             Err(refusal) => {

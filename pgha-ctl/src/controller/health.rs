@@ -59,7 +59,7 @@ pub(super) struct HealthReply {
 }
 
 impl HealthReply {
-    fn yes(servers: Vec<IpAddr>) -> Self {
+    pub(super) fn yes(servers: Vec<IpAddr>) -> Self {
         Self { schema: SCHEMA, healthy: true, servers, reason: None }
     }
 

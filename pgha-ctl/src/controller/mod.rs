@@ -41,6 +41,7 @@ pub mod state;
 pub mod status;
 mod survey;
 pub(crate) mod trace;
+mod turns;
 mod watch;
 mod web;
 

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use pgha_machine::balancer::{Event, OrderChange, Orders};
 
-use super::book::{Asked, Kept, PATIENCE, Reply, Wanted, decode, hangs, milliseconds};
+use super::book::{Asked, Kept, NotKept, PATIENCE, Reply, Wanted, decode, hangs, milliseconds};
 use super::events::{Happening, Kind};
 use super::status::{
     OrderKind, OrderReply, OrderRequest, ReaderReply, ReaderRequest, Refusal, SCHEMA,
@@ -57,15 +57,27 @@ impl Controller {
                 if self.book.taken.is_some() && !self.book.foreign {
                     self.store_answers();
                 }
+                if std::mem::take(&mut self.book.unimported) {
+                    self.import();
+                }
             }
             Kept::Failed(error) => self.store_failed(error),
             Kept::Changed(changed, Wanted { changes, by, asked }) => {
-                if let Ok(reading) = &changed {
-                    self.take_in_orders(reading);
-                    // The reply says what is, so the maps come first.
-                    self.program();
-                    for change in &changes {
-                        self.tell(ordered::told(change, Some(&by)));
+                match &changed {
+                    Ok(reading) => {
+                        self.book.unimported = false;
+                        self.take_in_orders(reading);
+                        // The reply says what is, so the maps come first.
+                        self.program();
+                        for change in &changes {
+                            self.tell(ordered::told(change, Some(&by)));
+                        }
+                    }
+                    Err(error) => {
+                        self.book.unimported |= matches!(asked, Asked::Import);
+                        if let Some(trouble) = error.trouble() {
+                            self.store_failed(trouble.to_owned());
+                        }
                     }
                 }
                 self.book.over(&changes);
@@ -119,14 +131,13 @@ impl Controller {
         }
     }
 
-    fn reply(&mut self, changed: Result<(), String>, asked: Asked) {
-        let changed = changed
-            .map_err(|error| Refusal { error: format!("not kept, so not in force: {error}") });
+    fn reply(&mut self, changed: Result<(), NotKept>, asked: Asked) {
+        let changed = changed.map_err(|error| Refusal { error: error.to_string() });
         // Whoever asked may be gone by now.
         match asked {
             Asked::Import => {
                 if let Err(Refusal { error }) = changed {
-                    let text = format!("the orders that the data plane remembers are {error}");
+                    let text = format!("orders that the data plane remembers: {error}");
                     self.tell(Happening::warning(Kind::StoreFailed, text));
                 }
             }

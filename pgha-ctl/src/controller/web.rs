@@ -7,7 +7,6 @@
 #[cfg(test)]
 mod tests;
 
-use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::{
@@ -15,6 +14,7 @@ use axum::http::header::{
 };
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use rustls::crypto::ring;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -23,6 +23,7 @@ use super::api::{Request, Requests, ask_for, json, refused};
 use super::events::unix_ms;
 use super::history;
 use super::status::Refusal;
+use super::turns::Turns;
 
 const PAGE: &str = include_str!("web/page.html");
 /// Stands in the page where the nonce of one answer goes.
@@ -32,7 +33,7 @@ const NONCE: &str = "{nonce}";
 pub(super) fn routes() -> Router<mpsc::Sender<Request>> {
     Router::new()
         .route("/", get(page))
-        .route("/v1/history", get(history))
+        .route("/v1/history", get(history).layer(Extension(Turns::default())))
         .route("/v1/events", get(events))
 }
 
@@ -65,13 +66,23 @@ async fn events(State(requests): Requests, RawQuery(query): RawQuery) -> Respons
     fresh(json(ask_for(&requests, query.as_deref(), Request::Events).await))
 }
 
-async fn history(State(requests): Requests, RawQuery(query): RawQuery) -> Response {
+async fn history(
+    State(requests): Requests,
+    Extension(turns): Extension<Turns>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let turn = turns.next().await;
     let samples = match ask_for(&requests, query.as_deref(), Request::History).await {
         Ok(samples) => samples,
         Err(response) => return response,
     };
     // Of many servers this takes milliseconds, in which the controller has better things to do.
-    match spawn_blocking(move || serde_json::to_vec(&history::written(&samples, unix_ms()))).await {
+    let written = spawn_blocking(move || {
+        let written = serde_json::to_vec(&history::written(&samples, unix_ms()));
+        drop(turn);
+        written
+    });
+    match written.await {
         Ok(Ok(body)) => fresh(([(CONTENT_TYPE, "application/json")], body).into_response()),
         Ok(Err(error)) => refused(StatusCode::INTERNAL_SERVER_ERROR, Refusal::of(error)),
         Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, Refusal::of(error)),

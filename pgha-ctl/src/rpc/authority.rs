@@ -279,7 +279,7 @@ fn absent(path: &Path) -> Result<(), AuthorityError> {
 }
 
 fn folder(path: &Path) -> Result<(), AuthorityError> {
-    durable::directory(path)
+    durable::directory(path, 0o755, &durable::sync)
         .map_err(|source| AuthorityError::Write { path: path.to_owned(), source })
 }
 

@@ -1,5 +1,6 @@
 //! Connecting to a process of the cluster.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -15,6 +17,8 @@ use super::credentials::Credentials;
 
 /// How long a connection may take to be made, TLS included.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a connection may take to end that takes no request any more.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Host and port of a process: `10.0.0.21:7432`, `[fd00::21]:7432` or `lb1:7432`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +78,10 @@ pub enum ConnectError {
 fn mend(error: &io::Error, to: &Address) -> String {
     use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
     let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired)) = tls {
+        return "the certificate shown to it has expired; where the authority is, run: pgha tls renew"
+            .to_owned();
+    }
     if let Some(rustls::Error::InvalidCertificate(
         NotValidForName | NotValidForNameContext { .. },
     )) = tls
@@ -105,4 +113,54 @@ pub async fn connect(
     };
     let connected = tokio::time::timeout(PATIENCE, connecting).await;
     connected.unwrap_or_else(|_| Err(ConnectError::Timeout { to: to.clone() }))
+}
+
+/// The refusal behind the error of a connection that was made: in TLS 1.3 a server judges its client's
+/// certificate when the client is done, so the client hears of it where it reads first. Nothing that it sent was
+/// read by anybody then.
+#[must_use]
+pub fn refusal(to: &Address, error: &(dyn Error + 'static)) -> Option<ConnectError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An I/O error passes over what it holds when it is asked for its source.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = held.and_then(|held| held.downcast_ref()).or_else(|| error.downcast_ref());
+        if let Some(rustls::Error::AlertReceived(alert)) = tls
+            && is_about_certificate(*alert)
+        {
+            let source = io::Error::other(rustls::Error::AlertReceived(*alert));
+            return Some(ConnectError::Tls { to: to.clone(), source });
+        }
+        next = held.map_or_else(|| error.source(), |held| Some(held as &(dyn Error + 'static)));
+    }
+    None
+}
+
+/// What a connection ended with, where a request only learned that it did: the alert may come before the request
+/// goes.
+pub async fn cause(
+    connection: JoinHandle<hyper::Result<()>>,
+    learned: hyper::Error,
+) -> hyper::Error {
+    match tokio::time::timeout(FAREWELL, connection).await {
+        Ok(Ok(Err(cause))) => cause,
+        Ok(Ok(Ok(())) | Err(_)) | Err(_) => learned,
+    }
+}
+
+/// Whether an alert says that a certificate is not accepted, or missing (RFC 8446, section 6.2).
+const fn is_about_certificate(alert: rustls::AlertDescription) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError
+            | Alert::CertificateRequired
+    )
 }

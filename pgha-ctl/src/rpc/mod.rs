@@ -7,8 +7,9 @@
 pub mod authority;
 pub mod client;
 pub mod credentials;
-mod durable;
+pub(crate) mod durable;
 pub mod identity;
+mod places;
 pub mod server;
 
 use std::sync::Arc;

@@ -10,19 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use axum::http::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::credentials::{Credentials, CredentialsError};
 use super::identity::{Holder, Role};
+use super::places::{Peer, Places};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -32,12 +34,14 @@ const HEAD: Duration = Duration::from_secs(30);
 const STRANGER: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
 const HEAD_SIZE: usize = 16 * 1024;
-/// Handshakes under way at once; who comes then waits in the kernel's queue.
-const HANDSHAKES: usize = 32;
-/// Connections at once of those without a certificate.
-const STRANGERS: usize = 16;
-/// Connections at once of those with one, and of local ones.
-const KNOWN: usize = 128;
+/// How long a client that was refused may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// TLS handshakes at once, and of one source.
+const HANDSHAKES: (usize, usize) = (128, 16);
+/// Connections at once of those without a certificate, and of one source.
+const STRANGERS: (usize, usize) = (64, 16);
+/// Connections at once of those with one and of local ones, and of one of them.
+const KNOWN: (usize, usize) = (512, 64);
 
 /// Who asks. Every request carries it as an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,57 +171,89 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
 }
 
-/// Serves those who come over TCP, until the task is aborted.
+/// Serves those who come over TCP, until the task is aborted; connections end with it.
 pub async fn serve_tcp(listener: TcpListener, keys: Arc<Keys>, router: Router) {
-    let places = Places::default();
+    let (room, handshakes) = (Room::new(router), Places::new(HANDSHAKES.0, HANDSHAKES.1));
+    let mut connections = JoinSet::new();
     loop {
-        let handshaking = place(&places.handshakes).await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 pause_after(&error).await;
                 continue;
             }
         };
+        let mut place = handshakes.take(from.ip().into());
         let acceptor = TlsAcceptor::from(keys.config());
-        let (places, router) = (places.clone(), router.clone());
-        tokio::spawn(async move {
+        let room = room.clone();
+        connections.spawn(async move {
             let _ = stream.set_nodelay(true);
-            let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
-            drop(handshaking);
+            let handshake = tokio::select! {
+                ended = tokio::time::timeout(HANDSHAKE, shake(acceptor, stream)) => ended,
+                () = place.lost() => {
+                    return tracing::debug!(%from, "a TLS handshake gave its place to another");
+                }
+            };
+            drop(place);
             match handshake {
                 Ok(Ok(stream)) => {
                     let caller = holder(&stream);
-                    serve(stream, caller, &places, router).await;
+                    room.serve(stream, caller, from.ip().into()).await;
                 }
-                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!("a TLS handshake took too long"),
+                Ok(Err(error)) => tracing::debug!(%from, %error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!(%from, "a TLS handshake took too long"),
             }
         });
     }
 }
 
-/// Serves those who come over a Unix socket, until the task is aborted.
+/// A handshake. A client that is refused has sent its request by then, as TLS 1.3 lets it: closed with that
+/// unread, the connection would be reset, and the alert, which says why, lost on the way.
+async fn shake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let (error, mut stream) = match acceptor.accept(stream).into_fallible().await {
+        Ok(stream) => return Ok(stream),
+        Err(failed) => failed,
+    };
+    let farewell = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    Err(error)
+}
+
+/// Serves those who come over a Unix socket, until the task is aborted; connections end with it.
 pub async fn serve_unix(listener: UnixListener, router: Router) {
-    let places = Places::default();
+    let room = Room::new(router);
     let own = nix::unistd::geteuid().as_raw();
     let own_name = nix::unistd::User::from_uid(own.into()).ok().flatten();
     let own_name = own_name.map_or_else(|| own.to_string(), |user| user.name);
+    let mut connections = JoinSet::new();
     loop {
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 pause_after(&error).await;
                 continue;
             }
         };
-        let caller = match stream.peer_cred().map(|credentials| credentials.uid()) {
-            Ok(0) => Caller::Owner("root".to_owned()),
-            Ok(uid) if uid == own => Caller::Owner(own_name.clone()),
+        // The number of no user, where the kernel does not tell.
+        let user = stream.peer_cred().map_or(u32::MAX, |credentials| credentials.uid());
+        let caller = match user {
+            0 => Caller::Owner("root".to_owned()),
+            user if user == own => Caller::Owner(own_name.clone()),
             _ => Caller::OtherUser,
         };
-        let (places, router) = (places.clone(), router.clone());
-        tokio::spawn(async move { serve(stream, caller, &places, router).await });
+        let room = room.clone();
+        connections.spawn(async move { room.serve(stream, caller, Peer::User(user)).await });
     }
 }
 
@@ -239,53 +275,79 @@ fn holder(stream: &TlsStream<TcpStream>) -> Caller {
     }
 }
 
+/// What is served, and how many may be at it.
 #[derive(Clone, Debug)]
-struct Places {
-    handshakes: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
-    known: Arc<Semaphore>,
+struct Room {
+    strangers: Places,
+    known: Places,
+    router: Router,
 }
 
-impl Default for Places {
-    fn default() -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self { handshakes: places(HANDSHAKES), strangers: places(STRANGERS), known: places(KNOWN) }
+impl Room {
+    fn new(router: Router) -> Self {
+        let [strangers, known] = [STRANGERS, KNOWN].map(|(most, of_one)| Places::new(most, of_one));
+        Self { strangers, known, router }
+    }
+
+    /// Serves one connection to its end.
+    async fn serve<S>(&self, stream: S, caller: Caller, from: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (name, router) = (caller.name().to_owned(), self.router.clone());
+        let ended = match caller {
+            Caller::Nobody | Caller::OtherUser => {
+                let mut place = self.strangers.take(from);
+                let served = tokio::time::timeout(STRANGER, converse(stream, caller, router));
+                tokio::select! {
+                    ended = served => ended.unwrap_or(Ok(())),
+                    () = place.lost() => {
+                        return tracing::debug!("a connection of {name} gave its place to another");
+                    }
+                }
+            }
+            Caller::Owner(_) | Caller::Holder(_) => {
+                if let Some(_place) = self.known.try_take(Peer::Known(name.clone())) {
+                    converse(stream, caller, router).await
+                } else {
+                    tracing::debug!("a connection of {name} found no place");
+                    let told = converse(stream, caller, full(&name));
+                    tokio::time::timeout(FAREWELL, told).await.unwrap_or(Ok(()))
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection of {name} broke");
+        }
     }
 }
 
-async fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(places).acquire_owned().await.ok()
+/// What somebody is told who has too many connections.
+fn full(name: &str) -> Router {
+    let (most, of_one) = KNOWN;
+    let error = format!(
+        "{name} has {of_one} connections open already, or all together have {most}; close some, and ask over \
+         one that is kept"
+    );
+    let body = axum::Json(serde_json::json!({ "error": error }));
+    Router::new()
+        .fallback(move || std::future::ready((StatusCode::TOO_MANY_REQUESTS, body.clone())))
 }
 
-/// Serves one connection to its end. Where there is no place it ends at once.
-async fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
-    stream: S,
-    caller: Caller,
-    places: &Places,
-    router: Router,
-) {
-    let stranger = matches!(caller, Caller::Nobody | Caller::OtherUser);
-    let kind = if stranger { &places.strangers } else { &places.known };
-    let Ok(_place) = Arc::clone(kind).try_acquire_owned() else {
-        tracing::debug!("a connection of {} found no place", caller.name());
-        return;
-    };
+/// One connection, to its end.
+async fn converse<S>(stream: S, caller: Caller, router: Router) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(caller.clone());
         router.call(request)
     });
-    let connection = http1::Builder::new()
+    http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_SIZE)
-        .serve_connection(TokioIo::new(stream), service);
-    let ended = if stranger {
-        tokio::time::timeout(STRANGER, connection).await.unwrap_or(Ok(()))
-    } else {
-        connection.await
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection to the API broke");
-    }
+        .serve_connection(TokioIo::new(stream), service)
+        .await
 }

@@ -24,6 +24,11 @@ const VERSION: u32 = 1;
 /// Magic, version, checksum.
 const HEAD: usize = 8 + 4 + 32;
 
+/// The most records of a store.
+pub(super) const MAX_RECORDS: usize = 1024;
+/// The most bytes of keys and values together: the whole is held in memory, and written for every change.
+pub(super) const MAX_SIZE: usize = 16 * 1024 * 1024;
+
 /// Everything in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
@@ -62,6 +67,11 @@ impl Content {
         Self { incarnation, revision: 0, records: BTreeMap::new() }
     }
 
+    /// The same records, in a store of its own.
+    pub(super) fn in_another(self, incarnation: Incarnation) -> Self {
+        Self { incarnation, ..self }
+    }
+
     pub(super) fn mark(&self, key: &Key) -> Mark {
         let revision = self.records.get(key).map_or(0, |record| record.revision);
         Mark { incarnation: self.incarnation, revision }
@@ -78,6 +88,19 @@ impl Content {
         next.revision += 1;
         next.records.insert(key.clone(), Record { revision: next.revision, value });
         next
+    }
+
+    /// Records and bytes, where a store would be larger than it may be, and larger than it was.
+    pub(super) fn outgrows(&self, before: &Self) -> Option<(usize, usize)> {
+        let (records, bytes) = (self.records.len(), self.size());
+        let many = records > MAX_RECORDS && records > before.records.len();
+        let large = bytes > MAX_SIZE && bytes > before.size();
+        (many || large).then_some((records, bytes))
+    }
+
+    /// Bytes of keys and values.
+    fn size(&self) -> usize {
+        self.records.iter().map(|(key, record)| key.as_str().len() + record.value.len()).sum()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

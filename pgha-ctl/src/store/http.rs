@@ -4,7 +4,8 @@
 //!   `If-None-Match` 304 where that is what is still there, and with `Prefer: wait=SECONDS` (RFC 7240) not
 //!   before so long.
 //! - `PUT /v1/store/KEY` with `If-Match`: 200, or 412 where something else is there, or 504 where nobody
-//!   knows what became of it; with any other code it was not put.
+//!   knows what became of it; with any other code it was not put: 413 where the value is too long, 507 where the
+//!   store would become too large, 503 where it cannot be used now.
 
 use std::time::Duration;
 
@@ -105,6 +106,9 @@ async fn write<S: Store>(
         }
         Err(CasError::Failed(error @ StoreError::Local(LocalError::TooLong(_)))) => {
             refused(StatusCode::PAYLOAD_TOO_LARGE, &error)
+        }
+        Err(CasError::Failed(error @ StoreError::Local(LocalError::Full { .. }))) => {
+            refused(StatusCode::INSUFFICIENT_STORAGE, &error)
         }
         Err(CasError::Failed(error)) => refused(StatusCode::SERVICE_UNAVAILABLE, &error),
         Err(CasError::Unknown(error)) => refused(StatusCode::GATEWAY_TIMEOUT, &error),

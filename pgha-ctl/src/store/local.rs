@@ -4,22 +4,27 @@
 //! directory: whenever the power goes, the old file is there or the new one, whole. A file that cannot be
 //! read is therefore damaged, and is neither used nor replaced. Readers see a change when it is durable,
 //! never before.
+//!
+//! How far the store was is noted beside it, in the file of the lock, before a change is answered. A backup
+//! that is put back lies behind the note, and would give out revisions a second time: it is opened as a store
+//! of its own, with another incarnation. So is a store without a note. Who puts the note back as well, as a
+//! snapshot of the whole node does, removes `*.lock` before the start.
 
 mod disk;
+mod note;
 #[cfg(test)]
 mod tests;
+mod writer;
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::watch;
 
 use self::disk::{Disk, Real};
-use super::format::{Content, FormatError};
+use self::writer::Writer;
+use super::format::{Content, FormatError, MAX_RECORDS, MAX_SIZE};
 use super::record::{Incarnation, Key, MAX_VALUE, Mark, Reading, Revision};
 use super::{CasError, Store, StoreError};
 
@@ -37,6 +42,8 @@ pub enum LocalError {
     Exchanged { path: PathBuf },
     #[error("the lock of the store {} was removed under the running process, so it is not written; restart the process", .path.display())]
     Unlocked { path: PathBuf },
+    #[error("the store {} takes at most {MAX_RECORDS} records and {MAX_SIZE} bytes, and would have {records} and {bytes}; put shorter values, or fewer keys", .path.display())]
+    Full { path: PathBuf, records: usize, bytes: usize },
     #[error("a value of {0} bytes is too long for a store, which takes {MAX_VALUE}")]
     TooLong(usize),
     #[error("the kernel gives no random numbers for the store {}", .path.display())]
@@ -58,37 +65,6 @@ struct Shared {
     content: watch::Sender<Arc<Content>>,
 }
 
-/// Who writes the file.
-#[derive(Debug)]
-struct Writer {
-    path: PathBuf,
-    lock: Flock<File>,
-    /// The file as this process left it.
-    file: FileId,
-    /// In the file already, but perhaps not after a crash: the directory could not be synced.
-    unsettled: Option<Arc<Content>>,
-    disk: Box<dyn Disk>,
-}
-
-/// A file, told apart from all others that are there at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> io::Result<Self> {
-        std::fs::metadata(path).map(|metadata| Self::from(&metadata))
-    }
-}
-
-impl From<&std::fs::Metadata> for FileId {
-    fn from(metadata: &std::fs::Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
-
 impl Local {
     /// Opens a store, or makes an empty one where no file is. Blocks for as long as the disk takes.
     ///
@@ -99,28 +75,7 @@ impl Local {
     }
 
     fn open_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self, LocalError> {
-        let failed = |source| LocalError::Io { path: path.to_owned(), source };
-        disk.folder(folder(path)).map_err(failed)?;
-        let lock = lock(path)?;
-        let (content, file) = match std::fs::read(path) {
-            Ok(bytes) => {
-                let content = Content::decode(&bytes)
-                    .map_err(|source| LocalError::Damaged { path: path.to_owned(), source })?;
-                // The process before this one may have ended between renaming and syncing.
-                disk.settle(folder(path)).map_err(failed)?;
-                (content, FileId::of(path).map_err(failed)?)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let incarnation = Incarnation::draw()
-                    .map_err(|_| LocalError::Random { path: path.to_owned() })?;
-                let content = Content::empty(incarnation);
-                let file = replace(&*disk, path, &content).map_err(failed)?;
-                disk.settle(folder(path)).map_err(failed)?;
-                (content, file)
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let writer = Writer { path: path.to_owned(), lock, file, unsettled: None, disk };
+        let (writer, content) = Writer::open(path, disk)?;
         let (content, _) = watch::channel(Arc::new(content));
         Ok(Self { shared: Arc::new(Shared { writer: Mutex::new(writer), content }) })
     }
@@ -132,7 +87,8 @@ impl Local {
         (content.incarnation, content.revision)
     }
 
-    /// Puts the file back where somebody removed it under this process; says whether that was so.
+    /// Puts the file back where somebody removed it under this process; says whether that was so. If not, tries
+    /// whether a change could be written.
     ///
     /// # Errors
     /// When the store could not be written if somebody wanted to.
@@ -198,10 +154,14 @@ impl Shared {
         if found != expected {
             return Err(CasError::Conflict(found));
         }
-        writer.check().map_err(failed)?;
+        // A file that somebody removed is put back with the change.
+        writer.is_missing(&content).map_err(failed)?;
         let next = Arc::new(content.with(key, value));
+        if let Some((records, bytes)) = next.outgrows(&content) {
+            let path = writer.path().to_owned();
+            return Err(failed(LocalError::Full { path, records, bytes }));
+        }
         writer.replace(&next).map_err(failed)?;
-        writer.unsettled = Some(Arc::clone(&next));
         self.settle(&mut writer).map_err(|error| CasError::Unknown(error.into()))?;
         Ok(next.mark(key))
     }
@@ -209,87 +169,22 @@ impl Shared {
     fn tend(&self) -> Result<bool, LocalError> {
         let mut writer = self.writer();
         self.settle(&mut writer)?;
-        let missing = writer.check()?;
+        let content = self.content();
+        let missing = writer.is_missing(&content)?;
         if missing {
-            let content = self.content();
             writer.replace(&content)?;
-            writer.unsettled = Some(content);
             self.settle(&mut writer)?;
+        } else {
+            writer.attempt(&content)?;
         }
         Ok(missing)
     }
 
     /// Has what was written outlive a crash, and be seen.
     fn settle(&self, writer: &mut Writer) -> Result<(), LocalError> {
-        if let Some(content) = writer.unsettled.clone() {
-            writer.disk.settle(folder(&writer.path)).map_err(|source| writer.failed(source))?;
-            writer.unsettled = None;
+        if let Some(content) = writer.settle()? {
             self.content.send_replace(content);
         }
         Ok(())
     }
-}
-
-impl Writer {
-    fn failed(&self, source: io::Error) -> LocalError {
-        LocalError::Io { path: self.path.clone(), source }
-    }
-
-    /// Whether the file is missing. One that is another's is not written over: somebody meant something by
-    /// it.
-    fn check(&self) -> Result<bool, LocalError> {
-        let held = FileId::from(&self.lock.metadata().map_err(|source| self.failed(source))?);
-        if FileId::of(&lock_path(&self.path)).ok() != Some(held) {
-            return Err(LocalError::Unlocked { path: self.path.clone() });
-        }
-        match FileId::of(&self.path) {
-            Ok(found) if found == self.file => Ok(false),
-            Ok(_) => Err(LocalError::Exchanged { path: self.path.clone() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(self.failed(error)),
-        }
-    }
-
-    fn replace(&mut self, content: &Content) -> Result<(), LocalError> {
-        self.file = replace(&*self.disk, &self.path, content)
-            .map_err(|source| LocalError::Io { path: self.path.clone(), source })?;
-        Ok(())
-    }
-}
-
-/// Writes a file anew, in one step. If it fails, the old one is there.
-fn replace(disk: &dyn Disk, path: &Path, content: &Content) -> io::Result<FileId> {
-    let beside = path.with_added_extension("new");
-    let mut file = disk.create(&beside)?;
-    let written = disk
-        .write(&mut file, &content.encode())
-        .and_then(|()| disk.sync(&file))
-        .and_then(|()| file.metadata())
-        .and_then(|metadata| disk.rename(&beside, path).map(|()| FileId::from(&metadata)));
-    if written.is_err() {
-        // The space may be what is missing; whatever stays is replaced by the next attempt.
-        let _ = std::fs::remove_file(&beside);
-    }
-    written
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().unwrap_or(path)
-}
-
-fn lock_path(path: &Path) -> PathBuf {
-    path.with_added_extension("lock")
-}
-
-/// The lock is a file of its own, as the store's is replaced by every change.
-fn lock(path: &Path) -> Result<Flock<File>, LocalError> {
-    let failed = |source| LocalError::Io { path: path.to_owned(), source };
-    let file = disk::private(&lock_path(path), false).map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        if errno == nix::errno::Errno::EWOULDBLOCK {
-            LocalError::InUse { path: path.to_owned() }
-        } else {
-            failed(errno.into())
-        }
-    })
 }

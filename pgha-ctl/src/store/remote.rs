@@ -12,11 +12,12 @@ use hyper::header::{ETAG, HOST, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use super::http::{LONGEST_WAIT, PATH, PREFER, Refusal, quoted, unquoted};
 use super::record::{Key, MAX_VALUE, Mark, Reading};
 use super::{CasError, Store, StoreError};
-use crate::rpc::client::{Address, ConnectError, connect};
+use crate::rpc::client::{Address, ConnectError, cause, connect, refusal};
 use crate::rpc::credentials::{Credentials, CredentialsError};
 
 /// How long an answer may take.
@@ -52,10 +53,15 @@ pub struct Remote {
 struct Shared {
     at: Address,
     tls: PathBuf,
-    kept: Mutex<Option<Sender>>,
+    kept: Mutex<Option<Connection>>,
 }
 
-type Sender = SendRequest<Full<Bytes>>;
+/// A connection that takes requests, and what it ends with.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    task: JoinHandle<hyper::Result<()>>,
+}
 
 /// An answer, whole.
 struct Answer {
@@ -66,7 +72,7 @@ struct Answer {
 
 /// Whether a request that failed may have been carried out.
 enum Failure {
-    /// It never left.
+    /// It never left, or nobody read it.
     Unsent(RemoteError),
     /// It may have.
     Sent(RemoteError),
@@ -153,64 +159,80 @@ impl Shared {
     /// One request over `kept`, or a new connection that is left there then.
     async fn exchange_over(
         &self,
-        kept: &mut Option<Sender>,
+        kept: &mut Option<Connection>,
         request: impl Fn() -> hyper::http::Result<Request<Full<Bytes>>>,
         patience: Duration,
     ) -> Result<Answer, Failure> {
-        if let Some(mut sender) = kept.take()
-            && sender.ready().await.is_ok()
+        if let Some(mut connection) = kept.take()
+            && connection.sender.ready().await.is_ok()
         {
-            match self.send(&mut sender, &request, patience).await {
+            match self.send(connection, &request, patience).await {
                 // The other side had closed it since.
                 Err(Failure::Unsent(_)) => {}
                 answered => {
-                    *kept = Some(sender).filter(|_| answered.is_ok());
-                    return answered;
+                    let (answer, connection) = answered?;
+                    *kept = Some(connection);
+                    return Ok(answer);
                 }
             }
         }
-        let mut sender = self.connect().await.map_err(Failure::Unsent)?;
-        let answer = self.send(&mut sender, &request, patience).await?;
-        *kept = Some(sender);
+        let connection = self.connect().await.map_err(Failure::Unsent)?;
+        let (answer, connection) = self.send(connection, &request, patience).await?;
+        *kept = Some(connection);
         Ok(answer)
     }
 
-    async fn connect(&self) -> Result<Sender, RemoteError> {
+    async fn connect(&self) -> Result<Connection, RemoteError> {
         let stream = connect(&self.at, &Credentials::load(&self.tls)?).await?;
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| self.lost(error))?;
-        // It ends with the sender; what it ended with is seen by the request.
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        Ok(sender)
+        // It ends with the sender.
+        Ok(Connection { sender, task: tokio::spawn(connection) })
     }
 
+    /// One request, and the connection that is good for another.
     async fn send(
         &self,
-        sender: &mut Sender,
+        connection: Connection,
         request: &impl Fn() -> hyper::http::Result<Request<Full<Bytes>>>,
         patience: Duration,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(Answer, Connection), Failure> {
         let request = request().map_err(|error| Failure::Unsent(self.unreadable(&error)))?;
-        let exchange = async {
-            let response = sender.try_send_request(request).await.map_err(|mut error| {
-                let unsent = error.take_message().is_some();
-                let lost = self.lost(error.into_error());
-                if unsent { Failure::Unsent(lost) } else { Failure::Sent(lost) }
-            })?;
-            let (head, body) = response.into_parts();
-            // Errors are short, values bounded.
-            let body = Limited::new(body, MAX_VALUE).collect().await;
-            let body = body.map_err(|error| Failure::Sent(self.lost(io::Error::other(error))))?;
-            let tag = head.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
-            let mark = tag.and_then(unquoted);
-            Ok(Answer { code: head.status, mark, body: body.to_bytes() })
-        };
         let timeout = || RemoteError::Timeout { at: self.at.clone(), patience };
-        tokio::time::timeout(patience, exchange)
+        tokio::time::timeout(patience, self.converse(connection, request))
             .await
             .unwrap_or_else(|_| Err(Failure::Sent(timeout())))
+    }
+
+    async fn converse(
+        &self,
+        connection: Connection,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Answer, Connection), Failure> {
+        let Connection { mut sender, task } = connection;
+        let response = match sender.try_send_request(request).await {
+            Ok(response) => response,
+            Err(mut error) => {
+                let unsent = error.take_message().is_some();
+                drop(sender);
+                let lost = self.lost(cause(task, error.into_error()).await);
+                // Who does not trust this side has read nothing.
+                let unread = matches!(lost, RemoteError::Connect(_));
+                return Err(if unsent || unread {
+                    Failure::Unsent(lost)
+                } else {
+                    Failure::Sent(lost)
+                });
+            }
+        };
+        let (head, body) = response.into_parts();
+        // Errors are short, values bounded.
+        let body = Limited::new(body, MAX_VALUE).collect().await;
+        let body = body.map_err(|error| Failure::Sent(self.lost(io::Error::other(error))))?;
+        let tag = head.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
+        let mark = tag.and_then(unquoted);
+        let answer = Answer { code: head.status, mark, body: body.to_bytes() };
+        Ok((answer, Connection { sender, task }))
     }
 
     fn reading(&self, answer: Answer) -> Result<Reading, RemoteError> {
@@ -245,7 +267,11 @@ impl Shared {
     }
 
     fn lost(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RemoteError {
-        RemoteError::Lost { at: self.at.clone(), source: io::Error::other(error) }
+        let source = io::Error::other(error);
+        match refusal(&self.at, &source) {
+            Some(refused) => refused.into(),
+            None => RemoteError::Lost { at: self.at.clone(), source },
+        }
     }
 
     fn unreadable(&self, what: &impl ToString) -> RemoteError {

@@ -1,4 +1,7 @@
-use std::path::{Path, PathBuf};
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -9,20 +12,15 @@ use super::{CasError, Key, Local, LocalError, Mark, Reading, Store, StoreError};
 /// A local store that is opened as soon as it can be: each use of one that is not open tries.
 #[derive(Clone, Debug)]
 pub struct Slot {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    path: PathBuf,
-    opened: Mutex<Option<Local>>,
+    path: Arc<Path>,
+    opened: Arc<Mutex<Option<Local>>>,
 }
 
 impl Slot {
     /// For the store at `path`, which is not opened yet.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { shared: Arc::new(Shared { path: path.to_owned(), opened: Mutex::default() }) }
+        Self { path: path.into(), opened: Arc::default() }
     }
 
     /// See [`Local::tend`].
@@ -34,13 +32,14 @@ impl Slot {
     }
 
     async fn opened(&self) -> Result<Local, LocalError> {
-        let mut opened = self.shared.opened.lock().await;
+        let mut opened = Arc::clone(&self.opened).lock_owned().await;
         if let Some(store) = &*opened {
             return Ok(store.clone());
         }
-        let path = self.shared.path.clone();
-        let store = blocking(move || Local::open(&path)).await.flatten()?;
-        Ok(opened.insert(store).clone())
+        let path = Arc::clone(&self.path);
+        // The turn goes with the work: if nobody waits for it any more, the next one who asks does, instead of
+        // finding the file in use.
+        blocking(move || Ok(opened.insert(Local::open(&path)?).clone())).await.flatten()
     }
 }
 

@@ -245,6 +245,28 @@ pub async fn a_watcher_survives_a_restart(harness: &mut impl Harness) {
     assert_eq!((reading.mark, text(&reading)), (after, Some("after")));
 }
 
+/// A watch that is under way while the store restarts ends: with the change after it, or with an error, and then
+/// the next one has the change.
+pub async fn a_watch_under_way_ends_with_a_restart(harness: &mut impl Harness) {
+    if !harness.watchers_outlive_restarts() {
+        return;
+    }
+    let store = harness.client().await;
+    let mark = put(&store, "a", get(&store, "a").await.mark, "before").await;
+    let mut watching = tokio::spawn(async move { store.watch(&key("a"), mark).await });
+    let begun = (&mut watching).await_for(Duration::from_millis(200)).await;
+    assert!(begun.is_none(), "{begun:?}");
+    harness.restart().await;
+    let store = harness.client().await;
+    let after = put(&store, "a", mark, "after").await;
+    let ended = soon(watching).await.expect("no panic");
+    let reading = match ended {
+        Ok(reading) => reading,
+        Err(_) => soon(store.watch(&key("a"), mark)).await.expect("a reading"),
+    };
+    assert_eq!((reading.mark, text(&reading)), (after, Some("after")));
+}
+
 /// A store that lost everything is another: nothing read before is good for a write, and watchers are
 /// told, whatever its revisions are.
 pub async fn a_store_made_anew_is_another(harness: &mut impl Harness) {
@@ -287,5 +309,6 @@ pub async fn all<H: Harness>(make: impl AsyncFn() -> H) {
     a_watch_that_is_dropped_costs_nothing(&make().await).await;
     what_was_answered_outlives_a_crash(&mut make().await).await;
     a_watcher_survives_a_restart(&mut make().await).await;
+    a_watch_under_way_ends_with_a_restart(&mut make().await).await;
     a_store_made_anew_is_another(&mut make().await).await;
 }

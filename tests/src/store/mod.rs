@@ -21,6 +21,12 @@ pub trait Harness: Send + Sync {
     /// Clients of before may fail from here on, or go on.
     fn restart(&mut self) -> impl Future<Output = ()> + Send;
 
+    /// Whether a watch that is under way outlives a restart, so that it has to end well: not where the watcher
+    /// is a part of what ends.
+    fn watchers_outlive_restarts(&self) -> bool {
+        true
+    }
+
     /// All records are lost, and an empty store is made in place of it.
     fn replace(&mut self) -> impl Future<Output = ()> + Send;
 }

@@ -8,7 +8,8 @@ use pgha_ctl::rpc::client::Address;
 use pgha_ctl::rpc::identity::Role;
 use pgha_ctl::rpc::server::{Keys, listen, serve_tcp};
 use pgha_ctl::store::{
-    CasError, Key, Local, LocalError, Mark, Reading, Remote, Store, StoreError, change, http,
+    CasError, Key, Local, LocalError, MAX_VALUE, Mark, Reading, Remote, RemoteError, Store,
+    StoreError, change, http,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -58,9 +59,17 @@ impl Harness for File {
     /// A process that ends leaves what is on disk, and no more.
     async fn restart(&mut self) {
         let crashed = tempfile::tempdir().expect("a directory");
-        std::fs::copy(Self::path(&self.folder), Self::path(&crashed)).expect("a copy");
+        let (from, to) = (Self::path(&self.folder), Self::path(&crashed));
+        let lock = |path: &Path| path.with_added_extension("lock");
+        std::fs::copy(&from, &to).expect("a copy");
+        std::fs::copy(lock(&from), lock(&to)).expect("a copy");
         self.store = Some(open(&Self::path(&crashed)));
         self.folder = crashed;
+    }
+
+    /// Who watches a file is the process that ends.
+    fn watchers_outlive_restarts(&self) -> bool {
+        false
     }
 
     async fn replace(&mut self) {
@@ -82,6 +91,23 @@ struct Server<S> {
     wrap: fn(Local) -> S,
 }
 
+/// An authority, and certificates of nodes that it made.
+fn certify(tls: &Path, names: &[&str]) {
+    let now = SystemTime::now();
+    authority::init(tls, &"main".parse().expect("a name"), now).expect("an authority");
+    let authority = Authority::load(tls, now).expect("an authority");
+    for name in names {
+        let request = Request {
+            name: name.parse().expect("a name"),
+            role: Role::Node,
+            addresses: vec!["127.0.0.1".parse().expect("an address")],
+            names: Vec::new(),
+            lifetime: Duration::from_secs(3600),
+        };
+        authority.issue(&request, &tls.join(name)).expect("a certificate");
+    }
+}
+
 async fn serve<S: Store + Clone>(listener: TcpListener, tls: &Path, store: S) -> JoinHandle<()> {
     let keys = Arc::new(Keys::load(&tls.join("lb1")).expect("keys"));
     tokio::spawn(serve_tcp(listener, keys, http::router(store)))
@@ -90,19 +116,7 @@ async fn serve<S: Store + Clone>(listener: TcpListener, tls: &Path, store: S) ->
 impl<S: Store + Clone> Server<S> {
     async fn make(wrap: fn(Local) -> S) -> Self {
         let tls = tempfile::tempdir().expect("a directory");
-        let now = SystemTime::now();
-        authority::init(tls.path(), &"main".parse().expect("a name"), now).expect("an authority");
-        let authority = Authority::load(tls.path(), now).expect("an authority");
-        for name in ["lb1", "db1"] {
-            let request = Request {
-                name: name.parse().expect("a name"),
-                role: Role::Node,
-                addresses: vec!["127.0.0.1".parse().expect("an address")],
-                names: Vec::new(),
-                lifetime: Duration::from_secs(3600),
-            };
-            authority.issue(&request, &tls.path().join(name)).expect("a certificate");
-        }
+        certify(tls.path(), &["lb1", "db1"]);
         let file = File::make().await;
         let listener = listen(([127, 0, 0, 1], 0).into()).await.expect("a port");
         let at = listener.local_addr().expect("an address");
@@ -149,6 +163,30 @@ impl<S: Store + Clone> Harness for Server<S> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_controllers_store_over_tls_is_a_store() {
     conformance::all(async || Server::make(|store| store).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_store_does_not_take_is_told_by_a_code_of_its_own() {
+    let server = Server::make(|store| store).await;
+    let store = server.client().await;
+    let first = store.get(&"a".parse().unwrap()).await.unwrap().mark;
+    let put = async |number: usize, length: usize| {
+        let key = format!("key-{number}").parse().unwrap();
+        store.cas(&key, first, vec![0; length]).await
+    };
+    let code = |refused: Result<Mark, CasError>| match refused {
+        Err(CasError::Failed(StoreError::Remote(RemoteError::Refused { code, .. }))) => {
+            code.as_u16()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(put(0, MAX_VALUE + 1).await), 413);
+    // Until 16 MiB are full: the keys take the place of the last value.
+    for number in 0..15 {
+        put(number, MAX_VALUE).await.unwrap();
+    }
+    assert_eq!(code(put(15, MAX_VALUE).await), 507);
+    put(15, 1).await.unwrap();
 }
 
 /// A store that carries writes out, or does not, and every second time says that it does not know.
@@ -223,7 +261,7 @@ async fn a_server_that_is_gone_is_told_and_nothing_is_claimed() {
     let mark = client.get(&key).await.unwrap().mark;
     server.task.abort();
     let begin = Instant::now();
-    // The kept connection goes on until the server's process ends; a new client finds nobody.
+    // It ends a moment later; a new client finds nobody.
     let stranger = server.client().await;
     let error = loop {
         match stranger.get(&key).await {
@@ -235,4 +273,24 @@ async fn a_server_that_is_gone_is_told_and_nothing_is_claimed() {
     assert!(error.contains("see that a controller runs there, with [api] listen"), "{error}");
     let refused = server.client().await.cas(&key, mark, b"x".into()).await.unwrap_err();
     assert!(matches!(refused, CasError::Failed(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn who_is_not_trusted_hears_it_and_has_written_nothing() {
+    let server = Server::make(|store| store).await;
+    let (client, key) = (server.client().await, "a".parse().unwrap());
+    let mark = client.get(&key).await.unwrap().mark;
+    // Of another authority, and it trusts this one's all the same.
+    let other = tempfile::tempdir().unwrap();
+    certify(other.path(), &["db1"]);
+    let db1 = other.path().join("db1");
+    std::fs::copy(server.tls.path().join("ca.crt"), db1.join("ca.crt")).unwrap();
+    let stranger = Remote::new(server.at.to_string().parse().unwrap(), &db1);
+    for _ in 0..10 {
+        let refused = stranger.cas(&key, mark, b"x".into()).await.unwrap_err();
+        assert!(matches!(refused, CasError::Failed(_)), "{refused:?}");
+        let said = refused.to_string();
+        assert!(said.contains("see that both certificates are of this cluster's"), "{said}");
+    }
+    assert_eq!(client.get(&key).await.unwrap().mark, mark);
 }

@@ -45,6 +45,27 @@ fn certificates_are_made_where_the_verb_says_and_renewed_all_at_once() {
 }
 
 #[test]
+fn one_bad_directory_keeps_no_other_from_being_renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = folder.path();
+    pgha(tls, &["init", "--cluster", "main"]).unwrap();
+    for name in ["ann", "zoe"] {
+        pgha(tls, &["issue", name, "--operator", "--days", "3"]).unwrap();
+    }
+    for bad in ["bad1", "bad2"] {
+        std::fs::create_dir(tls.join(bad)).unwrap();
+        std::fs::write(tls.join(bad).join(CERTIFICATE), "nonsense").unwrap();
+    }
+    let error = pgha(tls, &["renew"]).unwrap_err().to_string();
+    assert!(error.lines().count() == 2, "{error}");
+    assert!(error.contains("bad1/node.crt") && error.contains("bad2/node.crt"), "{error}");
+    for name in ["ann", "zoe"] {
+        let until = Credentials::load(&tls.join(name)).unwrap().until();
+        assert!(until > SystemTime::now() + 300 * DAY, "{name}");
+    }
+}
+
+#[test]
 fn what_was_made_is_told() {
     let made = Made {
         name: "lb1".to_owned(),
@@ -56,9 +77,28 @@ fn what_was_made_is_told() {
         files: vec!["/tls/lb1/node.crt".into()],
     };
     let document = Document { schema: SCHEMA, certificates: vec![made] };
+    let next =
+        ("Next, do this:".to_owned(), vec!["pgha tls a".to_owned(), "pgha tls b".to_owned()]);
     assert_eq!(
-        text(&document, "Next."),
-        "node lb1 (10.0.0.1, lb1.example): until 2027-01-15T08:00:00Z, 55 days\n  \
-         /tls/lb1/node.crt\nNext."
+        text(&document, &next),
+        "Certificate of node lb1 (10.0.0.1, lb1.example), good until 2027-01-15T08:00:00Z (55 days):\n  \
+         /tls/lb1/node.crt\n\nNext, do this:\n  pgha tls a\n  pgha tls b\n"
     );
+}
+
+#[test]
+fn days_are_as_they_were_asked_for_and_the_next_command_finds_the_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tls, now) = (folder.path().join("tls"), SystemTime::now());
+    let cluster = Some("main".parse().unwrap());
+    let made = init(&folder.path().join("no.toml"), &tls, cluster, false, now).unwrap();
+    let (next, lines) = made.next;
+    assert!(next.starts_with("This is the authority of cluster main. "), "{next}");
+    let line = lines[1].replace("NAME", "ann");
+    let crate::cli::Pgha { options, verb } =
+        crate::cli::Pgha::try_parse_from(line.split(' ')).unwrap();
+    assert_eq!(options.tls, tls);
+    let crate::cli::Verb::Tls(Verb::Issue(request)) = verb else { panic!("{verb:?}") };
+    let made = issue(&options.tls, request, now).unwrap().made.remove(0);
+    assert_eq!(Made::of(made, now).days, 365);
 }

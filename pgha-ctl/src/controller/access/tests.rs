@@ -13,8 +13,15 @@ use crate::rpc::identity::{Holder, Role};
 /// held back from everybody but operators.
 const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/healthz", Access::Anybody),
+    ("HEAD", "/healthz", Access::Anybody),
+    ("OPTIONS", "/healthz", Access::Anybody),
     ("GET", "/primary", Access::Reader),
+    ("HEAD", "/primary", Access::Reader),
+    ("OPTIONS", "/primary", Access::Reader),
     ("GET", "/replica", Access::Reader),
+    ("OPTIONS", "/replica", Access::Reader),
+    ("OPTIONS", "/v1/order", Access::Operator),
+    ("OPTIONS", "/", Access::Operator),
     ("GET", "/metrics", Access::Reader),
     ("GET", "/", Access::Reader),
     ("GET", "/v1/status", Access::Reader),

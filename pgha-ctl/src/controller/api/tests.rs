@@ -46,7 +46,7 @@ fn unwilling() -> mpsc::Sender<Request> {
                 reply.send(Err(refusal)).unwrap();
             } else if let Request::Status(reply) = request {
                 reply.send(Err(refusal)).unwrap();
-            } else if let Request::Flows(_, reply) = request {
+            } else if let Request::Flows(_, _, reply) = request {
                 reply.send(Err(refusal)).unwrap();
             } else {
                 panic!("{request:?}");
@@ -62,7 +62,7 @@ async fn only_what_the_request_says_is_the_clients_fault() {
     let codes = [
         status(State(requests.clone())).await.status(),
         super::metrics(State(requests.clone())).await.status(),
-        flows(State(requests), RawQuery(None)).await.status(),
+        flows(State(requests), Extension(Turns::default()), RawQuery(None)).await.status(),
     ];
     let internal = StatusCode::INTERNAL_SERVER_ERROR;
     assert_eq!(codes, [internal, internal, StatusCode::UNPROCESSABLE_ENTITY]);
@@ -118,12 +118,83 @@ async fn without_a_certificate_there_is_healthz_alone() {
             assert_eq!(code, StatusCode::UNAUTHORIZED, "{method} {path}");
         }
     }
-    let (code, said) = asked(&Caller::Nobody, "GET", "/healthz", "").await;
-    assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE, "{said}");
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        let (code, said) = asked(&Caller::Nobody, method, "/healthz", "").await;
+        assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE, "{said}");
+    }
     for method in ["POST", "PUT", "DELETE"] {
         let (code, _) = asked(&Caller::Nobody, method, "/healthz", "").await;
         assert_eq!(code, StatusCode::UNAUTHORIZED, "{method}");
     }
+}
+
+/// A router above a controller that answers questions about health with yes, and hands on all others.
+fn healthy() -> (Router, mpsc::Receiver<Request>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::store::Slot::new(&folder.path().join("store"));
+    let (send, mut requests) = mpsc::channel(1);
+    let (hand_on, others) = mpsc::channel(16);
+    tokio::spawn(async move {
+        while let Some(request) = requests.recv().await {
+            if let Request::Health(_, reply) = request {
+                reply.send(Ok(HealthReply::yes(Vec::new()))).unwrap();
+            } else {
+                hand_on.send(request).await.unwrap();
+            }
+        }
+    });
+    (router(send, store), others)
+}
+
+async fn answered(router: &Router, method: &str, path: &str) -> (StatusCode, String) {
+    use hyper::service::Service as _;
+    let router = hyper_util::service::TowerToHyperService::new(router.clone());
+    let mut request =
+        hyper::Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+    request.extensions_mut().insert(Caller::Owner("root".to_owned()));
+    let response = router.call(request).await.unwrap();
+    let code = response.status();
+    let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+    (code, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn load_balancers_may_ask_for_the_code_alone() {
+    let (router, _others) = healthy();
+    for path in ["/healthz", "/primary", "/replica", "/replica?lag=16MB", "/primary?node=db1"] {
+        let (code, said) = answered(&router, "GET", path).await;
+        assert!(code == StatusCode::OK && said.contains("\"healthy\":true"), "{path}: {said}");
+        for method in ["HEAD", "OPTIONS"] {
+            let (code, said) = answered(&router, method, path).await;
+            assert_eq!((code, &*said), (StatusCode::OK, ""), "{method} {path}");
+        }
+        assert_eq!(answered(&router, "PUT", path).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    }
+    for method in ["HEAD", "OPTIONS"] {
+        let (code, said) = answered(&router, method, "/replica?nonsense=1").await;
+        assert_eq!((code, &*said), (StatusCode::UNPROCESSABLE_ENTITY, ""), "{method}");
+    }
+}
+
+#[tokio::test]
+async fn flows_are_read_for_a_few_at_a_time() {
+    let (router, mut others) = healthy();
+    let ask = || {
+        let router = router.clone();
+        tokio::spawn(async move { answered(&router, "GET", "/v1/flows").await })
+    };
+    let asking = [ask(), ask(), ask()];
+    let (first, second) = (others.recv().await.unwrap(), others.recv().await.unwrap());
+    // The third waits, also when one of the others has left while it is worked for.
+    asking.iter().for_each(tokio::task::JoinHandle::abort);
+    let third = ask();
+    let begun = tokio::time::timeout(Duration::from_millis(200), others.recv()).await;
+    assert!(begun.is_err() && !third.is_finished(), "{begun:?}");
+    drop(first);
+    let Some(Request::Flows(_, _, reply)) = others.recv().await else { panic!("no flows") };
+    reply.send(Ok(Bytes::from_static(b"{}"))).unwrap();
+    assert_eq!(third.await.unwrap(), (StatusCode::OK, "{}".to_owned()));
+    drop(second);
 }
 
 #[tokio::test]

@@ -82,3 +82,39 @@ async fn what_others_write_is_told_and_a_store_that_comes_back_too() {
         }
     }
 }
+
+#[test]
+fn who_ordered_hears_whether_the_change_may_come_yet() {
+    let io = |text| LocalError::Io { path: "/s".into(), source: std::io::Error::other(text) };
+    let failed = NotKept::from(ChangeError::Store(CasError::Failed(io("full").into())));
+    assert!(
+        failed.to_string().starts_with("not kept, so not in force: store /s: full"),
+        "{failed}"
+    );
+    assert!(failed.trouble().is_some());
+    let unknown = NotKept::from(ChangeError::Store(CasError::Unknown(io("gone").into())));
+    let said = unknown.to_string();
+    assert!(said.starts_with("perhaps not kept; it may come into force yet, see `pgha status`: "));
+    assert!(unknown.trouble().is_some_and(|why| why.contains("gone")), "{said}");
+    // A store that refuses one change is no store that cannot be used.
+    let long = CasError::Failed(LocalError::TooLong(9).into());
+    for refused in [ChangeError::Crowded, ChangeError::Store(long)] {
+        let refused = NotKept::from(refused);
+        assert!(matches!(refused, NotKept::Refused(_)) && refused.trouble().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_the_disk_refuses_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("main.store");
+    let mut book = Book::new(&path);
+    book.slot.get(&book.key).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    // A directory of that name can be neither replaced nor removed: nor would root get past it.
+    std::fs::create_dir_all(path.with_added_extension("new").join("x")).unwrap();
+    let wanted = Wanted { changes: Vec::new(), by: String::new(), asked: Asked::Import };
+    book.change(orders(), wanted);
+    let told = book.next().await.unwrap();
+    assert!(matches!(&told, Kept::Changed(Err(NotKept::Failed(_)), _)), "{told:?}");
+}

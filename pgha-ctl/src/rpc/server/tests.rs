@@ -6,13 +6,14 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::rpc::authority::{self, Authority, Request};
-use crate::rpc::client::{Address, ConnectError, connect};
+use crate::rpc::client::{Address, ConnectError, cause, connect, refusal};
 
 /// A cluster's certificates, and a server that says who asks.
 struct Set {
     folder: tempfile::TempDir,
     keys: Arc<Keys>,
     at: SocketAddr,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Set {
@@ -25,8 +26,8 @@ impl Set {
         let listener = listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let at = listener.local_addr().unwrap();
         let router = Router::new().route("/", who);
-        tokio::spawn(serve_tcp(listener, Arc::clone(&keys), router));
-        Self { folder, keys, at }
+        let task = tokio::spawn(serve_tcp(listener, Arc::clone(&keys), router));
+        Self { folder, keys, at, task }
     }
 
     fn credentials(&self, name: &str, role: Role) -> Credentials {
@@ -112,9 +113,15 @@ async fn ask<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
 ) -> hyper::Result<String> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+    let connection = tokio::spawn(connection);
     let request = hyper::Request::get("/").body(Empty::<Bytes>::new()).unwrap();
-    let body = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
+    // The connection has read what there is to read by then.
+    let _ = sender.ready().await;
+    let response = match sender.send_request(request).await {
+        Ok(response) => response,
+        Err(error) => return Err(cause(connection, error).await),
+    };
+    let body = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(body.to_vec()).unwrap())
 }
 
@@ -138,6 +145,42 @@ async fn each_side_knows_the_other_by_its_certificate() {
         error.ends_with("issue its certificate again with --address or --dns for localhost"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_client_hears_why_its_certificate_is_refused() {
+    let set = Set::up().await;
+    let lb1 = set.folder.path().join("lb1");
+    let ended = SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
+    let request = Request {
+        name: "old".parse().unwrap(),
+        role: Role::Operator,
+        addresses: Vec::new(),
+        names: Vec::new(),
+        lifetime: Duration::from_secs(24 * 3600),
+    };
+    let expired = set.folder.path().join("old");
+    let authority = Authority::load(set.folder.path(), ended).unwrap();
+    authority.issue(&request, &expired).unwrap();
+    // One of another authority, which trusts this server all the same.
+    let other = Set::up().await;
+    let foreign = issue(other.folder.path(), "eve", Role::Operator, "127.0.0.1");
+    std::fs::copy(lb1.join("ca.crt"), foreign.join("ca.crt")).unwrap();
+
+    for (directory, says) in [(expired, "run: pgha tls renew"), (foreign, "of this cluster's")] {
+        for round in 0..20 {
+            let credentials = Credentials::load(&directory).unwrap();
+            let stream = connect(&set.address(), &credentials).await.unwrap();
+            // The alert comes after the request or before it.
+            if round % 2 == 0 {
+                stream.get_ref().0.readable().await.unwrap();
+            }
+            let error = ask(stream).await.unwrap_err();
+            let refused = refusal(&set.address(), &error).unwrap_or_else(|| panic!("{error:?}"));
+            assert!(matches!(refused, ConnectError::Tls { .. }));
+            assert!(refused.to_string().contains(says), "{refused}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -183,48 +226,92 @@ async fn new_files_are_taken_up_and_wrong_ones_are_not() {
 async fn the_slow_and_the_many_keep_nobody_out() {
     let set = Set::up().await;
     let ann = set.credentials("ann", Role::Operator);
-    // Fewer than there are places for handshakes, all silent.
+    let deadline = HANDSHAKE * 10;
+    // More than one source has places for, all silent: each gives way to the next, at once.
     let mut silent = Vec::new();
-    for _ in 0..HANDSHAKES - 1 {
+    for _ in 0..HANDSHAKES.1 * 2 {
         silent.push(TcpStream::connect(set.at).await.unwrap());
     }
     assert_eq!(set.who(&ann).await.unwrap(), "ann");
-    // One more takes the last place: ann waits for one of them to be thrown out, not for ever.
-    silent.push(TcpStream::connect(set.at).await.unwrap());
-    let deadline = HANDSHAKE * 10;
-    let who = async {
-        loop {
-            if let Ok(who) = set.who(&ann).await {
-                break who;
-            }
-        }
-    };
-    assert_eq!(tokio::time::timeout(deadline, who).await.unwrap(), "ann");
     for mut stream in silent {
         let ended = tokio::time::timeout(deadline, stream.read(&mut [0])).await.unwrap();
         assert_eq!(ended.unwrap_or(0), 0);
     }
 
-    // All places of strangers taken, by such as ask nothing: known ones have places of their own.
+    // All places of a source without certificates taken, by such as ask nothing: known ones have places of their
+    // own, and who comes next takes the oldest's.
     let mut strangers = Vec::new();
-    for _ in 0..STRANGERS {
+    for _ in 0..STRANGERS.1 {
         strangers.push(set.stranger().await.unwrap());
     }
-    let extra = async {
-        loop {
-            let Ok(stream) = set.stranger().await else { break };
-            if ask(stream).await.is_err() {
-                break;
-            }
-        }
-    };
-    tokio::time::timeout(deadline, extra).await.expect("no place for one more");
     assert_eq!(set.who(&ann).await.unwrap(), "ann");
-    // And they are gone in time, even though they have said nothing.
+    assert_eq!(ask(set.stranger().await.unwrap()).await.unwrap(), "nobody");
+    // And the others are gone in time, even though they have said nothing.
     for mut stranger in strangers {
         let ended = tokio::time::timeout(deadline, stranger.read(&mut [0])).await.unwrap();
         assert_eq!(ended.unwrap_or(0), 0);
     }
+}
+
+#[tokio::test]
+async fn who_is_numerous_is_told_and_keeps_nobody_else_out() {
+    let set = Set::up().await;
+    let (ann, db1) = (set.credentials("ann", Role::Operator), set.credentials("db1", Role::Node));
+    let mut held = Vec::new();
+    for _ in 0..KNOWN.1 {
+        let mut stream = connect(&set.address(), &db1).await.unwrap();
+        // Answered, and then kept open.
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        held.push(stream);
+    }
+    let said = set.who(&db1).await.unwrap();
+    assert!(said.contains("db1 has 64 connections open already"), "{said}");
+    assert_eq!(set.who(&ann).await.unwrap(), "ann");
+    held.truncate(KNOWN.1 / 2);
+    let begin = std::time::Instant::now();
+    while set.who(&db1).await.unwrap() != "db1" {
+        assert!(begin.elapsed() < Duration::from_secs(60), "no place is free again");
+    }
+}
+
+#[tokio::test]
+async fn connections_end_with_the_server() {
+    let set = Set::up().await;
+    let mut stream = connect(&set.address(), &set.credentials("db1", Role::Node)).await.unwrap();
+    set.task.abort();
+    let ended = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0])).await;
+    assert_eq!(ended.expect("an end").unwrap_or(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_flood_of_silent_connections_keeps_nobody_out() {
+    let set = Set::up().await;
+    let ann = set.credentials("ann", Role::Operator);
+    let at = set.at;
+    let (opened, mut flood) = tokio::sync::watch::channel(0_usize);
+    // Of eight sources, without an end, more at once than there are places.
+    let flooding = tokio::spawn(async move {
+        let mut held = std::collections::VecDeque::new();
+        for number in 0_usize.. {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            let from = [127, 0, 1, u8::try_from(number % 8).unwrap() + 1];
+            socket.bind((from, 0).into()).unwrap();
+            held.push_back(socket.connect(at).await);
+            if held.len() > HANDSHAKES.0 + HANDSHAKES.1 {
+                held.pop_front();
+            }
+            let _ = opened.send(number);
+        }
+    });
+    for round in 1..=20 {
+        flood.wait_for(|opened| *opened > round * HANDSHAKES.0).await.unwrap();
+        assert_eq!(set.who(&ann).await.unwrap(), "ann", "round {round}");
+    }
+    assert!(!flooding.is_finished());
+    flooding.abort();
 }
 
 #[tokio::test]

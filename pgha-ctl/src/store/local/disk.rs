@@ -1,14 +1,12 @@
 //! The steps by which a file is replaced, one at a time, so that tests can have each of them fail.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 pub(super) trait Disk: fmt::Debug + Send {
-    /// Makes a directory for its owner, with those above it.
-    fn folder(&self, path: &Path) -> io::Result<()>;
     /// Makes an empty file, whatever was there.
     fn create(&self, path: &Path) -> io::Result<File>;
     /// Writes all of it.
@@ -19,6 +17,8 @@ pub(super) trait Disk: fmt::Debug + Send {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Has a rename in the directory outlive a crash.
     fn settle(&self, folder: &Path) -> io::Result<()>;
+    /// Writes over the beginning of a file.
+    fn overwrite(&self, file: &File, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// The kernel's.
@@ -26,10 +26,6 @@ pub(super) trait Disk: fmt::Debug + Send {
 pub(super) struct Real;
 
 impl Disk for Real {
-    fn folder(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)
-    }
-
     fn create(&self, path: &Path) -> io::Result<File> {
         private(path, true)
     }
@@ -49,9 +45,13 @@ impl Disk for Real {
     fn settle(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
     }
+
+    fn overwrite(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all_at(bytes, 0)
+    }
 }
 
 /// A file for its owner alone.
 pub(super) fn private(path: &Path, truncate: bool) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(truncate).mode(0o600).open(path)
+    OpenOptions::new().read(true).write(true).create(true).truncate(truncate).mode(0o600).open(path)
 }
