@@ -26,6 +26,8 @@ enum Tier {
     Lint,
     /// Tests inside the crates, and documentation examples
     Unit,
+    /// The decisions of failover in simulated clusters, and in a model checker
+    Sim,
     /// The eBPF objects in the kernel, one packet at a time (root)
     Xdp,
     /// PostgreSQL and XDP in network namespaces (root)
@@ -37,6 +39,7 @@ impl Tier {
         match self {
             Self::Lint => "lint",
             Self::Unit => "unit",
+            Self::Sim => "sim",
             Self::Xdp => "xdp",
             Self::Netns => "netns",
         }
@@ -44,7 +47,7 @@ impl Tier {
 
     fn needs_root(self) -> bool {
         match self {
-            Self::Lint | Self::Unit => false,
+            Self::Lint | Self::Unit | Self::Sim => false,
             Self::Xdp | Self::Netns => true,
         }
     }
@@ -57,6 +60,19 @@ impl Tier {
                 &["test", "--workspace", "--lib", "--bins", "--no-fail-fast", "--"],
                 &["test", "--workspace", "--doc", "--no-fail-fast", "--"],
             ],
+            // By itself: with the features of its tests nothing that is shipped is built.
+            Self::Sim => {
+                const CALL: &[&str] = &[
+                    "test",
+                    "--package",
+                    "pgha-sim",
+                    "--tests",
+                    "--",
+                    "--nocapture",
+                    "--test-threads=1",
+                ];
+                &[CALL]
+            }
             Self::Xdp => &[&["test", "--package", "pgha-tests", "--test", "xdp", "--"]],
             Self::Netns => {
                 &[&["test", "--package", "pgha-tests", "--test", "netns", "--", "--test-threads=2"]]
@@ -91,7 +107,7 @@ pub(crate) fn run(workspace: &Workspace, missing: Missing, selection: &Selection
     if !privileged.is_empty() && !is_root() {
         bail!(
             "root is needed for {}: type `sudo -E env PATH=\"$PATH\" cargo xtask test ...`, \
-             or `cargo xtask test lint unit` for what needs none",
+             or `cargo xtask test lint unit sim` for what needs none",
             names(&privileged)
         );
     }

@@ -5,10 +5,11 @@
 //!
 //! [`balancer`] decides which real servers a virtual service has and with which weight; [`table`]
 //! turns that into the tables the data plane looks up. [`director`] decides whether this director is
-//! the one that answers for the VIPs.
+//! the one that answers for the VIPs. [`failover`] decides who is the primary.
 
 pub mod balancer;
 pub mod director;
+pub mod failover;
 pub mod table;
 mod vocabulary;
 

@@ -6,7 +6,7 @@ use crate::workspace::Workspace;
 
 #[test]
 fn no_name_means_every_tier() {
-    assert_eq!(in_order(&[]), [Tier::Lint, Tier::Unit, Tier::Xdp, Tier::Netns]);
+    assert_eq!(in_order(&[]), [Tier::Lint, Tier::Unit, Tier::Sim, Tier::Xdp, Tier::Netns]);
 }
 
 #[test]

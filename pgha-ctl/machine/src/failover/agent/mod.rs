@@ -1,0 +1,429 @@
+//! What an agent decides: PostgreSQL's part on its node, the lease, and its own end.
+//!
+//! [`role`] says what follows from what the record says of this node, as one table. [`lease`] renews, gives
+//! up in time, and asks the members where the store is gone. [`voting`] changes the voters.
+
+mod command;
+mod lease;
+mod role;
+mod voting;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+pub use command::{Command, Found, Kept, Outcome};
+pub use role::{Role, Standing};
+
+use self::lease::Holding;
+use self::voting::Voting;
+use super::desk::{Desk, Request, Written};
+use super::hearing::Hearing;
+use super::message::{FrozenAt, Message, Reading, Report};
+use super::record::{Proof, Record};
+use super::rules::Rules;
+use crate::{Lsn, Moment, NodeName, Wal};
+
+/// Before the record was read, it is tried as often as this, and everybody is told as often that this node
+/// lives.
+const UNTIL_READ: Duration = Duration::from_millis(100);
+/// How long after a command that did not work it is given again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// An agent's part.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name of its node.
+    pub name: NodeName,
+    /// The controllers.
+    pub controllers: BTreeSet<NodeName>,
+    /// A number that no other process of this node ever has.
+    pub run: u64,
+    /// How often PostgreSQL is restarted after a crash in one term before another node takes over.
+    pub restarts: u32,
+    /// The rules that hold.
+    pub rules: Rules,
+}
+
+/// What happens to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// [`Request::Read`] was answered; `None`: the store cannot be reached.
+    Read(Option<Reading>),
+    /// The store says that the record has changed.
+    Changed(Reading),
+    /// [`Request::Put`] was answered.
+    Written(Written),
+    /// A message came.
+    Heard {
+        /// From whom.
+        from: NodeName,
+        /// What.
+        message: Message,
+    },
+    /// A command has ended.
+    Ended {
+        /// Which.
+        number: u64,
+        /// How.
+        outcome: Outcome,
+    },
+    /// PostgreSQL has ended, and nobody ordered it (S7).
+    Gone,
+    /// The primary cannot go on here: its disk does not write, or the link of its address is down.
+    Faulty(bool),
+    /// How far the log of this node is.
+    Log(Wal),
+    /// The standbys that stream from here, and how far each has flushed.
+    Standbys(BTreeMap<NodeName, Lsn>),
+    /// [`Agent::poll_timeout`] has come.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Ask the store. It is answered once, in any case.
+    Store(Request),
+    /// Tell somebody.
+    Send {
+        /// Whom.
+        to: NodeName,
+        /// What.
+        message: Message,
+    },
+    /// Do something to PostgreSQL. [`Event::Ended`] follows in any case, unless [`Command::Kill`] does.
+    Do {
+        /// A number that grows.
+        number: u64,
+        /// What.
+        command: Command,
+    },
+    /// The gate is open until then. Before anything that follows.
+    Arm(Moment),
+    /// The writer VIP is here.
+    Claim,
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Agent {
+    name: NodeName,
+    run: u64,
+    controllers: BTreeSet<NodeName>,
+    rules: Rules,
+    desk: Desk,
+    hearing: Hearing,
+    kept: Kept,
+    role: Role,
+    /// The log, where its end is known.
+    wal: Option<Wal>,
+    /// What is under way.
+    busy: Option<(u64, Command)>,
+    commands: u64,
+    /// When a command may be tried again.
+    again: Option<Moment>,
+    holding: Option<Holding>,
+    /// Until when nothing is frozen and no epoch taken here, because the primary was granted to go on (S8).
+    promised: Moment,
+    voting: Voting,
+    /// Nothing of PostgreSQL ran here then, last.
+    ended: Moment,
+    /// How often it was restarted in this term, and how often it may be.
+    restarts: (u32, u32),
+    /// PostgreSQL has ended as the primary, and nobody ordered it.
+    crashed: bool,
+    faulty: bool,
+    /// The freeze that the record shows, and since when.
+    suspected: Option<(u64, Moment)>,
+    /// A nomination was seen first, and its proof lets the former primary keep its address for a while.
+    nominated: Option<Moment>,
+    /// From when on the writer VIP may be claimed, and whether that is to be done.
+    claim: (Moment, bool),
+    told: Option<(Moment, Report)>,
+    effects: VecDeque<Effect>,
+}
+
+impl Agent {
+    /// An agent that begins at `now`, with what it kept and what it finds.
+    #[must_use]
+    pub fn new(config: Config, kept: Kept, found: Found, now: Moment) -> Self {
+        // What was promised before is not known any more.
+        let promised = now + kept.promise;
+        let mut agent = Self {
+            name: config.name,
+            run: config.run,
+            controllers: config.controllers,
+            rules: config.rules,
+            desk: Desk::new(kept.seen, config.rules),
+            hearing: Hearing::from(now),
+            role: Role::Down,
+            wal: None,
+            busy: None,
+            commands: 0,
+            again: None,
+            holding: None,
+            promised,
+            voting: Voting::default(),
+            ended: now,
+            restarts: (0, config.restarts),
+            crashed: false,
+            faulty: false,
+            suspected: None,
+            nominated: None,
+            claim: (promised, false),
+            told: None,
+            effects: VecDeque::new(),
+            kept,
+        };
+        agent.adopt(found);
+        agent.advance(now);
+        agent
+    }
+
+    /// A server that runs is taken over as it is.
+    fn adopt(&mut self, found: Found) {
+        match found {
+            Found::Nothing => {}
+            Found::Standby { upstream, wal } => {
+                self.wal = wal;
+                self.role = match (self.kept.frozen, upstream) {
+                    (Some(freeze), None) => Role::Frozen { freeze },
+                    (_, upstream) => Role::Standby { upstream },
+                };
+            }
+            Found::Primary { open, admits, wal } => {
+                let end = wal.end.lsn;
+                self.wal = Some(wal);
+                self.role = if admits { Role::Primary } else { Role::Restarted { end } };
+                self.claim.1 = admits;
+                match open {
+                    Some(until) => self.holding = Some(Holding::found(until)),
+                    None => self.kill(),
+                }
+            }
+        }
+    }
+
+    /// Takes in what happened at `now`, by the clock that goes on while the machine sleeps
+    /// (CLOCK_BOOTTIME).
+    pub fn handle(&mut self, now: Moment, event: Event) {
+        match event {
+            Event::Read(reading) => {
+                self.desk.read(now, reading, true);
+            }
+            Event::Changed(reading) => {
+                self.desk.read(now, Some(reading), false);
+            }
+            Event::Written(written) => {
+                if let Some((sent, record)) = self.desk.written(now, written) {
+                    self.confirmed(now, sent, &record);
+                }
+            }
+            Event::Heard { from, message } => self.heard(now, from, message),
+            Event::Ended { number, outcome } => {
+                if let Some((_, command)) = self.busy.take_if(|(of, _)| *of == number) {
+                    self.finished(now, command, outcome);
+                }
+            }
+            Event::Gone => {
+                if self.role != Role::Down {
+                    self.crashed |= matches!(self.role, Role::Restarted { .. } | Role::Primary);
+                    self.kill();
+                }
+            }
+            Event::Faulty(faulty) => self.faulty = faulty,
+            Event::Log(wal) => {
+                if self.role != Role::Down {
+                    self.wal = Some(wal);
+                }
+            }
+            Event::Standbys(standbys) => self.voting.streaming(standbys),
+            Event::Tick => {}
+        }
+        self.advance(now);
+    }
+
+    /// What is to be done next.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Event::Tick`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Moment) -> Option<Moment> {
+        let Some(record) = self.desk.record() else {
+            let read = self.desk.due(UNTIL_READ).unwrap_or(now + UNTIL_READ);
+            let lease = self.holding.iter().filter_map(|holding| holding.due(now, None));
+            return lease.chain([read.max(now + Duration::from_millis(1))]).min();
+        };
+        let pace = &record.pace;
+        let read = self.desk.due(pace.lease.renew_every()).unwrap_or(now + pace.heartbeat);
+        let told = self.told.as_ref().map_or(now, |(told, _)| *told) + pace.heartbeat;
+        let silent = self.hearing.due(now, record.members.keys(), pace);
+        let lease = self.holding.as_ref().and_then(|holding| holding.due(now, Some(pace)));
+        let voting = self.voting.due(pace);
+        let suspected = self.suspected.map(|(_, since)| since + pace.lease.patience());
+        let own = [self.again, suspected, Some(self.claim.0), Some(self.promised)];
+        [Some(read), Some(told), silent, lease, voting]
+            .into_iter()
+            .chain(own)
+            .flatten()
+            .filter(|due| *due > now)
+            .min()
+    }
+
+    /// PostgreSQL's part.
+    #[must_use]
+    pub const fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// What the record says of this node.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing::of(&self.name, self.desk.record())
+    }
+
+    /// The record, as it was read last.
+    #[must_use]
+    pub const fn record(&self) -> Option<&Record> {
+        self.desk.record()
+    }
+
+    fn heard(&mut self, now: Moment, from: NodeName, message: Message) {
+        match message {
+            Message::Report(report) => {
+                if let Some(seen) = report.seen {
+                    self.desk.outdated_by(seen);
+                }
+                self.hearing.note(now, from, report);
+            }
+            Message::Ask { epoch, number } => self.asked(now, from, epoch, number),
+            Message::Grant { epoch, number } => self.granted(&from, epoch, number),
+            Message::CatchUp { freeze, from } => self.catch_up(freeze, from),
+        }
+    }
+
+    fn advance(&mut self, now: Moment) {
+        self.look(now);
+        self.keep_lease(now);
+        self.step(now);
+        self.wish(now);
+        self.write(now);
+        self.claim(now);
+        self.tell(now);
+        let every = self.desk.record().map_or(UNTIL_READ, |record| {
+            let pace = &record.pace;
+            if self.desk.reachable() == Some(false) {
+                pace.heartbeat
+            } else {
+                pace.lease.renew_every()
+            }
+        });
+        if let Some(request) = self.desk.poll(now, every) {
+            self.effects.push_back(Effect::Store(request));
+        }
+    }
+
+    /// Puts what is most urgent of what this node has to write.
+    fn write(&mut self, now: Moment) {
+        if !self.desk.is_ready() {
+            return;
+        }
+        let Some(record) = self.desk.record() else { return };
+        let flushed = self.wal.as_ref().map_or(Lsn::new(0), |wal| wal.end.lsn);
+        // Whatever the holder writes renews its lease: an observer counts from the renewal that it saw.
+        let renewed = |next: Record| next.renew(&self.name, self.run, flushed).ok();
+        let next = self
+            .to_take(now, record)
+            .or_else(|| self.to_release(record))
+            .or_else(|| self.to_thaw(now, record).and_then(renewed))
+            .or_else(|| self.to_promote(record).and_then(renewed))
+            .or_else(|| self.to_vote(now, record).and_then(renewed))
+            .or_else(|| self.to_renew(now, record).and_then(renewed));
+        if let Some(next) = next {
+            self.put(now, next);
+        }
+    }
+
+    /// Notes what the record says for the first time.
+    fn look(&mut self, now: Moment) {
+        let Some(record) = self.desk.record() else { return };
+        match (record.freeze.as_ref().map(|freeze| freeze.number), self.suspected) {
+            (Some(number), Some((before, _))) if number == before => {}
+            (freeze, _) => self.suspected = freeze.map(|number| (number, now)),
+        }
+        // Frozen voters prove that nothing is acknowledged, not that the former primary has let its address
+        // go: that it does at the end of its lease, which it cannot renew since it was nominated against.
+        match (record.nomination.as_ref().map(|nomination| nomination.proof), self.nominated) {
+            (None, _) => self.nominated = None,
+            (Some(Proof::Quorum), None) => {
+                self.nominated = Some(now);
+                self.claim.0 = self.claim.0.max(now + record.pace.lease.proven_after());
+            }
+            (Some(_), _) => {}
+        }
+    }
+
+    /// The writer VIP is here, once nobody else can have it.
+    fn claim(&mut self, now: Moment) {
+        let holder = self.desk.record().is_some_and(|record| record.holder() == Some(&self.name));
+        if self.claim.1 && holder && self.role == Role::Primary && now >= self.claim.0 {
+            self.claim.1 = false;
+            self.effects.push_back(Effect::Claim);
+        }
+    }
+
+    /// Tells everybody how it is here, when that has changed or is due.
+    fn tell(&mut self, now: Moment) {
+        let Some(record) = self.desk.record() else { return };
+        let pace = record.pace;
+        let frozen = match self.role {
+            Role::Frozen { freeze } => Some(FrozenAt { freeze, wal: self.wal.clone() }),
+            Role::Down | Role::Standby { .. } | Role::Restarted { .. } | Role::Primary => None,
+        };
+        let report = Report {
+            epoch: record.epoch.max(self.kept.epoch),
+            seen: self.desk.seen().map(|mark| mark.revision),
+            silent: self.hearing.silent(
+                now,
+                record.members.keys().filter(|n| **n != self.name),
+                &pace,
+            ),
+            fault: self.cannot_go_on(record),
+            frozen,
+        };
+        let due = self.told.as_ref().is_none_or(|(told, before)| {
+            let changed = Report { seen: report.seen, ..before.clone() } != report;
+            changed || now.since(*told) >= pace.heartbeat
+        });
+        if !due {
+            return;
+        }
+        self.told = Some((now, report.clone()));
+        for to in record.members.keys().filter(|node| **node != self.name).chain(&self.controllers)
+        {
+            let message = Message::Report(report.clone());
+            self.effects.push_back(Effect::Send { to: to.clone(), message });
+        }
+    }
+
+    fn order(&mut self, command: Command) {
+        self.commands += 1;
+        self.busy = Some((self.commands, command.clone()));
+        self.effects.push_back(Effect::Do { number: self.commands, command });
+    }
+
+    /// Ends PostgreSQL, whatever else is under way.
+    fn kill(&mut self) {
+        if !matches!(self.busy, Some((_, Command::Kill))) {
+            self.holding = self.holding.take().map(Holding::given_up);
+            self.claim.1 = false;
+            self.voting = Voting::default();
+            self.order(Command::Kill);
+        }
+    }
+}

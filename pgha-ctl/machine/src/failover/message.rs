@@ -1,0 +1,69 @@
+//! What the processes of a cluster tell each other. None of it is needed to keep the rules: what several
+//! must agree on stands in the record.
+
+use std::collections::BTreeSet;
+
+use crate::{Epoch, Mark, NodeName, Wal};
+
+/// From one process to another. Each may be lost, late, doubled or out of order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Message {
+    /// I live, and this is how it is here. To everybody, as often as [`super::pace::Pace::heartbeat`]
+    /// says and whenever something has changed.
+    Report(Report),
+    /// The store is gone: may I go on for another lease? From the primary to every member (S8).
+    Ask {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Which question it is.
+        number: u64,
+    },
+    /// You may.
+    Grant {
+        /// In this epoch.
+        epoch: Epoch,
+        /// To which question.
+        number: u64,
+    },
+    /// Stream from that node, which has more than you and may not become the primary. From a controller to
+    /// a frozen candidate (S4).
+    CatchUp {
+        /// In which freeze.
+        freeze: u64,
+        /// From whom.
+        from: NodeName,
+    },
+}
+
+/// How it is with a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Report {
+    /// The highest epoch it knows.
+    pub epoch: Epoch,
+    /// What it read last of the record, so that who is behind reads too.
+    pub seen: Option<u64>,
+    /// Of whom it has heard nothing for as long as makes a suspicion.
+    pub silent: BTreeSet<NodeName>,
+    /// An agent: the primary's own word that it cannot go on.
+    pub fault: bool,
+    /// An agent: it has stopped for a freeze, and had this log then.
+    pub frozen: Option<FrozenAt>,
+}
+
+/// A voter that has stopped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrozenAt {
+    /// For which freeze.
+    pub freeze: u64,
+    /// Its log; `None` while its end is not known.
+    pub wal: Option<Wal>,
+}
+
+/// A state of the record, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reading {
+    /// Which.
+    pub mark: Mark,
+    /// `None` where there is no cluster yet.
+    pub record: Option<super::record::Record>,
+}

@@ -1,0 +1,26 @@
+//! A simulated cluster: some nodes, controllers and a store, with loss, delay, reordering, partitions,
+//! pauses, crashes and restarts, driven by the decisions that ship (`pgha_machine::failover`).
+//!
+//! A [`Plan`] is drawn from a seed, and [`run`] plays it: the same seed gives the same schedule, event for
+//! event. What must hold is checked while it runs ([`oracle`]), never by the code that is checked.
+//!
+//! What is modelled by hand here, and so is believed and not shown: PostgreSQL ([`postgres`]), the gate of
+//! the kernel, the network and the store. The tests of the lab use the real ones.
+
+mod agents;
+mod campaign;
+mod clock;
+mod controllers;
+mod coverage;
+mod faults;
+mod oracle;
+mod plan;
+mod postgres;
+mod store;
+mod world;
+
+pub use campaign::Campaign;
+pub use coverage::Coverage;
+pub use oracle::Violation;
+pub use plan::Plan;
+pub use world::{Outcome, run};

@@ -1,0 +1,132 @@
+//! What must hold, whatever happens.
+
+use std::fmt;
+
+use pgha_machine::failover::record::{Mode, Record};
+use pgha_machine::{Epoch, Lsn};
+
+use crate::postgres::{Commit, Log};
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// I1: a commit was acknowledged, and a later primary does not have it.
+    Lost {
+        /// Which commit.
+        commit: u32,
+        /// In which epoch it was acknowledged.
+        acknowledged: Epoch,
+        /// The epoch of the primary without it.
+        primary: Epoch,
+    },
+    /// I2: an old primary acknowledged after a new one had, and what it acknowledged is not in the log that
+    /// the new one began with. What was flushed by voters before they stopped may be told to a client late: it
+    /// is no second history.
+    TwoWriters {
+        /// Its epoch.
+        old: Epoch,
+        /// The other's.
+        new: Epoch,
+    },
+    /// S6: a node was told to stream though its log is not a beginning of the primary's.
+    Diverged {
+        /// The node.
+        node: usize,
+    },
+    /// S7: after a crash a client could see what no quorum has.
+    SeenAlone {
+        /// The node.
+        node: usize,
+        /// Where its log ended.
+        end: Lsn,
+    },
+    /// S1: a node came out of recovery under an epoch that is not its own.
+    Unlicensed {
+        /// The node.
+        node: usize,
+    },
+    /// The record took a step that is none.
+    Record(&'static str),
+    /// Faults had ended long before, and nobody acknowledges.
+    NoProgress,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// An acknowledged commit.
+#[derive(Clone, Copy, Debug)]
+struct Acknowledged {
+    place: usize,
+    commit: Commit,
+    epoch: Epoch,
+}
+
+/// What was acknowledged, and what must be true of it.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    acknowledged: Vec<Acknowledged>,
+    newest: Epoch,
+    /// The logs with which primaries began.
+    beginnings: Vec<(Epoch, Log)>,
+    /// When something was acknowledged last.
+    pub(crate) last: u64,
+    /// How many commits were acknowledged at all.
+    pub(crate) count: usize,
+}
+
+impl Oracle {
+    /// A client was told that its commit is done. `record` is what the store has.
+    pub(crate) fn acknowledge(
+        &mut self,
+        now: u64,
+        (place, commit, epoch): (usize, Commit, Epoch),
+        record: &Record,
+    ) -> Result<(), Violation> {
+        self.last = now;
+        self.count += 1;
+        let without = |(of, log): &&(Epoch, Log)| *of > epoch && !log.has(place, commit);
+        if epoch < self.newest && self.beginnings.iter().any(|it| without(&it)) {
+            return Err(Violation::TwoWriters { old: epoch, new: self.newest });
+        }
+        self.newest = self.newest.max(epoch);
+        // What the record calls unsynchronised may be lost.
+        let alone = record.epoch == epoch && record.voters.may_acknowledge_alone();
+        if !alone && !matches!(record.mode, Mode::Async { .. }) {
+            self.acknowledged.push(Acknowledged { place, commit, epoch });
+        }
+        Ok(())
+    }
+
+    /// A node begins to accept writes.
+    pub(crate) fn opens(&mut self, log: &Log, epoch: Epoch) -> Result<(), Violation> {
+        self.beginnings.push((epoch, log.clone()));
+        let lost = self.acknowledged.iter().find(|it| !log.has(it.place, it.commit));
+        lost.map_or(Ok(()), |it| {
+            Err(Violation::Lost { commit: it.commit, acknowledged: it.epoch, primary: epoch })
+        })
+    }
+
+    /// The record changes.
+    pub(crate) fn writes(before: &Record, after: &Record) -> Result<(), Violation> {
+        let granted = after.epoch != before.epoch;
+        let wrong = if granted && after.epoch != before.epoch.next() {
+            Some("an epoch was left out, or taken twice")
+        } else if granted && before.nomination.is_none() {
+            Some("an epoch was taken without a nomination")
+        } else if !granted && before.nomination.is_some() && before.voters.sets != after.voters.sets
+        {
+            Some("the voters changed while somebody was nominated")
+        } else if !granted && before.freeze.is_some() && before.voters.sets != after.voters.sets {
+            Some("the voters changed while they were frozen")
+        } else if after.freezes < before.freezes || after.epoch < before.epoch {
+            Some("a number went back")
+        } else {
+            None
+        };
+        wrong.map_or(Ok(()), |wrong| Err(Violation::Record(wrong)))
+    }
+}

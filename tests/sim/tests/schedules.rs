@@ -1,0 +1,70 @@
+//! Schedules drawn from seeds: the rules hold in all of them, and without any one of them they do not.
+//!
+//! `PGHA_SEED=n` plays one schedule and tells what happens in it; `PGHA_WITHOUT=S3` does so without a rule.
+//! `PGHA_SCHEDULES` and `PGHA_FROM` choose how many are played, and from which seed on.
+
+use std::env;
+
+use pgha_machine::failover::rules::{Rule, Rules};
+use pgha_sim::{Campaign, Plan, Violation, run};
+
+/// How many schedules show that the rules hold.
+const SCHEDULES: u64 = 100_000;
+/// Of how many one must show that a rule is needed.
+const WITHOUT: u64 = 30_000;
+/// Seeds that once failed.
+const FAILED_ONCE: [u64; 0] = [];
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
+#[test]
+fn sim_the_rules_hold() {
+    let from = number("PGHA_FROM").unwrap_or(1);
+    let count = number("PGHA_SCHEDULES").unwrap_or(SCHEDULES);
+    for seed in FAILED_ONCE {
+        let outcome = run(&Plan::of(seed, Rules::default()), false);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+    }
+    let campaign = Campaign::play(from..from + count, Rules::default(), 10, |_| true);
+    println!("{campaign}");
+    assert_eq!(campaign.failures, [], "PGHA_SEED=<seed> tells how it came to that");
+    assert_eq!(campaign.distinct() as u64, count, "a schedule was played twice");
+    if count >= SCHEDULES {
+        assert_eq!(campaign.coverage.missing_standings(), IMPOSSIBLE);
+    }
+}
+
+/// Roles in which a node never is when the record says that of it.
+const IMPOSSIBLE: [(&str, &str); 0] = [];
+
+#[test]
+fn sim_each_rule_is_needed() {
+    for rule in Rule::ALL {
+        // That nothing goes on would be no harm to the data.
+        let harm = |violation: &Violation| *violation != Violation::NoProgress;
+        let campaign = Campaign::play(1..WITHOUT, Rules::without(rule), 1, harm);
+        let Some((seed, violation)) = campaign.failures.first() else {
+            panic!("nobody misses {rule} in {} schedules", campaign.schedules);
+        };
+        println!("without {rule}: {violation} in schedule {seed}, one of {}", campaign.schedules);
+    }
+}
+
+#[test]
+fn sim_one_schedule() {
+    let Some(seed) = number("PGHA_SEED") else { return };
+    let rules = env::var("PGHA_WITHOUT").map_or_else(
+        |_| Rules::default(),
+        |name| {
+            let named = Rule::ALL.into_iter().find(|rule| rule.to_string() == name);
+            Rules::without(named.unwrap_or_else(|| panic!("{name} is no rule")))
+        },
+    );
+    let plan = Plan::of(seed, rules);
+    println!("{plan:#?}");
+    let outcome = run(&plan, true);
+    println!("{} commits acknowledged, epoch {}", outcome.acknowledged, outcome.epoch);
+    assert_eq!(outcome.violation, None);
+}
