@@ -10,7 +10,7 @@ use pgha_ctl::rpc::client::Address;
 use pgha_ctl::rpc::identity::Role;
 use pgha_ctl::store::{Key, Remote, Store as _};
 use pgha_tests::lab::artifacts::pgha_binary;
-use pgha_tests::lab::{Host, SOON, wait_for};
+use pgha_tests::lab::{Host, SOON, hold_until, wait_for};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, success};
@@ -320,5 +320,52 @@ fn netns_health_is_told_in_patronis_words() -> Result<()> {
     wait_for("the primary to be missed", SOON, || Ok((code("/primary")? == 503).then_some(())))?;
     // The readers do not depend on it.
     assert_eq!(code("/replica?node=db3")?, 200);
+    Ok(())
+}
+
+/// Whoever reaches nobody knows nothing new of anybody: everybody stays, and it is said since when.
+#[test]
+fn netns_a_director_that_is_cut_off_says_so_and_changes_nothing() -> Result<()> {
+    let cluster = Cluster::up(&["db2", "db3"], &[])?;
+    let lb1 = cluster.lab.host("lb1")?;
+    let healthz = || ask(&cluster, "GET", "/healthz", "");
+    let stale = || {
+        let status = cluster.director.status()?;
+        let states = status["services"][0]["states"].as_object().context("states")?.clone();
+        let stale = states.values().filter(|state| state["stale_since"].is_u64()).count();
+        Ok::<_, anyhow::Error>((stale, states.len(), status["director"]["cut_off"].clone()))
+    };
+    wait_for("the primary", SOON, || {
+        Ok((ask(&cluster, "GET", "/primary", "")?.0 == 200).then_some(()))
+    })?;
+    let weights = cluster.weights()?;
+    assert_eq!((healthz()?.0, stale()?), (200, (0, 3, Value::Null)));
+    lb1.link_down()?;
+    let unchanged = || {
+        let now = cluster.weights()?;
+        ensure!(now == weights, "{now:?}");
+        Ok(())
+    };
+    hold_until("the director to say that it is cut off", SOON, unchanged, || {
+        let (code, said) = healthz()?;
+        let seen = stale()?;
+        ensure!(code == 503 && said.contains("this node is cut off: "), "{code}: {said}");
+        ensure!((seen.0, seen.1) == (3, 3) && seen.2.is_string(), "{seen:?}");
+        Ok(Some(()))
+    })?;
+    let status = success(cluster.director.pgha(["status"])?)?;
+    for part in ["this director is cut off: ", "its checks tell nothing, stale since "] {
+        assert!(status.contains(part), "`{part}` in {status}");
+    }
+    let metrics = ask(&cluster, "GET", "/metrics", "")?.1;
+    assert!(metrics.contains("\npgha_director_cut_off 1\n"), "{metrics}");
+    lb1.link_up()?;
+    hold_until("the director to reach somebody", SOON, unchanged, || {
+        let seen = stale()?;
+        ensure!(healthz()?.0 == 200 && seen == (0, 3, Value::Null), "{seen:?}");
+        Ok(Some(()))
+    })?;
+    let events = ask(&cluster, "GET", "/v1/events", "")?.1;
+    assert!(events.contains("\"cut_off\"") && events.contains("\"reached\""), "{events}");
     Ok(())
 }

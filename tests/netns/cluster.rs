@@ -18,7 +18,7 @@ use serde_json::Value;
 pub(crate) const OUT_AT_ONCE: Duration = Duration::from_secs(3);
 
 /// PostgreSQL documentation, "Message Formats": its length and the code.
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+pub(crate) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
 /// What is exchanged in the lab's usual configuration.
 pub(crate) type Edits<'e> = [(&'e str, &'e str)];

@@ -1,16 +1,27 @@
 //! How the controller logs in: TLS in each mode of libpq, and with no more rights than it needs.
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::{User, chown};
+use pgha_ctl::config::Config;
+use pgha_ctl::postgres::{Connector, Session};
 use pgha_tests::lab::process::POSTGRES_USER;
 use pgha_tests::lab::{Postgres, SOON, hold_until, wait_for};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::cluster::{Cluster, Edits, weight};
+use crate::cluster::{Cluster, Edits, SSL_REQUEST, weight};
+use crate::network::on;
 
 /// Three times as many rounds of checks as take a server out.
 const MANY_ROUNDS: Duration = Duration::from_secs(2);
@@ -32,23 +43,34 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 
+    /// A key, and a certificate of it for these names; the first of them is the subject's.
+    fn issue(&self, names: &[&str]) -> Result<(KeyPair, Certificate)> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(
+            names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(),
+        )?;
+        params.distinguished_name.push(DnType::CommonName, names[0]);
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok((key, certificate))
+    }
+
     /// Gives a server a certificate for these names, and has it speak TLS from now on.
     fn equip(&self, server: &Postgres, names: &[&str]) -> Result<()> {
-        let key = KeyPair::generate()?;
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?;
-        let user = User::from_name(POSTGRES_USER)?.context("the user postgres")?;
-        for (name, content) in
-            [("server.key", key.serialize_pem()), ("server.crt", certificate.pem())]
-        {
-            let path = server.data().join(name);
-            fs::write(&path, content)?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-            chown(&path, Some(user.uid), Some(user.gid))?;
-        }
+        let (key, certificate) = self.issue(names)?;
+        give(server, "server.key", &key.serialize_pem())?;
+        give(server, "server.crt", &certificate.pem())?;
         // Files that changed are read again even where the setting did not.
         server.set_guc("ssl", "on")
     }
+}
+
+/// Puts a file into a server's data directory, for that server alone.
+fn give(server: &Postgres, name: &str, content: &str) -> Result<()> {
+    let user = User::from_name(POSTGRES_USER)?.context("the user postgres")?;
+    let path = server.data().join(name);
+    fs::write(&path, content)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    Ok(chown(&path, Some(user.uid), Some(user.gid))?)
 }
 
 /// A cluster whose servers take the monitor only with a password, over `kind` (`host`, `hostssl` or
@@ -57,17 +79,17 @@ fn prepared(kind: &str) -> Result<Cluster> {
     let cluster = Cluster::prepared(&["db2"])?;
     cluster.primary.psql(&format!("alter role pgha password '{PASSWORD}'"))?;
     for server in [&cluster.primary, cluster.reader("db2")?] {
-        demand(server, kind)?;
+        demand(server, kind, "scram-sha-256")?;
     }
     Ok(cluster)
 }
 
-fn demand(server: &Postgres, kind: &str) -> Result<()> {
+/// Has a server take the monitor by this method only; what was demanded before counts no more.
+fn demand(server: &Postgres, kind: &str, method: &str) -> Result<()> {
     let hba = server.data().join("pg_hba.conf");
     let open = fs::read_to_string(&hba)?;
-    let first = format!(
-        "{kind} all pgha 10.77.0.0/24 scram-sha-256\nhost all pgha 10.77.0.0/24 reject\n{open}"
-    );
+    let first =
+        format!("{kind} all pgha 10.77.0.0/24 {method}\nhost all pgha 10.77.0.0/24 reject\n{open}");
     fs::write(&hba, first)?;
     server.reload()
 }
@@ -184,11 +206,146 @@ fn netns_tls_in_each_mode() -> Result<()> {
 
 #[test]
 fn netns_a_server_without_tls_is_served_where_tls_is_preferred() -> Result<()> {
-    serves_encrypted(&prepared("host")?, "sslmode = \"prefer\"", "f")?;
+    // It is told once of each server, however many sessions there are.
+    let told = |cluster: &Cluster, why: &str| {
+        let log = cluster.director.log()?;
+        let lines = log.lines().filter(|line| line.contains("are not encrypted: "));
+        let lines: Vec<_> = lines.filter(|line| line.contains(why)).collect();
+        for server in ["10.77.0.11:5432", "10.77.0.12:5432"] {
+            let of = lines.iter().filter(|line| line.contains(server)).count();
+            ensure!(of == 1, "{of} lines of {server} with `{why}` in {log}");
+        }
+        Ok(())
+    };
+    let cluster = prepared("host")?;
+    serves_encrypted(&cluster, "sslmode = \"prefer\"", "f")?;
+    told(&cluster, "it has no TLS")?;
     // TLS is there, and pg_hba.conf takes the role only without: as libpq, it goes without.
     let cluster = prepared("hostnossl")?;
-    Authority::new("ours")?.equip(&cluster.primary, &["db1"])?;
-    serves_encrypted(&cluster, "sslmode = \"prefer\"", "f")
+    for server in [&cluster.primary, cluster.reader("db2")?] {
+        Authority::new("ours")?.equip(server, &["db1"])?;
+    }
+    serves_encrypted(&cluster, "sslmode = \"prefer\"", "f")?;
+    told(&cluster, "goes without where TLS fails")
+}
+
+#[test]
+fn netns_a_client_certificate_is_a_login() -> Result<()> {
+    let cluster = prepared("hostssl")?;
+    let (authority, stranger) = (Authority::new("ours")?, Authority::new("another")?);
+    for server in [&cluster.primary, cluster.reader("db2")?] {
+        give(server, "client-ca.crt", &authority.certificate)?;
+        server.set_guc("ssl_ca_file", "client-ca.crt")?;
+        authority.equip(server, &[server.host().name()])?;
+        demand(server, "hostssl", "cert")?;
+    }
+    let keys = |of: &Authority, name: &str| {
+        let (key, certificate) = of.issue(&[name])?;
+        let path = |end: &str| cluster.lab.directory().join(format!("client.{end}"));
+        fs::write(path("crt"), certificate.pem())?;
+        fs::write(path("key"), key.serialize_pem())?;
+        fs::set_permissions(path("key"), fs::Permissions::from_mode(0o600))?;
+        let (certificate, key) = (path("crt"), path("key"));
+        Ok::<_, anyhow::Error>(format!(
+            "sslmode = \"require\"\nsslcert = \"{}\"\nsslkey = \"{}\"",
+            certificate.display(),
+            key.display()
+        ))
+    };
+    refused(
+        &cluster,
+        "sslmode = \"require\"",
+        &["10.77.0.11:5432 refuses user pgha", "valid client certificate"],
+    )?;
+    refused(&cluster, &keys(&authority, "somebody")?, &["certificate authentication failed"])?;
+    refused(&cluster, &keys(&stranger, "pgha")?, &["TLS by sslmode", "sslcert, sslkey"])?;
+    serves_encrypted(&cluster, &keys(&authority, "pgha")?, "t")
+}
+
+/// A password is bound to the certificate of the server that is talked to (SCRAM-SHA-256-PLUS): whoever stands
+/// in between and hands everything on gets no session by it, also where no certificate is verified.
+#[test]
+fn netns_a_password_is_bound_to_the_servers_certificate() -> Result<()> {
+    let cluster = prepared("hostssl")?;
+    let (authority, stranger) = (Authority::new("ours")?, Authority::new("another")?);
+    authority.equip(&cluster.primary, &["10.77.0.11"])?;
+    configure(&cluster, "sslmode = \"require\"")?;
+    let config = Config::load(&cluster.director.config_path())?;
+    let connector = Connector::new(&config);
+    let primary = SocketAddr::new(cluster.primary.host().address().into(), 5432);
+    let lb1 = cluster.lab.host("lb1")?;
+    let between = Between::new(&stranger, &authority)?;
+    let open = || {
+        on(&lb1, async || {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            let address = listener.local_addr()?;
+            let relay = between.relay(listener, primary);
+            let relayed = tokio::select! {
+                opened = Session::open(&connector, address, SOON) => opened.map(drop),
+                ended = relay => anyhow::bail!("{ended:?} before the session began"),
+            };
+            let direct = Session::open(&connector, primary, SOON).await.map(drop);
+            Ok((relayed.map_err(|error| error.to_string()), direct))
+        })
+    };
+    wait_for("TLS", SOON, || {
+        open()?.1?;
+        Ok(Some(()))
+    })?;
+    let (relayed, direct) = open()?;
+    direct?;
+    let error = relayed.err().context("a session through whoever stands in between")?;
+    ensure!(error.contains("channel binding"), "{error}");
+    // Nothing else keeps it from being one.
+    demand(&cluster.primary, "hostssl", "trust")?;
+    wait_for("a session without a password", SOON, || {
+        open()?.0.map_err(anyhow::Error::msg)?;
+        Ok(Some(()))
+    })
+}
+
+/// Ends TLS on both sides, with a certificate of its own, and hands on what is said.
+struct Between {
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+}
+
+impl Between {
+    fn new(own: &Authority, of_server: &Authority) -> Result<Self> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (key, certificate) = own.issue(&["127.0.0.1"])?;
+        let secret = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], secret)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(of_server.certificate.as_bytes())?)?;
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { acceptor: Arc::new(server).into(), connector: Arc::new(client).into() })
+    }
+
+    /// Serves one client after the other, until one of them cannot be.
+    async fn relay(&self, listener: TcpListener, server: SocketAddr) -> Result<()> {
+        loop {
+            let (mut client, _) = listener.accept().await?;
+            // Both ask for TLS in PostgreSQL's words first.
+            let mut asked = [0; SSL_REQUEST.len()];
+            client.read_exact(&mut asked).await?;
+            ensure!(asked == SSL_REQUEST, "{asked:?}");
+            client.write_all(b"S").await?;
+            let mut client = self.acceptor.accept(client).await?;
+            let mut upstream = TcpStream::connect(server).await?;
+            upstream.write_all(&SSL_REQUEST).await?;
+            ensure!(upstream.read_u8().await? == b'S', "the server has no TLS");
+            let mut upstream = self.connector.connect(server.ip().into(), upstream).await?;
+            // Either side may end it.
+            let _ = copy_bidirectional(&mut client, &mut upstream).await;
+        }
+    }
 }
 
 /// A certificate that is not believed is this side's opinion, and no evidence against a server.

@@ -69,7 +69,7 @@ fn netns_orders_are_kept_through_a_killed_controller() -> Result<()> {
     for (order, said) in [
         (
             vec!["drain", "db9"],
-            "\"db9\" is neither the name of a node or of an added reader nor an IP address",
+            "\"db9\" is neither the name of a node or of an added reader nor an IP address; `pgha status` lists the servers",
         ),
         (
             vec!["weight", "10.77.0.99", "1"],

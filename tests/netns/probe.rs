@@ -1,5 +1,6 @@
 //! Probes through a VIP, against the kernels and the PostgreSQL at their other ends.
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
@@ -23,6 +24,8 @@ const ANSWER: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_millis(400);
 /// Hop limit of what a probe sends, which nothing of the kernel's has.
 const ONE_HOP: u8 = 1;
+/// The packet sockets of the calling thread's network namespace.
+const PACKET_SOCKETS: &str = "/proc/thread-self/net/packet";
 
 fn settings(timeout: Duration, questions: BTreeMap<(IpAddr, u16), Vec<u8>>) -> Settings {
     Settings {
@@ -340,4 +343,35 @@ fn netns_probe_by_startup_hears_postgresql_and_leaves_its_log_alone() -> Result<
     primary.wait_stopped(SOON)?;
     assert_eq!(ask(VIPS[0])?, ProbeFinding::Refused);
     Ok(())
+}
+
+#[test]
+fn netns_probe_closes_its_sockets_with_the_last_path() -> Result<()> {
+    let lab = Lab::new()?;
+    let [lb1, db1] = hosts(&lab, ["lb1", "db1"])?;
+    on(&lb1, async || {
+        // A line for each, after a heading.
+        let open =
+            || Ok::<_, anyhow::Error>(fs::read_to_string(PACKET_SOCKETS)?.lines().count() - 1);
+        let (tell, mut found) = mpsc::channel(64);
+        let prober = Prober::new(settings(SILENCE, BTreeMap::new()), tell);
+        ensure!(open()? == 0, "open before the first path");
+        // And again, after they were closed.
+        for _ in 0..2 {
+            let path = path(VIPS[0], &db1);
+            prober.probe(path, via(&db1));
+            found.recv().await.context("a finding")?;
+            ensure!(open()? == 2, "{} packet sockets", open()?);
+            prober.unprobe(&path);
+            tokio::time::timeout(SOON, async {
+                while open()? > 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Ok::<_, anyhow::Error>(())
+            })
+            .await
+            .context("sockets are still open")??;
+        }
+        Ok(())
+    })
 }

@@ -200,6 +200,80 @@ fn netns_reload_by_a_verb_tells_what_is_wrong() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn netns_verbs_of_this_node_and_top_print_json() -> Result<()> {
+    let cluster = Cluster::up(&["db2"], &[])?;
+    let config = json(&cluster, &["check-config", "--json"])?;
+    assert_eq!((&config["schema"], &config["services"]), (&3.into(), &1.into()), "{config:#}");
+    let top = json(&cluster, &["top", "--json", "--interval", "100ms"])?;
+    assert_eq!((&top["schema"], &top["cluster"]), (&3.into(), &"lab".into()), "{top:#}");
+    let servers = top["services"][0]["servers"].as_array().context("servers")?;
+    let db2 = servers.iter().find(|server| server["name"] == "db2").context("db2")?;
+    assert_eq!((&db2["state"], &db2["address"]), (&"up".into(), &"10.77.0.12".into()), "{db2:#}");
+    assert!(db2["new_per_second"].is_number() && db2["open"].is_u64(), "{db2:#}");
+
+    let undo = |cluster: &Cluster| {
+        let text = cluster.lab.realserver("db2", &["undo", "--json"])?.run()?;
+        Ok::<Value, anyhow::Error>(serde_json::from_str(&text)?)
+    };
+    let undone = undo(&cluster)?;
+    let steps = undone["steps"].as_array().context("steps")?;
+    let removed = steps.iter().find(|step| step["step"] == "address_removed");
+    assert_eq!(removed.context("the VIP")?["of"], "10.77.0.100", "{undone:#}");
+    assert_eq!(undo(&cluster)?["steps"][0]["step"], "nothing_to_undo");
+
+    cluster.director.terminate()?;
+    for there in [true, false] {
+        let detached = json(&cluster, &["detach", "--json"])?;
+        assert_eq!((&detached["detached"], &detached["schema"]), (&there.into(), &3.into()));
+    }
+    Ok(())
+}
+
+#[test]
+fn netns_a_reload_tells_whoever_asked_that_the_login_is_refused() -> Result<()> {
+    let cluster = Cluster::up(&["db2"], &[])?;
+    cluster.configure(&[("user = \"pgha\"", "user = \"nobody\"")])?;
+    let reloaded = json(&cluster, &["reload", "--json"])?;
+    let warning = reloaded["warnings"][0].as_str().context("a warning")?;
+    for part in ["the login is in force as reloaded", "refuses user nobody"] {
+        assert!(warning.contains(part), "`{part}` in {warning}");
+    }
+    // It is an event for everybody else, and takes nobody out.
+    wait_for("the event", SOON, || Ok((cluster.logged(warning)? > 0).then_some(())))?;
+    cluster.wait_serving(&["db2"])?;
+    cluster.configure(&[])?;
+    let reloaded = json(&cluster, &["reload", "--json"])?;
+    assert_eq!(reloaded["warnings"], Value::Array(Vec::new()), "{reloaded:#}");
+    Ok(())
+}
+
+#[test]
+fn netns_who_streams_under_anothers_name_is_told() -> Result<()> {
+    let cluster = Cluster::up(&["db2"], &[])?;
+    let unplaced =
+        || Ok::<_, anyhow::Error>(cluster.director.status()?["primary"]["unplaced"].clone());
+    assert_eq!(unplaced()?, Value::Array(Vec::new()));
+    let receiver = cluster.primary.receivewal(&cluster.client, "db2")?;
+    wait_for("the second db2", SOON, || {
+        let unplaced = unplaced()?;
+        let of = &unplaced[0];
+        ensure!(of["application_name"] == "db2" && of["reason"] == "shared_name", "{unplaced:#}");
+        ensure!(of["client"] == cluster.client.address().to_string(), "{unplaced:#}");
+        Ok(Some(()))
+    })?;
+    let status = success(cluster.director.pgha(["status"])?)?;
+    let line = "what streams as \"db2\" is no reader: another standby streams under that name";
+    assert!(status.contains(line), "{status}");
+    cluster.wait_weights(&[("db1", 0), ("db2", 1)])?;
+    receiver.signal(Signal::SIGTERM)?;
+    wait_for("one db2", SOON, || {
+        let unplaced = unplaced()?;
+        ensure!(unplaced == Value::Array(Vec::new()), "{unplaced:#}");
+        Ok(Some(()))
+    })
+}
+
 /// Waits until the data plane knows that the session's server answered.
 fn is_counted(cluster: &Cluster) -> Result<()> {
     wait_for("the session to be counted", SOON, || {

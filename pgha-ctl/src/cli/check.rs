@@ -129,12 +129,13 @@ fn text(report: &Report, all: bool, fix: bool) -> String {
         let _ = writeln!(text, "\npgha check --fix would mend {fixable} of these.");
     }
     let count = |level| report.count(level);
+    let warned = count(Level::Warn);
     let _ = writeln!(
         text,
-        "\n{} ok, {} skipped, {} warnings, {} failed",
+        "\n{} ok, {} skipped, {warned} warning{}, {} failed",
         count(Level::Ok),
         count(Level::Skipped),
-        count(Level::Warn),
+        if warned == 1 { "" } else { "s" },
         count(Level::Fail)
     );
     text

@@ -6,10 +6,11 @@ mod tests;
 use std::net::SocketAddr;
 
 use pgha_common::maps::MAX_SERVERS;
+use pgha_machine::balancer::Unplaced;
 
 use super::words;
 use crate::controller::status::{
-    ApiStatus, PrimaryClaim, PrimaryStatus, Status, StoreStatus, Unserved,
+    ApiStatus, PrimaryClaim, PrimaryStatus, Status, StoreStatus, UnplacedWalsender, Unserved,
 };
 
 /// How many days a certificate has left when people are told of its end.
@@ -46,6 +47,14 @@ pub(super) fn of(status: &Status, now: u64) -> Vec<String> {
     let primary = status.primary.iter();
     let mut concerns: Vec<_> = primary.flat_map(claims).collect();
     concerns.extend(unserved(&status.without_id));
+    if let Some(why) = &status.director.cut_off {
+        let cut_off = format!("this director is cut off: {why}; the readers stay as they are");
+        concerns.insert(0, cut_off);
+    }
+    let walsenders = status.primary.iter().flat_map(|known| &known.unplaced);
+    // By the Unix socket come backups; a standby hardly ever does.
+    let by_network = walsenders.filter(|of| of.reason != Unplaced::UnixSocket);
+    concerns.extend(by_network.map(unplaced));
     concerns.extend(store(&status.store, now));
     concerns.extend(status.api.iter().flat_map(certificate));
     concerns
@@ -82,6 +91,15 @@ fn unserved(servers: &[Unserved]) -> Option<String> {
          all services together already; move servers or services to another director",
         first.address
     ))
+}
+
+/// A walsender of which nobody can tell whose it is.
+pub(super) fn unplaced(of: &UnplacedWalsender) -> String {
+    format!(
+        "what streams as {:?} is no reader: {}; if it is a standby, give it the application_name of its \
+         [[node]], or its address",
+        of.application_name, of.reason
+    )
 }
 
 fn store(store: &StoreStatus, now: u64) -> Option<String> {

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::client::{self, Options};
 use super::output::print;
-use crate::controller::status::{RoleReply, RoleRequest};
+use crate::controller::status::{RoleOrder, RoleReply, RoleRequest};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -24,10 +24,10 @@ pub(super) enum Verb {
 
 /// Asks the controller, and says what it is then.
 pub(super) async fn run(options: &Options, verb: Verb) -> anyhow::Result<()> {
-    let (request, json) = match verb {
-        Verb::Take { json } => (RoleRequest::Take, json),
-        Verb::Release { json } => (RoleRequest::Release, json),
+    let (role, json) = match verb {
+        Verb::Take { json } => (RoleOrder::Take, json),
+        Verb::Release { json } => (RoleOrder::Release, json),
     };
-    let reply = client::role(&options.controller()?, request).await?;
+    let reply = client::role(&options.controller()?, RoleRequest { role }).await?;
     print(json, &reply, |reply: &RoleReply| format!("this director is {}", reply.role))
 }

@@ -9,10 +9,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use pgha_machine::NodeName;
 use pgha_machine::balancer::ServiceView;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::argument;
 use super::client::{self, ClientError, Controller, Options};
 use super::exit::Exit;
 use super::named::Named;
@@ -20,7 +22,7 @@ use super::output::print;
 use super::status::is_passing;
 use super::{Server, steer, words};
 use crate::controller::flows::{FlowsQuery, FlowsReply, Standing};
-use crate::controller::status::{OrderKind, OrderRequest, Refusal, SCHEMA, Status};
+use crate::controller::status::{OrderKind, OrderReply, OrderRequest, Refusal, SCHEMA, Status};
 
 /// How often it is counted again. A count that takes long is asked for less often.
 const COUNT: Duration = Duration::from_millis(500);
@@ -38,10 +40,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     wait: bool,
     /// Wait no longer than that: `90s`, `10min`. The drain stays in force.
-    #[arg(long, value_name = "TIME", requires = "wait", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = argument::time)]
     timeout: Option<Duration>,
     /// Reset the sessions that are left after that time: their clients get a RST at once.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = argument::time)]
     reset_after: Option<Duration>,
 }
 
@@ -54,6 +56,9 @@ struct Waited {
     /// Sessions that the server had left when it was counted last; `None` when it never could be.
     sessions_left: Option<u64>,
     waited_ms: u64,
+    /// The other directors, whose sessions were not counted.
+    #[serde(default)]
+    apart: Vec<NodeName>,
     /// The services as they were when the drain began.
     services: Vec<ServiceView>,
 }
@@ -106,8 +111,8 @@ pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Resu
     let (sessions_left, waited) = (waiting.left, waiting.began.elapsed());
     drop(waiting);
     let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-    let services = reply.services;
-    let waited = Waited { schema: SCHEMA, ended, sessions_left, waited_ms, services };
+    let OrderReply { services, apart, .. } = reply;
+    let waited = Waited { schema: SCHEMA, ended, sessions_left, waited_ms, apart, services };
     print(json, &waited, |waited| sentence(waited, &server))?;
     Ok(ended.exit())
 }
@@ -124,7 +129,7 @@ fn sentence(waited: &Waited, server: &str) -> String {
     let time = words::span(Duration::from_millis(waited.waited_ms));
     let left =
         waited.sessions_left.map_or_else(|| "an unknown number of sessions".to_owned(), sessions);
-    match waited.ended {
+    let ended = match waited.ended {
         Ended::Drained => format!("{server} is drained: no session is left, after {time}"),
         Ended::TimedOut => format!(
             "{server} has {left} left after {time}; the drain stays in force (pgha undrain {server} takes it \
@@ -134,7 +139,24 @@ fn sentence(waited: &Waited, server: &str) -> String {
             "no longer waited for; {server} has {left} left, and the drain stays in force (pgha undrain \
              {server} takes it back)"
         ),
+    };
+    format!(
+        "{ended}\ncounted: the sessions that this director remembers{}",
+        elsewhere(&waited.apart)
+    )
+}
+
+/// Where else sessions may be, that were not counted.
+fn elsewhere(apart: &[NodeName]) -> String {
+    if apart.is_empty() {
+        return String::new();
     }
+    let forward = if apart.len() == 1 { "forwards" } else { "forward" };
+    let others: Vec<_> = apart.iter().map(ToString::to_string).collect();
+    let others = others.join(", ");
+    format!(
+        ", and none that {others} {forward}; drain it there too (--to), or see pg_stat_activity on the server"
+    )
 }
 
 fn sessions(count: u64) -> String {

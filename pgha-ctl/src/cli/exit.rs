@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -96,10 +97,17 @@ impl Exit {
                 | ClientError::Unreadable(_)
                 | ClientError::Http(_)
                 | ClientError::Query(_),
-            )
-            | None => Self::Failed,
+            ) => Self::Failed,
+            None if error.chain().any(is_denied) => Self::Refused,
+            None => Self::Failed,
         }
     }
+}
+
+/// Whether the system did not let this user do it.
+fn is_denied(cause: &(dyn Error + 'static)) -> bool {
+    let error = cause.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 impl From<Exit> for ExitCode {

@@ -1,8 +1,11 @@
 //! The verbs of `pgha`.
 
+mod argument;
 mod check;
+mod check_config;
 mod client;
 mod concerns;
+mod detach;
 mod director;
 mod drain;
 mod exit;
@@ -30,16 +33,12 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use pgha_machine::Weight;
 
-use crate::bpf::PinDirectory;
-use crate::bpf::xdp;
-use crate::config::Config;
 use crate::{controller, telemetry};
 use client::Options;
 use exit::Exit;
@@ -73,6 +72,7 @@ enum Verb {
         #[command(flatten)]
         server: Server,
         /// 0 to 1000, or `default`.
+        #[arg(allow_negative_numbers = true)]
         weight: WeightArgument,
     },
     /// Send no new connections to a real server; those it has stay.
@@ -106,9 +106,9 @@ enum Verb {
     /// Exit code: 0 when all is well but for warnings, 3 when something does not work.
     Check(check::Arguments),
     /// Say everything that is wrong with the configuration file.
-    CheckConfig,
+    CheckConfig(check_config::Arguments),
     /// Take the XDP program off the interfaces and forget all flows.
-    Detach,
+    Detach(detach::Arguments),
     /// Make this node able to serve the VIPs, or take that back.
     #[command(subcommand)]
     Realserver(realserver::Verb),
@@ -143,7 +143,7 @@ impl Pgha {
         if self.options.to.is_some() && self.verb.is_of_this_node() {
             let error = "this verb works on this node and asks no controller, so it takes no --to; \
                          run it on the node that is meant";
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, format!("{error}\n")));
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, error));
         }
         Ok(self)
     }
@@ -155,8 +155,8 @@ impl Verb {
         match self {
             Self::Controller
             | Self::Check(_)
-            | Self::CheckConfig
-            | Self::Detach
+            | Self::CheckConfig(_)
+            | Self::Detach(_)
             | Self::Realserver(_)
             | Self::Tls(_)
             | Self::Completions(_)
@@ -183,14 +183,14 @@ impl Verb {
 struct WeightArgument(Option<Weight>);
 
 impl std::str::FromStr for WeightArgument {
-    type Err = pgha_machine::ParseWeightError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "default" {
-            Ok(Self(None))
-        } else {
-            text.parse().map(|weight| Self(Some(weight)))
+            return Ok(Self(None));
         }
+        let weight = argument::weight(text);
+        weight.map(|weight| Self(Some(weight))).map_err(|error| format!("{error}, or `default`"))
     }
 }
 
@@ -247,8 +247,8 @@ fn run(options: &Options, verb: Verb) -> anyhow::Result<Exit> {
             let well = runtime()?.block_on(check::run(&options.config, arguments))?;
             return Ok(Exit::answer(well));
         }
-        Verb::CheckConfig => check_config(&options.config)?,
-        Verb::Detach => detach(&options.config)?,
+        Verb::CheckConfig(arguments) => check_config::run(&options.config, &arguments)?,
+        Verb::Detach(arguments) => detach::run(&options.config, &arguments)?,
         Verb::Realserver(verb) => runtime()?.block_on(realserver::run(&options.config, verb))?,
         Verb::Tls(verb) => tls::run(&options.config, &options.tls, verb)?,
         Verb::Completions(completions) => completions.print(Pgha::command())?,
@@ -261,33 +261,4 @@ fn run(options: &Options, verb: Verb) -> anyhow::Result<Exit> {
 /// network namespace it is in.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
-}
-
-fn check_config(path: &Path) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
-    config.check_files(path)?;
-    for remark in config.remarks() {
-        println!("remark: {remark}");
-    }
-    println!(
-        "{}: correct; {} services, {} nodes",
-        path.display(),
-        config.services().len(),
-        config.nodes().len()
-    );
-    Ok(())
-}
-
-fn detach(path: &Path) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
-    let pins = PinDirectory::new(config.director().bpffs(), config.cluster().as_str())?;
-    if xdp::detach(&pins)? {
-        println!(
-            "detached from {}; the VIPs are served no more",
-            config.director().interfaces().join(", ")
-        );
-    } else {
-        println!("nothing is attached for cluster {}", config.cluster());
-    }
-    Ok(())
 }

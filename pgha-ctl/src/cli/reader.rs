@@ -10,6 +10,7 @@ use pgha_machine::balancer::ReaderOrder;
 use pgha_machine::{NodeName, Weight};
 use serde::{Deserialize, Serialize};
 
+use super::argument;
 use super::client::{self, ClientError, Options};
 use super::output::print;
 use super::table;
@@ -42,12 +43,13 @@ pub(super) enum Verb {
 #[derive(Debug, Args)]
 pub(super) struct Add {
     /// Its address.
+    #[arg(value_parser = argument::address)]
     address: IpAddr,
     /// Its name in output.
     #[arg(long)]
     name: Option<NodeName>,
     /// Its weight in every service, 0 to 1000; otherwise each service's default.
-    #[arg(long)]
+    #[arg(long, value_parser = argument::weight)]
     weight: Option<Weight>,
     /// Print JSON.
     #[arg(long)]
@@ -149,7 +151,7 @@ fn changed(request: &ReaderRequest, reply: &ReaderReply) -> String {
         1 => "1 reader is added".to_owned(),
         count => format!("{count} readers are added"),
     };
-    match request {
+    let changed = match request {
         ReaderRequest::Add { address, name, .. } => format!(
             "{} is a reader of every service once it passes its checks (pgha why-not {address}); {count}",
             words::named(name.as_ref(), *address)
@@ -157,5 +159,6 @@ fn changed(request: &ReaderRequest, reply: &ReaderReply) -> String {
         ReaderRequest::Remove { address } => {
             format!("{address} is no reader by an operator's word any more; {count}")
         }
-    }
+    };
+    format!("{changed}\n{}", words::apart(&reply.apart)).trim_end().to_owned()
 }

@@ -23,5 +23,7 @@ pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Resu
 fn text(reply: &ReloadReply) -> String {
     let remarks: Vec<_> =
         reply.remarks.iter().map(|remark| format!("\nremark: {remark}")).collect();
-    format!("{} is in force{}", reply.file.display(), remarks.concat())
+    let warnings = reply.warnings.iter().map(|warning| format!("\nwarning: {warning}"));
+    let warnings: Vec<_> = warnings.collect();
+    format!("{} is in force{}{}", reply.file.display(), remarks.concat(), warnings.concat())
 }

@@ -11,6 +11,7 @@ use ratatui::crossterm::terminal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
+use super::argument;
 use super::client::{self, ClientError, Options};
 use super::output::print;
 use super::{table, words};
@@ -41,7 +42,7 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let interval = match seconds {
         Some(interval) => interval,
-        None => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+        None => argument::time(text)?,
     };
     if interval < Duration::from_millis(100) {
         return Err("give at least 100ms".to_owned());

@@ -21,5 +21,5 @@ pub(super) async fn order(
 pub(super) fn services(reply: &OrderReply) -> String {
     let now = words::now();
     let services = reply.services.iter().map(|view| table::service(view, None, now));
-    services.collect::<Vec<_>>().join("\n")
+    services.chain(Some(words::apart(&reply.apart))).collect::<Vec<_>>().join("\n")
 }

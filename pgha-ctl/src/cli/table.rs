@@ -31,6 +31,7 @@ pub(super) fn status(status: &Status, now: u64) -> String {
         text.push_str(&concerns::primary(known, now));
         text.push('\n');
     }
+    text.push_str(&words::apart(&status.apart()));
     for concern in concerns::of(status, now) {
         text.push_str(&concern);
         text.push('\n');
@@ -154,13 +155,14 @@ impl Seen<'_> {
         let TrafficStatus { packets, flows, open, .. } =
             self.of.traffic.get(&server.id).copied().unwrap_or_default();
         let since = self.of.changed.get(&server.id).map(|changed| words::age(changed.state, now));
+        let vip = if words::needs_vip(server) { words::vip(server.vip) } else { words::NONE };
         let leaks = if server.answers_arp { ", answers ARP" } else { "" };
         [
             or_none(since),
             open.to_string(),
             flows.to_string(),
             packets.to_string(),
-            format!("{}{leaks}", words::vip(server.vip)),
+            format!("{vip}{leaks}"),
             if server.local { "this node".to_owned() } else { or_none(self.place(server)) },
         ]
     }

@@ -47,24 +47,17 @@ fn every_verb_and_every_option_says_what_it_is() {
 }
 
 /// Verbs that print nothing a program would read.
-const WITHOUT_JSON: [&str; 9] = [
+const WITHOUT_JSON: [&str; 4] = [
     // They run until they are ended.
     "pgha controller",
     "pgha web",
-    // They do one thing, and say in one line that it is done.
-    "pgha check-config",
-    "pgha detach",
-    "pgha realserver setup",
-    "pgha realserver undo",
     // They print files of other programs.
     "pgha completions",
     "pgha man",
-    // It is looked at; `pgha status --json` has its numbers.
-    "pgha top",
 ];
 
 #[test]
-fn every_verb_that_prints_a_table_prints_json_too() {
+fn every_verb_that_prints_what_it_found_prints_json_too() {
     for (name, verb) in all_verbs() {
         let has = verb.get_arguments().any(|argument| argument.get_id() == "json");
         assert_eq!(has, !WITHOUT_JSON.contains(&name.as_str()), "{name}");
@@ -80,7 +73,9 @@ fn whether_json_is_wanted_is_read_off_the_verb() {
     assert!(wants("pgha status --json"));
     assert!(wants("pgha director take --json"));
     assert!(!wants("pgha status"));
+    assert!(wants("pgha realserver undo --json"));
     assert!(!wants("pgha detach"));
+    assert!(!wants("pgha completions bash"));
 }
 
 #[test]
@@ -107,6 +102,22 @@ fn a_verb_of_this_node_takes_no_other_controller() {
     }
     for line in ["status", "drain db2", "reader list", "director take", "flows", "reload"] {
         parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn what_is_no_weight_is_told_in_one_phrase() {
+    for (weight, is) in
+        [("7", true), ("default", true), ("x", false), ("1001", false), ("-1", false)]
+    {
+        let parsed = Pgha::command().try_get_matches_from(["pgha", "weight", "db2", weight]);
+        assert_eq!(parsed.is_ok(), is, "{weight}");
+        let Err(error) = parsed else { continue };
+        let said = error.to_string();
+        let wanted = format!(
+            "invalid value '{weight}' for '<WEIGHT>': give a whole number from 0 to 1000, or `default`"
+        );
+        assert!(said.contains(&wanted), "{said}");
     }
 }
 

@@ -9,19 +9,20 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use pgha_machine::NodeName;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::client::{self, ClientError, Controller, Options};
-use super::output::put;
+use super::output::{self, put};
 use super::status::{interval, is_passing};
 use super::words;
-use crate::controller::status::Status;
-use model::{Looks, Order};
+use crate::controller::status::{SCHEMA, Status};
+use model::{Looks, Order, Service, Verdict};
 
 /// Columns of one text where there is no terminal.
 const COLUMNS: u16 = 136;
@@ -38,6 +39,9 @@ pub(super) struct Arguments {
     /// interval, for there are rates in it.
     #[arg(long)]
     once: bool,
+    /// Print one look as JSON; rates are per second, and null where they are not known.
+    #[arg(long)]
+    json: bool,
     /// The order of the servers.
     #[arg(long, value_enum, default_value_t)]
     sort: Order,
@@ -97,10 +101,15 @@ impl Seen {
 
 /// Shows it until somebody has enough.
 pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { interval, once, sort } = arguments;
+    let Arguments { interval, once, json, sort } = arguments;
     let controller = options.controller()?;
-    if once || !io::stdout().is_terminal() {
-        return print(&controller, interval, sort).await;
+    if json || once || !io::stdout().is_terminal() {
+        let seen = two_looks(&controller, interval).await?;
+        return if json {
+            output::print(true, &Sample::of(&seen, sort, words::now()), |_| String::new())
+        } else {
+            print(&seen, sort)
+        };
     }
     // One look before the screen is taken: what is wrong from the start is a sentence on it.
     let mut seen = Seen::default();
@@ -120,16 +129,44 @@ async fn ask(controller: &Controller) -> Result<Answer, ClientError> {
     Ok(Answer { status, events })
 }
 
-/// One look as text: two, to know what happened in between.
-async fn print(controller: &Controller, interval: Duration, order: Order) -> anyhow::Result<()> {
+/// Two looks, to know what happened in between.
+async fn two_looks(controller: &Controller, interval: Duration) -> anyhow::Result<Seen> {
     let mut seen = Seen::default();
     seen.take_in(Instant::now(), Ok(ask(controller).await?))?;
     tokio::time::sleep(interval).await;
     seen.take_in(Instant::now(), Ok(ask(controller).await?))?;
+    Ok(seen)
+}
+
+/// One look as JSON.
+#[derive(Debug, Serialize)]
+struct Sample {
+    /// [`SCHEMA`].
+    schema: u32,
+    /// Name of the cluster; missing before the first look.
+    cluster: Option<NodeName>,
+    services: Vec<Service>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Sample {
+    fn of(seen: &Seen, order: Order, wall: u64) -> Self {
+        let newest = seen.looks.newest(Instant::now());
+        Self {
+            schema: SCHEMA,
+            cluster: newest.map(|(status, _)| status.cluster.clone()),
+            services: seen.looks.services(order, wall),
+            verdicts: seen.looks.verdicts(),
+        }
+    }
+}
+
+/// One look as text.
+fn print(seen: &Seen, order: Order) -> anyhow::Result<()> {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let size = ratatui::crossterm::terminal::size().ok().filter(|_| io::stdout().is_terminal());
     let columns = size.map(|(columns, _)| columns).or(columns).unwrap_or(COLUMNS);
-    let lines = view::lines(&seen, order, columns, Instant::now(), words::now());
+    let lines = view::lines(seen, order, columns, Instant::now(), words::now());
     let lines: Vec<_> = lines.iter().map(|line| line.to_string().trim_end().to_owned()).collect();
     Ok(put(format!("{}\n", lines.join("\n")).as_bytes())?)
 }

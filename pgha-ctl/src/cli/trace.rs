@@ -17,6 +17,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::signal::ctrl_c;
 
+use super::argument;
 use super::client::{self, Options};
 use crate::controller::trace::{TraceQuery, reason_named};
 use reader::Reader;
@@ -25,13 +26,13 @@ use reader::Reader;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// One frame in so many, by chance.
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = argument::at_least_one::<NonZeroU32>)]
     sample: NonZeroU32,
     /// End after so many frames.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = argument::at_least_one::<NonZeroU64>)]
     count: Option<NonZeroU64>,
     /// End after that time: `10s`, `5min`.
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = argument::time)]
     duration: Option<Duration>,
     /// Only frames from or to this client: `10.0.0.7`, `10.0.0.7:40000`, `[fd00::7]:40000` or a network.
     #[arg(long, value_name = "ADDRESS[:PORT]|NETWORK")]

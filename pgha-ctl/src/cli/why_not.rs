@@ -145,6 +145,10 @@ fn why_not(
 
 /// Nobody knows that node.
 fn unknown(status: &Status, node: &str) -> Refusal {
+    let walsenders = status.primary.iter().flat_map(|primary| &primary.unplaced);
+    if let Some(of) = walsenders.into_iter().find(|of| of.application_name == node) {
+        return Refusal::of(concerns::unplaced(of));
+    }
     let servers = status.services.iter().flat_map(|of| &of.view.servers);
     let mut names: Vec<_> = servers.map(words::name).collect();
     names.extend(status.nodes.iter().map(|node| node.name.to_string()));

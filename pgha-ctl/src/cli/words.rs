@@ -6,6 +6,7 @@ mod tests;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pgha_machine::NodeName;
 use pgha_machine::balancer::{
     ServerRole, ServerView, ServiceView, Stamp, SyncState, VipStanding, WeightReason, Withheld,
 };
@@ -127,6 +128,23 @@ pub(super) fn serving(servers: &[ServerView]) -> (usize, usize) {
     (count(ServerState::Up), servers.len() - count(ServerState::Primary))
 }
 
+/// That orders hold on one director only, where there are others; empty where there are none.
+pub(super) fn apart(others: &[NodeName]) -> String {
+    match others {
+        [] => String::new(),
+        [other] => format!(
+            "orders hold on this director only: {other} keeps its own, give it the same with --to\n"
+        ),
+        others => {
+            let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+            format!(
+                "orders hold on this director only: {} keep their own, give them the same with --to\n",
+                others.join(", ")
+            )
+        }
+    }
+}
+
 /// What a server is.
 pub(super) const fn role(role: ServerRole) -> &'static str {
     match role {
@@ -169,6 +187,7 @@ pub(super) fn reasons(
     now: u64,
 ) -> Vec<String> {
     let mut reasons = withheld(server, now);
+    reasons.extend(stale(server, now));
     reasons.extend(ordered(server, now));
     reasons.extend(server.weight_reasons.iter().filter_map(step));
     reasons.extend(upstream(server, view).map(|upstream| format!("streams from {upstream}")));
@@ -185,10 +204,20 @@ fn withheld(server: &ServerView, now: u64) -> Vec<String> {
         _ => withheld.phrase().to_owned(),
     };
     let mut phrases: Vec<_> = server.withheld.iter().map(phrase).collect();
-    if let (Some(error), Some(last)) = (&server.error, phrases.last_mut()) {
+    // That of a stale server is told with that.
+    let error = server.error.as_ref().filter(|_| server.stale_ms.is_none());
+    if let (Some(error), Some(last)) = (error, phrases.last_mut()) {
         *last += &format!(" ({error})");
     }
     phrases
+}
+
+/// Since when its checks tell nothing, and what they say instead.
+fn stale(server: &ServerView, now: u64) -> Option<String> {
+    let since = now.saturating_sub(server.stale_ms? / 1_000);
+    let error = server.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
+    let (at, age) = (moment(since), age(since, now));
+    Some(format!("its checks tell nothing, stale since {at} ({age}); it stays as it was{error}"))
 }
 
 fn ordered(server: &ServerView, now: u64) -> Vec<String> {
@@ -232,8 +261,17 @@ pub(super) fn upstream(server: &ServerView, view: &ServiceView) -> Option<String
     Some(upstream.map_or_else(|| address.to_string(), name))
 }
 
+/// Whether it matters that it has the VIP: a primary that is no reader need not have it.
+pub(super) fn needs_vip(server: &ServerView) -> bool {
+    let is_of_vip = server.withheld.iter().any(|reason| reason.is_of_vip());
+    ServerState::of(server) != ServerState::Primary || is_of_vip
+}
+
 /// What the last probe through the VIP found, and what it was told on its way; nothing of one that went well.
 pub(super) fn through_vip(server: &ServerView, said: Option<&str>) -> Option<String> {
+    if !needs_vip(server) {
+        return None;
+    }
     let said = said.filter(|_| server.vip != VipStanding::Proven);
     match (&server.vip_error, said) {
         (Some(error), Some(said)) if !error.contains(said) => Some(format!("{error} ({said})")),

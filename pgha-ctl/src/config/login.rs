@@ -125,7 +125,7 @@ impl Login {
         self.password_of(given.map(|value| Password::new(value.into_vec())), host, port)
     }
 
-    fn password_of(
+    pub(super) fn password_of(
         &self,
         given: Option<Password>,
         host: IpAddr,

@@ -338,3 +338,21 @@ fn a_file_with_errors_still_names_the_control_socket() {
     assert_eq!(control("cluster = \"a b\""), None);
     assert_eq!(control("no TOML"), None);
 }
+
+#[test]
+fn a_password_that_is_given_comes_before_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pgpass");
+    std::fs::write(&path, "127.0.0.1:*:*:*:filed\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let config = parse(&with(&format!("[postgres]\npassfile = {path:?}\n"))).unwrap();
+    let of = |given: Option<&str>, host: Ipv4Addr| {
+        let given = given.map(|given| passfile::Password::new(given.into()));
+        let found = config.login().password_of(given, host.into(), 5432).unwrap();
+        found.map(|found| String::from_utf8(found.expose().to_vec()).unwrap())
+    };
+    assert_eq!(of(None, Ipv4Addr::LOCALHOST).as_deref(), Some("filed"));
+    assert_eq!(of(Some("given"), Ipv4Addr::LOCALHOST).as_deref(), Some("given"));
+    assert_eq!(of(None, Ipv4Addr::BROADCAST), None);
+}

@@ -28,9 +28,7 @@ impl Controller {
             }
             Request::Order(order, by, reply) => self.order(&order, by, reply),
             Request::Reader(request, by, reply) => self.reader(request, by, reply),
-            Request::Reload(reply) => {
-                let _ = reply.send(self.reload().await.map_err(Refusal::of));
-            }
+            Request::Reload(reply) => self.reload(Some(reply)).await,
             Request::Health(question, reply) => {
                 let _ = reply.send(self.health(&question));
             }
@@ -58,7 +56,8 @@ impl Controller {
         let named = self.balancer.address_named(name).map(Endpoint::host);
         named.or_else(|| Endpoint::parse(name)).ok_or_else(|| {
             Refusal::of(format!(
-                "{name:?} is neither the name of a node or of an added reader nor an IP address"
+                "{name:?} is neither the name of a node or of an added reader nor an IP address; `pgha \
+                 status` lists the servers"
             ))
         })
     }
@@ -84,8 +83,8 @@ impl Controller {
                 traffic.insert(server.id, TrafficStatus { packets, bytes, flows, open });
             }
             let probes = self.probes_of(&view);
-            let states = view.servers.iter().map(|server| (server.id, StateStatus::of(server)));
-            let states = states.collect();
+            let state = |server| StateStatus::of(server, wall());
+            let states = view.servers.iter().map(|server| (server.id, state(server))).collect();
             let changed = self.changes.of(&view);
             services.push(ServiceStatus { states, view, traffic, probes, changed });
         }
@@ -98,6 +97,7 @@ impl Controller {
                 peers: self.config.director().peers().iter().map(PeerStatus::of).collect(),
                 interfaces: self.interfaces.status(),
                 attached: self.attach_by.is_none(),
+                cut_off: self.cut_off().map(|why| why.to_string()),
                 mode: self.attached.map(|attached| mode_name(attached.mode).to_owned()),
                 active: self.attach_by.is_none() && self.role.role() == Role::Active,
                 role: self.role.role().name().to_owned(),

@@ -261,6 +261,7 @@ impl Book {
         StoreStatus {
             kind: "local".to_owned(),
             path: self.path.clone(),
+            shared: false,
             incarnation: self.taken.map(|mark| mark.incarnation.to_string()),
             revision: self.taken.map(|mark| mark.revision),
             answers: self.trouble.is_none(),

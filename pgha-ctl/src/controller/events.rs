@@ -59,6 +59,10 @@ pub enum Kind {
     ServerMoved,
     /// No id is left for a server.
     ServerFull,
+    /// This director reaches nobody any more.
+    CutOff,
+    /// It does again.
+    Reached,
     /// This director became the active one, or stands by.
     Role,
     /// No server of a service answers probes through its VIP.
@@ -69,6 +73,8 @@ pub enum Kind {
     Reloaded,
     /// A new configuration was not taken.
     ReloadRefused,
+    /// A login that was reloaded is of no use.
+    LoginRefused,
     /// An operator's order is in force.
     Ordered,
     /// Orders can be neither read nor taken, or the store was mended.

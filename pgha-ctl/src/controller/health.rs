@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use pgha_machine::balancer::{ServerRole, ServerView, ServiceView};
 use serde::{Deserialize, Serialize};
 
 use super::Controller;
+use super::events::{Happening, Kind};
 use super::status::{PrimaryStatus, Refusal, SCHEMA};
 
 /// A question.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
-    /// Whether this process is well: its loop answers, and its program is on the interfaces.
+    /// Whether this process is well: its loop answers, its program is on the interfaces, and it reaches somebody.
     Process,
     /// Whether the primary is known and answers, and is that node.
     Primary(PrimaryQuery),
@@ -105,12 +107,61 @@ impl Lag {
     }
 }
 
+/// Why a director reaches nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CutOff {
+    /// None of its interfaces has a carrier.
+    NoLink,
+    /// No server and no primary answers.
+    NoAnswer,
+}
+
+impl fmt::Display for CutOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoLink => "none of its interfaces has a link",
+            Self::NoAnswer => "no server and no primary answers it",
+        })
+    }
+}
+
 impl Controller {
+    /// Why this node reaches nobody, if it is so.
+    pub(super) fn cut_off(&self) -> Option<CutOff> {
+        let mut interfaces = self.interfaces.indices().into_iter();
+        if interfaces.all(|index| self.without_carrier.contains(&index)) {
+            return Some(CutOff::NoLink);
+        }
+        self.balancer.hears_nobody().then_some(CutOff::NoAnswer)
+    }
+
+    /// Tells people when this node is cut off, and when it is no more.
+    pub(super) fn look_whether_cut_off(&mut self) {
+        let now = self.cut_off();
+        if now.is_some() == self.was_cut_off.is_some() {
+            return;
+        }
+        self.was_cut_off = now;
+        self.tell(match now {
+            Some(why) => Happening::warning(
+                Kind::CutOff,
+                format!("this node is cut off: {why}; the readers stay as they are"),
+            ),
+            None => Happening::info(Kind::Reached, "this node reaches others again"),
+        });
+    }
+
     /// Answers one question.
     pub(super) fn health(&self, question: &Question) -> Result<HealthReply, Refusal> {
         match question {
-            Question::Process if self.attach_by.is_none() => Ok(HealthReply::yes(Vec::new())),
-            Question::Process => Ok(HealthReply::no("the program is not on the interfaces yet")),
+            Question::Process => Ok(match self.cut_off() {
+                _ if self.attach_by.is_some() => {
+                    HealthReply::no("the program is not on the interfaces yet")
+                }
+                // Anybody may ask: no more is said than that.
+                Some(why) => HealthReply::no(format!("this node is cut off: {why}")),
+                None => HealthReply::yes(Vec::new()),
+            }),
             Question::Primary(PrimaryQuery { node }) => {
                 let node = self.node(node.as_deref())?;
                 Ok(primary(self.config.primary().map(|_| self.primary_status()).as_ref(), node))

@@ -140,6 +140,13 @@ const FAMILIES: &[Family] = &[
         samples: |status| servers(status, |view| Some(u64::from(view.health == Standing::Up))),
     },
     Family {
+        name: "pgha_server_stale_seconds",
+        kind: Kind::Gauge,
+        labels: SERVER,
+        help: "For how long the checks of a real server have told nothing, so that it stays as it was; 0 while they tell",
+        samples: |status| servers(status, |view| Some(view.stale_ms.unwrap_or(0) / 1_000)),
+    },
+    Family {
         name: "pgha_server_drained",
         kind: Kind::Gauge,
         labels: SERVER,
@@ -197,6 +204,13 @@ const FAMILIES: &[Family] = &[
         labels: &[],
         help: "1 while the program is on the interfaces",
         samples: |status| one(u64::from(status.director.attached)),
+    },
+    Family {
+        name: "pgha_director_cut_off",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "1 while this director reaches nobody: no interface has a link, or neither a server nor the primary answers",
+        samples: |status| one(u64::from(status.director.cut_off.is_some())),
     },
     Family {
         name: "pgha_flows",

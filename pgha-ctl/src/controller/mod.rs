@@ -66,6 +66,7 @@ use changes::Changes;
 use claims::Listening;
 use ended::Ended;
 use events::Events;
+use health::CutOff;
 use history::History;
 use leaks::Leaks;
 use neighbours::Announcements;
@@ -134,7 +135,9 @@ struct Controller {
     probes: Probes,
     neighbours: NeighbourWatch,
     /// The interfaces that have no carrier.
-    cut_off: BTreeSet<IfIndex>,
+    without_carrier: BTreeSet<IfIndex>,
+    /// Why this node reached nobody when it was looked at last.
+    was_cut_off: Option<CutOff>,
     watchers: Watchers,
     manner: tokio::sync::watch::Sender<Manner>,
     primary_task: Option<JoinHandle<()>>,
@@ -178,7 +181,7 @@ impl Controller {
             tokio::select! {
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
-                _ = signals.hangup.recv() => drop(self.reload().await),
+                _ = signals.hangup.recv() => self.reload(None).await,
                 Some(told) = self.told.recv() => self.take_in_all(told),
                 Some(request) = self.requests.recv() => self.answer(request).await,
                 Some(kept) = self.book.next() => self.kept(kept),
@@ -251,6 +254,7 @@ impl Controller {
     /// Notes since when the servers are as they are.
     fn look(&mut self) {
         self.changes.observe(&self.balancer.view(), answer::wall());
+        self.look_whether_cut_off();
     }
 
     fn program(&mut self) {

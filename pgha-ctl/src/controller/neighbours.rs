@@ -74,11 +74,11 @@ impl Controller {
                     self.announce_again();
                 }
                 if !up {
-                    self.cut_off.insert(index);
+                    self.without_carrier.insert(index);
                 } else {
                     self.confirm_neighbours().await;
                     // What was announced meanwhile was not heard.
-                    if self.cut_off.remove(&index) && self.role.role() == Role::Active {
+                    if self.without_carrier.remove(&index) && self.role.role() == Role::Active {
                         self.confirm_role().await;
                     }
                 }

@@ -7,6 +7,7 @@ mod tests;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use pgha_machine::NodeName;
 use pgha_machine::balancer::{Event, OrderChange, Orders};
 
 use super::book::{Asked, Kept, NotKept, PATIENCE, Reply, Wanted, decode, hangs, milliseconds};
@@ -145,15 +146,22 @@ impl Controller {
                 let _ = reply.send(changed.map(|()| {
                     let mut views = self.balancer.view();
                     views.retain(|view| services.contains(&(view.vip, view.port)));
-                    OrderReply { schema: SCHEMA, services: views }
+                    OrderReply { schema: SCHEMA, services: views, apart: self.apart() }
                 }));
             }
             Asked::Reader(reply) => {
                 let readers = || self.balancer.orders().readers;
-                let reply_of = |()| ReaderReply { schema: SCHEMA, readers: readers() };
+                let reply_of =
+                    |()| ReaderReply { schema: SCHEMA, readers: readers(), apart: self.apart() };
                 let _ = reply.send(changed.map(reply_of));
             }
         }
+    }
+
+    /// The other directors: each has a store of its own.
+    fn apart(&self) -> Vec<NodeName> {
+        let peers = self.config.director().peers().iter();
+        peers.filter(|_| !self.book.status().shared).map(|peer| peer.name().clone()).collect()
     }
 
     /// Weight, drain, undrain.

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use pgha_machine::balancer::{Claim, Config, Event, Finding, PrimaryAnswer, Walsender};
+use pgha_machine::balancer::{Claim, Config, Event, Finding, PrimaryAnswer, Unplaced, Walsender};
 
 use super::Controller;
 use super::events::{Happening, Kind};
-use super::status::{PrimaryClaim, PrimaryStatus};
+use super::status::{PrimaryClaim, PrimaryStatus, UnplacedWalsender};
 use super::watch::{Hosts, Rival, Told, watch_primary};
 use crate::postgres::{Checked, NamedWalsender, PrimaryReport, Server};
+
+#[cfg(test)]
+mod tests;
 
 /// How much is taken in before the data plane follows: bounded, so that it does.
 const TOLD_AT_ONCE: usize = 128;
@@ -64,6 +67,10 @@ impl Controller {
                 Some(event) => event,
                 None => return,
             },
+            Told::LoginRefused(warning) => {
+                self.tell(Happening::warning(Kind::LoginRefused, warning));
+                return;
+            }
         };
         self.balancer.handle(self.now(), event);
     }
@@ -87,7 +94,7 @@ impl Controller {
                 known.errors.clear();
                 Some(event)
             }
-            Hosts::Several(all) => {
+            Hosts::Several(all, answered) => {
                 if !all.iter().all(|(server, _)| asked(server)) {
                     return None;
                 }
@@ -97,7 +104,10 @@ impl Controller {
                 self.primary.several = claims;
                 self.primary.errors.clear();
                 let answers = all.iter().map(|(server, report)| self.identify(*server, report));
-                Some(Event::SeveralPrimaries(answers.collect()))
+                Some(Event::SeveralPrimaries {
+                    answers: answers.collect(),
+                    answered: answered.map(|server| server.ip()),
+                })
             }
             Hosts::Lost(errors, rivals) => {
                 self.tell_stale(&rivals);
@@ -187,6 +197,9 @@ impl Controller {
             stale_since: (!answers).then_some(stale_since.as_secs()),
             several: known.several.clone(),
             stale: known.stale.clone(),
+            unplaced: known.answer.as_ref().map_or_else(Vec::new, |(_, report)| {
+                unplaced(self.balancer.config(), &report.walsenders)
+            }),
             errors: known.errors.clone(),
         }
     }
@@ -208,11 +221,35 @@ fn identified(config: &Config, checked: Checked) -> Finding {
 fn walsenders(config: &Config, named: &[NamedWalsender]) -> Vec<Walsender> {
     let identified = named.iter().filter_map(|walsender| {
         Some(Walsender {
-            address: config.address_of(&walsender.application_name, walsender.client)?,
+            address: config.address_of(&walsender.application_name, walsender.client).ok()?,
             sync_state: walsender.sync_state,
             replay_lag: walsender.replay_lag,
             replayed: walsender.replayed,
         })
     });
     identified.collect()
+}
+
+/// The walsenders that lead to no server, or to another's: of several under one name those that do not come
+/// from the address that it stands for, where one does.
+fn unplaced(config: &Config, walsenders: &[NamedWalsender]) -> Vec<UnplacedWalsender> {
+    let address = |of: &NamedWalsender| config.address_of(&of.application_name, of.client);
+    let is_at_home = |of: &NamedWalsender| {
+        let client = of.client.map(|client| client.to_canonical());
+        client.is_some() && client == address(of).ok()
+    };
+    let reason = |of: &NamedWalsender| match address(of) {
+        Err(unplaced) => Some(unplaced),
+        Ok(_) if is_at_home(of) => None,
+        Ok(_) => {
+            let shares = |other: &NamedWalsender| other.application_name == of.application_name;
+            let mut others = walsenders.iter().filter(|other| shares(other));
+            others.any(is_at_home).then_some(Unplaced::SharedName)
+        }
+    };
+    let of = |walsender: &NamedWalsender| {
+        let NamedWalsender { application_name, client, .. } = walsender.clone();
+        Some(UnplacedWalsender { application_name, client, reason: reason(walsender)? })
+    };
+    walsenders.iter().filter_map(of).collect()
 }

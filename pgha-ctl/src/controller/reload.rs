@@ -1,39 +1,50 @@
 //! A new configuration, taken whole or not at all.
 
 use pgha_machine::balancer::Event;
+use tokio::sync::mpsc;
 
+use super::book::Reply;
 use super::claims::Listening;
 use super::error::ReloadError;
 use super::events::{Happening, Kind};
-use super::status::{ReloadReply, SCHEMA};
-use super::watch::Manner;
+use super::status::{Refusal, ReloadReply, SCHEMA};
+use super::watch::{Manner, Told};
 use super::{Controller, peers, preflight};
 use crate::config::Config;
 use crate::net::{NeighbourWatch, local_addresses};
 
 impl Controller {
-    /// Takes a new configuration, or keeps the old one and says what is wrong with the new. Certificates
-    /// are read anew too.
-    pub(super) async fn reload(&mut self) -> Result<ReloadReply, ReloadError> {
+    /// Takes a new configuration, or keeps the old one and says what is wrong with the new, to who asked
+    /// for it too. Certificates are read anew too.
+    pub(super) async fn reload(&mut self, asked: Option<Reply<ReloadReply>>) {
         if let Some(happening) = self.api.refresh() {
             self.tell(happening);
         }
         match self.reloaded().await {
-            Ok(()) => {
+            Ok(login_changed) => {
                 let text = format!("reloaded {}", self.path.display());
                 self.tell(Happening::info(Kind::Reloaded, text));
                 let remarks = self.config.remarks().iter().map(ToString::to_string).collect();
-                Ok(ReloadReply { schema: SCHEMA, file: self.path.clone(), remarks })
+                let file = self.path.clone();
+                let reply = ReloadReply { schema: SCHEMA, file, remarks, warnings: Vec::new() };
+                if login_changed {
+                    // Beside the loop: servers may take their time to answer.
+                    let (config, tell) = (self.config.clone(), self.tell.clone());
+                    tokio::spawn(try_login(config, tell, reply, asked));
+                } else {
+                    answer(asked, Ok(reply));
+                }
             }
             Err(error) => {
                 let text = format!("the old configuration stays in force: {error}");
                 self.tell(Happening::warning(Kind::ReloadRefused, text));
-                Err(error)
+                answer(asked, Err(Refusal::of(error)));
             }
         }
     }
 
-    async fn reloaded(&mut self) -> Result<(), ReloadError> {
+    /// Whether the login is another now.
+    async fn reloaded(&mut self) -> Result<bool, ReloadError> {
         let config = Config::load(&self.path)?;
         config.check_files(&self.path)?;
         preflight::tls_files(&config)?;
@@ -78,15 +89,27 @@ impl Controller {
         if new_vips {
             self.announce_again();
         }
-        if login_changed {
-            // Beside the loop: servers may take their time to answer.
-            let config = self.config.clone();
-            tokio::spawn(async move {
-                if let Err(error) = preflight::login(&config).await {
-                    tracing::warn!("the login is in force as reloaded, and is of no use: {error}");
-                }
-            });
-        }
-        Ok(())
+        Ok(login_changed)
     }
+}
+
+/// Tries a login that is in force, and tells whoever asked for it and everybody else if it is of no use.
+async fn try_login(
+    config: Config,
+    tell: mpsc::Sender<Told>,
+    mut reply: ReloadReply,
+    asked: Option<Reply<ReloadReply>>,
+) {
+    if let Err(error) = preflight::login(&config).await {
+        let warning = format!("the login is in force as reloaded, and is of no use: {error}");
+        reply.warnings.push(warning.clone());
+        // The controller may be ending.
+        let _ = tell.send(Told::LoginRefused(warning)).await;
+    }
+    answer(asked, Ok(reply));
+}
+
+/// Whoever asked may be gone by now, and a signal waits for no answer.
+fn answer(asked: Option<Reply<ReloadReply>>, reloaded: Result<ReloadReply, Refusal>) {
+    let _ = asked.map(|asked| asked.send(reloaded));
 }

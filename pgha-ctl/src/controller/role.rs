@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::claims::Listening;
 use super::events::{Happening, Kind};
 use super::neighbours::Announcements;
-use super::status::{Refusal, RoleReply, RoleRequest, SCHEMA};
+use super::status::{Refusal, RoleOrder, RoleReply, RoleRequest, SCHEMA};
 use super::{Controller, preflight};
 use crate::net::NetError;
 use crate::net::vip::Claim;
@@ -43,8 +43,8 @@ impl Controller {
 
     /// An operator's word on the role. Who takes it is answered when it has it.
     pub(super) fn steer_role(&mut self, request: RoleRequest, reply: Reply) {
-        match request {
-            RoleRequest::Take => {
+        match request.role {
+            RoleOrder::Take => {
                 if self.attach_by.is_some() {
                     let error = "the controller is still checking the servers; try again when `pgha \
                                  status` says that it has started";
@@ -61,7 +61,7 @@ impl Controller {
                 self.role_event(Event::Take, "");
                 self.settle();
             }
-            RoleRequest::Release => {
+            RoleOrder::Release => {
                 let text = "an operator has this director release the VIPs";
                 self.tell(Happening::info(Kind::Ordered, text));
                 self.role_event(Event::Release, "an operator released the VIPs meanwhile");

@@ -67,12 +67,15 @@ pub struct StateStatus {
     pub withheld: Vec<String>,
     /// How its weight came about, step by step; a phrase for each.
     pub weight: Vec<String>,
+    /// Since when its checks tell nothing, so that it stays as it was: seconds since the Unix epoch.
+    #[serde(default)]
+    pub stale_since: Option<u64>,
 }
 
 impl StateStatus {
-    /// That of a server.
+    /// That of a server, at so many seconds since the Unix epoch.
     #[must_use]
-    pub fn of(server: &ServerView) -> Self {
+    pub fn of(server: &ServerView, now: u64) -> Self {
         let steps = server.weight_reasons.iter();
         // That is told already.
         let steps = steps.filter(|step| !matches!(step, WeightReason::Withheld { .. }));
@@ -80,6 +83,7 @@ impl StateStatus {
             state: ServerState::of(server),
             withheld: server.withheld.iter().map(|reason| reason.phrase().to_owned()).collect(),
             weight: steps.map(WeightReason::phrase).collect(),
+            stale_since: server.stale_ms.map(|ms| now.saturating_sub(ms / 1_000)),
         }
     }
 }

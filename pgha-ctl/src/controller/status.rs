@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use pgha_common::maps::name;
-use pgha_machine::balancer::{Path, ReaderOrder, ServiceView, Withheld};
+use pgha_machine::balancer::{Path, ReaderOrder, ServiceView, Unplaced, Withheld};
 use pgha_machine::{NodeName, Timeline, Weight};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,9 @@ pub struct DirectorStatus {
     pub interfaces: Vec<InterfaceStatus>,
     /// Whether the program is on the interfaces.
     pub attached: bool,
+    /// Why it reaches nobody, if it is so: everybody stays as he was, and new connections may go nowhere.
+    #[serde(default)]
+    pub cut_off: Option<String>,
     /// `native` or `generic`: where in the kernel it runs there.
     pub mode: Option<String>,
     /// Whether ARP and neighbour solicitations for the VIPs are answered.
@@ -134,6 +137,15 @@ impl PeerStatus {
     }
 }
 
+impl Status {
+    /// The other directors, where they keep orders of their own.
+    #[must_use]
+    pub fn apart(&self) -> Vec<NodeName> {
+        let peers = self.director.peers.iter().filter(|_| !self.store.shared);
+        peers.map(|peer| peer.name.clone()).collect()
+    }
+}
+
 /// One interface of a director.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
@@ -176,8 +188,22 @@ pub struct PrimaryStatus {
     /// The hosts that are out of recovery on an older timeline than the primary's: former primaries.
     #[serde(default)]
     pub stale: Vec<PrimaryClaim>,
+    /// Its streaming walsenders that lead to no server.
+    #[serde(default)]
+    pub unplaced: Vec<UnplacedWalsender>,
     /// What its hosts said instead.
     pub errors: Vec<String>,
+}
+
+/// A streaming walsender of the primary of which nobody can tell whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnplacedWalsender {
+    /// What the other end calls itself.
+    pub application_name: String,
+    /// Where it connects from; `None` for a Unix socket.
+    pub client: Option<IpAddr>,
+    /// Why that leads nowhere.
+    pub reason: Unplaced,
 }
 
 /// A host that says it is not in recovery.
@@ -353,6 +379,9 @@ pub struct OrderReply {
     pub schema: u32,
     /// The services as they are now, those that were changed.
     pub services: Vec<ServiceView>,
+    /// The other directors, where they keep orders of their own: they were not told.
+    #[serde(default)]
+    pub apart: Vec<NodeName>,
 }
 
 /// `POST /v1/reader`: a server that is a reader by an operator's word alone.
@@ -384,6 +413,9 @@ pub struct ReaderReply {
     pub schema: u32,
     /// All readers that operators added, as they are now.
     pub readers: Vec<ReaderOrder>,
+    /// The other directors, where they keep orders of their own: they were not told.
+    #[serde(default)]
+    pub apart: Vec<NodeName>,
 }
 
 /// How `POST /v1/reload` ended where the new configuration is in force.
@@ -395,6 +427,9 @@ pub struct ReloadReply {
     pub file: PathBuf,
     /// What is valid there but hardly meant.
     pub remarks: Vec<String>,
+    /// What is in force and of no use: a login that PostgreSQL refuses.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Where orders are kept.
@@ -404,6 +439,9 @@ pub struct StoreStatus {
     pub kind: String,
     /// Its file.
     pub path: PathBuf,
+    /// Whether the other directors have the same orders by it. Otherwise each has its own.
+    #[serde(default)]
+    pub shared: bool,
     /// Which making of the store it is; missing while it was never read.
     pub incarnation: Option<String>,
     /// How many changes it had seen when the orders were written that are in force.
@@ -433,8 +471,16 @@ pub struct ApiStatus {
 
 /// What an operator wants of a director's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "role", rename_all = "snake_case")]
-pub enum RoleRequest {
+#[serde(deny_unknown_fields)]
+pub struct RoleRequest {
+    /// The role.
+    pub role: RoleOrder,
+}
+
+/// A role that an operator may want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleOrder {
     /// Be the active director; the one that is it stands by.
     Take,
     /// Stand by.

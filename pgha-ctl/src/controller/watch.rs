@@ -40,6 +40,8 @@ pub(super) enum Told {
     SessionEnded(Target),
     /// About the primary.
     Primary(Hosts),
+    /// A login that was reloaded is of no use, as this sentence says.
+    LoginRefused(String),
 }
 
 /// How the watchers ask; changed by a reload.
@@ -54,7 +56,7 @@ impl Manner {
     /// Those of a configuration.
     pub(super) fn of(config: &Config) -> Self {
         Self {
-            connector: Connector::new(config),
+            connector: Connector::telling(config),
             interval: config.health().interval(),
             timeout: config.health().timeout(),
         }

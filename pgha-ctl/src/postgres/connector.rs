@@ -1,6 +1,6 @@
 //! What is needed to reach any server: the login, and TLS by the files as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,7 @@ use pgha_machine::NodeName;
 use rustls::ClientConfig;
 
 use super::tls::{TlsFileError, client_config};
+use super::{PgError, Server};
 use crate::config::{Config, Login, SslMode};
 
 #[cfg(test)]
@@ -26,6 +27,9 @@ struct Inner {
     names: BTreeMap<IpAddr, NodeName>,
     /// TLS, with the files it was made of.
     tls: Mutex<Option<(Vec<Stamp>, Arc<ClientConfig>)>>,
+    /// The servers of which it was told that sessions with them are not encrypted, though that is preferred;
+    /// `None` where nobody is to be told.
+    plain: Option<Mutex<BTreeSet<Server>>>,
 }
 
 /// A file as it was: its path, and when it was changed; `None` where that cannot be seen.
@@ -35,9 +39,20 @@ impl Connector {
     /// For the servers of a configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        Self::made(config, None)
+    }
+
+    /// The same, and the log says of each server once if sessions with it are not encrypted although that is
+    /// preferred.
+    #[must_use]
+    pub fn telling(config: &Config) -> Self {
+        Self::made(config, Some(Mutex::default()))
+    }
+
+    fn made(config: &Config, plain: Option<Mutex<BTreeSet<Server>>>) -> Self {
         let names = config.nodes().iter().map(|node| (node.address, node.name.clone())).collect();
         let login = config.login().clone();
-        Self(Arc::new(Inner { login, names, tls: Mutex::default() }))
+        Self(Arc::new(Inner { login, names, tls: Mutex::default(), plain }))
     }
 
     /// The login.
@@ -53,6 +68,31 @@ impl Connector {
         let named = self.login().tls().mode() == SslMode::VerifyFull;
         let name = |of: &Self| of.0.names.get(&server).cloned();
         self.0.login == other.0.login && (!named || name(self) == name(other))
+    }
+
+    /// Notes that a session with a server is not encrypted, for it has no TLS, or TLS failed by this error.
+    /// Whether that is news.
+    pub(super) fn goes_plain(&self, server: Server, failed: Option<&PgError>) -> bool {
+        let Some(plain) = &self.0.plain else { return false };
+        let is_new = plain.lock().unwrap_or_else(PoisonError::into_inner).insert(server);
+        match failed {
+            _ if !is_new => {}
+            None => tracing::info!(
+                "sessions with {server} are not encrypted: it has no TLS, and sslmode = \"prefer\" goes without"
+            ),
+            Some(error) => tracing::warn!(
+                "sessions with {server} are not encrypted: sslmode = \"prefer\" goes without where TLS fails \
+                 ({error}); sslmode = \"require\" does not"
+            ),
+        }
+        is_new
+    }
+
+    /// Notes that a session with a server is encrypted.
+    pub(super) fn goes_encrypted(&self, server: Server) {
+        if let Some(plain) = &self.0.plain {
+            plain.lock().unwrap_or_else(PoisonError::into_inner).remove(&server);
+        }
     }
 
     /// TLS, by the files as they are now: a certificate that was renewed in place needs no reload.

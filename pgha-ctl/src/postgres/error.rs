@@ -9,7 +9,7 @@ use pgha_machine::balancer::{Claim, Finding};
 use rustls::CertificateError;
 use tokio_postgres::error::SqlState;
 
-use super::tls::TlsFileError;
+use super::tls::{TlsFileError, VersionOne};
 use crate::config::SslMode;
 use crate::config::passfile::PassfileError;
 
@@ -45,7 +45,7 @@ pub enum PgError {
     )]
     NoTls(SslMode),
     /// One of the two sides does not believe the other.
-    #[error("TLS by sslmode = \"{}\": {}; {}", .0.name(), .1, mend(.1))]
+    #[error("TLS by sslmode = \"{}\": {}; {}", .0.name(), said(.1), mend(.1))]
     Handshake(SslMode, rustls::Error),
     /// The answer lacks something.
     #[error("the answer has no usable {0}")]
@@ -75,10 +75,28 @@ fn with_cause(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// A certificate's fault that has a name of its own here.
+#[expect(clippy::wildcard_enum_match_arm, reason = "of many and growing cases one is told apart")]
+fn own(error: &rustls::Error) -> Option<&VersionOne> {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => other.0.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// Why a handshake failed.
+fn said(error: &rustls::Error) -> String {
+    own(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// What to do about a failed handshake.
 #[expect(clippy::wildcard_enum_match_arm, reason = "of many and growing cases few are told apart")]
 fn mend(error: &rustls::Error) -> &'static str {
     match error {
+        _ if own(error).is_some() => {
+            "issue the server one of version 3: with its names as subject alternative names (openssl x509 -req \
+             -extfile), which openssl makes of that version"
+        }
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "issue one that has the address or the name of its [[node]] as subject alternative \

@@ -7,6 +7,7 @@
 
 mod check;
 mod connector;
+mod encrypted;
 mod error;
 pub mod inspect;
 mod report;

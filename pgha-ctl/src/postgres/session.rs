@@ -8,11 +8,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{SslMode as Protection, SslNegotiation};
-use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
-use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::TlsConnector;
 
+use super::encrypted::Handshake;
 use super::wire::{Welcome, ask_for_tls, knock};
 use super::{Connector, PgError, Report, Server, within};
 use crate::config::SslMode;
@@ -136,14 +136,27 @@ impl Opening<'_> {
         }
         let taken = ask_for_tls(&mut stream).await;
         match (taken.map_err(|error| PgError::at_start(error, mode))?, mode) {
-            (false, SslMode::Prefer) => self.plain(stream).await,
+            (false, SslMode::Prefer) => {
+                let opened = self.plain(stream).await?;
+                self.connector.goes_plain(self.server, None);
+                Ok(opened)
+            }
             (false, _) => Err(PgError::NoTls(mode)),
             (true, SslMode::Prefer) => match self.encrypted(stream).await {
                 // As libpq does: a server may take some clients only without.
                 Err(error) if error.may_depend_on_tls() => {
-                    self.plain(connect(self.server).await?).await.or(Err(error))
+                    match self.plain(connect(self.server).await?).await {
+                        Ok(opened) => {
+                            self.connector.goes_plain(self.server, Some(&error));
+                            Ok(opened)
+                        }
+                        Err(_) => Err(error),
+                    }
                 }
-                opened => opened,
+                opened => {
+                    self.connector.goes_encrypted(self.server);
+                    opened
+                }
             },
             (true, _) => self.encrypted(stream).await,
         }
@@ -154,10 +167,7 @@ impl Opening<'_> {
     }
 
     async fn encrypted(&self, stream: TcpStream) -> Result<Session, PgError> {
-        let mut tls = MakeRustlsConnect::new((*self.connector.tls()?).clone());
-        let name = self.server.ip().to_string();
-        let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, &name)
-            .expect("an address is a name that TLS takes");
+        let tls = Handshake { config: self.connector.tls()?, server: self.server.ip().into() };
         // The server has been asked for TLS already, so that its refusal is known for what it is.
         self.on(stream, Protection::Require, tls).await
     }

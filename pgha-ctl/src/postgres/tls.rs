@@ -9,17 +9,22 @@ use std::sync::Arc;
 use pgha_machine::NodeName;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
 };
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme,
 };
+use x509_parser::asn1_rs::{Any, FromDer as _};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
 
 use crate::config::private_file::{self, PrivateFileError};
 use crate::config::{ClientCertificate, SslMode, Tls};
@@ -147,6 +152,10 @@ impl Trusted {
             in_its_time(certificate, now)?;
             return self.judge_name(certificate, server);
         }
+        if of_version_1(certificate) {
+            let why = OtherError(Arc::new(VersionOne));
+            return Err(Error::InvalidCertificate(CertificateError::Other(why)));
+        }
         // The name is the last thing it looks at: who fails by that has a good chain.
         match self.chain.verify_server_cert(certificate, intermediates, server, &[], now) {
             Err(Error::InvalidCertificate(
@@ -170,6 +179,42 @@ impl Trusted {
             Some(name) => verify_server_name(&parsed, name).or(Err(error)),
             None => Err(error),
         })
+    }
+}
+
+/// A certificate is of X.509 version 1: it says neither whose it is nor what for, in a way that can be verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server's certificate is of X.509 version 1")]
+pub(super) struct VersionOne;
+
+fn of_version_1(certificate: &CertificateDer<'_>) -> bool {
+    let parsed = parse_x509_certificate(certificate);
+    parsed.is_ok_and(|(_, parsed)| parsed.version() == X509Version::V1)
+}
+
+/// Whether a message of TLS 1.2 was signed by the key of a certificate. Rustls looks for that key in
+/// certificates of version 3 alone.
+fn signed_by_key_of(
+    certificate: &CertificateDer<'_>,
+    message: &[u8],
+    dss: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    let badly = || Error::InvalidCertificate(CertificateError::BadEncoding);
+    let (_, parsed) = parse_x509_certificate(certificate).map_err(|_| badly())?;
+    let key = parsed.public_key();
+    // SubjectPublicKeyInfo begins with the algorithm's identifier (RFC 5280, 4.1); its content names it.
+    let content = |der| Any::from_der(der).map(|(_, any)| any.data).map_err(|_| badly());
+    let kind = content(content(key.raw)?)?;
+    let of_scheme = algorithms.mapping.iter().filter(|(scheme, _)| *scheme == dss.scheme);
+    let mut fit = of_scheme
+        .flat_map(|(_, all)| all.iter())
+        .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == kind);
+    let bits = &key.subject_public_key.data;
+    if fit.any(|algorithm| algorithm.verify_signature(bits, message, dss.signature()).is_ok()) {
+        Ok(HandshakeSignatureValid::assertion())
+    } else {
+        Err(Error::InvalidCertificate(CertificateError::BadSignature))
     }
 }
 
@@ -212,6 +257,9 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
+        if of_version_1(cert) {
+            return signed_by_key_of(cert, message, dss, algorithms);
+        }
         rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
     }
 

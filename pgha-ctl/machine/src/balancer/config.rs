@@ -1,12 +1,14 @@
 //! What an operator wants of the balancer.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
 pub use pgha_common::maps::Scheduler;
+use serde::{Deserialize, Serialize};
 
 use super::probe::Probe;
 use crate::{NodeName, Weight};
@@ -126,16 +128,48 @@ impl Config {
     }
 
     /// Who a walsender belongs to: the node its `application_name` names, else the address it is,
-    /// else where it connects from. `None` for a nameless one on the primary's Unix socket, or one
-    /// that is known by a link-local address only: that leads nowhere without a link.
-    #[must_use]
-    pub fn address_of(&self, application_name: &str, client: Option<IpAddr>) -> Option<IpAddr> {
+    /// else where it connects from.
+    ///
+    /// # Errors
+    /// Why none of these leads to a server.
+    pub fn address_of(
+        &self,
+        application_name: &str,
+        client: Option<IpAddr>,
+    ) -> Result<IpAddr, Unplaced> {
         let named = self.nodes.iter().find(|node| node.name.as_str() == application_name);
         let address = named
             .map(|node| node.address)
             .or_else(|| application_name.parse().ok().filter(leads_somewhere))
             .or(client.filter(leads_somewhere));
-        address.map(|address| address.to_canonical())
+        let nowhere = if client.is_some() { Unplaced::LinkLocal } else { Unplaced::UnixSocket };
+        address.map(|address| address.to_canonical()).ok_or(nowhere)
+    }
+}
+
+/// Why a walsender leads to no server, or not to its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unplaced {
+    /// It is connected through the primary's Unix socket.
+    UnixSocket,
+    /// It is connected from a link-local address, which leads nowhere without a link.
+    LinkLocal,
+    /// Another standby streams under that name from the address that it stands for.
+    SharedName,
+}
+
+impl fmt::Display for Unplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnixSocket => {
+                "that is neither the name of a node nor an address, and it connects through a Unix socket"
+            }
+            Self::LinkLocal => {
+                "that is neither the name of a node nor an address, and it connects from a link-local one"
+            }
+            Self::SharedName => "another standby streams under that name, and is taken for it",
+        })
     }
 }
 

@@ -75,7 +75,12 @@ pub enum Event {
     PrimaryForgotten,
     /// Several hosts say that they are the primary, and none by a newer timeline. Which of them to
     /// believe is not for the balancer to say: it changes nothing.
-    SeveralPrimaries(Vec<PrimaryAnswer>),
+    SeveralPrimaries {
+        /// What each of them said last.
+        answers: Vec<PrimaryAnswer>,
+        /// Which of them said it just now, if that is why this is told.
+        answered: Option<IpAddr>,
+    },
     /// A check ended.
     Checked(Target, Finding),
     /// The session kept open to a server ended.

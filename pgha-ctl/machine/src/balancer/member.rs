@@ -45,6 +45,20 @@ pub enum Finding {
     Silent(String),
 }
 
+impl Finding {
+    /// Whether it says what the server is to a client, or at least that PostgreSQL is there.
+    const fn tells(&self) -> bool {
+        match self {
+            Self::Standby(_)
+            | Self::NotInRecovery { .. }
+            | Self::Refused
+            | Self::NotAccepting
+            | Self::Answered(_) => true,
+            Self::LoginRefused(_) | Self::Undecided(_) | Self::Silent(_) => false,
+        }
+    }
+}
+
 /// What a standby says of itself. What it does not tell, or the role may not see, is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standby {
@@ -234,6 +248,12 @@ pub struct Member {
     pub(super) heard: u64,
     /// How many checks in a row were silent while others answered.
     pub(super) silences: u8,
+    /// When a check told something of it last; the controller's start where none did.
+    pub(super) told: Moment,
+    /// Its last check told nothing of it.
+    pub(super) untold: bool,
+    /// How many checks in a row got no answer at all, whatever others did.
+    pub(super) silent: u8,
     pub(super) neighbour: Option<Neighbour>,
     /// Its weight in the node table.
     pub(super) node_weight: Option<Weight>,
@@ -301,6 +321,9 @@ impl Member {
             finding: None,
             heard: 0,
             silences: 0,
+            told: Moment::default(),
+            untold: false,
+            silent: 0,
             neighbour: None,
             node_weight: None,
             default_weight: Weight::ONE,
@@ -351,7 +374,9 @@ impl Member {
             && discovery != Discovery::Direct;
         let unlisted =
             discovery == Discovery::Direct && !self.listed && !may_be_added && !self.fallback;
-        let path = (service.probe != Probe::Off).then(|| self.passage.withheld()).flatten();
+        // A primary that nobody falls back to need not have the VIP.
+        let is_probed = service.probe != Probe::Off && (!primary || self.fallback);
+        let path = is_probed.then(|| self.passage.withheld()).flatten();
         [
             self.ordered.steering.drained.then_some(Withheld::Drained),
             (self.wanted_weight() == Weight::ZERO).then_some(Withheld::WeightZero),
@@ -366,6 +391,36 @@ impl Member {
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// Notes whether a check told something of it.
+    pub(super) fn hear(&mut self, finding: &Finding, now: Moment) {
+        self.untold = !finding.tells();
+        if !self.untold {
+            self.told = now;
+        }
+        self.silent = match finding {
+            Finding::Silent(_) => self.silent.saturating_add(1),
+            // Nothing was heard, and nothing asked.
+            Finding::Undecided(_) => self.silent,
+            // Who refuses the login has answered.
+            Finding::LoginRefused(_)
+            | Finding::Standby(_)
+            | Finding::NotInRecovery { .. }
+            | Finding::Refused
+            | Finding::NotAccepting
+            | Finding::Answered(_) => 0,
+        };
+    }
+
+    /// Since when its checks tell nothing, so that it stands as it was before; `None` while they tell, and where
+    /// nothing was known before or their silence itself is evidence.
+    pub(super) const fn stale_since(&self) -> Option<Moment> {
+        match self.health {
+            Health::Unproven(_) | Health::Down(Down::Silent, _) => None,
+            Health::Up(_) | Health::Down(..) if self.untold => Some(self.told),
+            Health::Up(_) | Health::Down(..) => None,
+        }
     }
 
     /// Takes in what its last check made of its health.

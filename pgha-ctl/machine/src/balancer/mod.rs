@@ -38,7 +38,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 pub use config::{
-    AutoWeight, Config, Discovery, LagLimits, Limit, Node, Scheduler, Service, SynLimit,
+    AutoWeight, Config, Discovery, LagLimits, Limit, Node, Scheduler, Service, SynLimit, Unplaced,
 };
 pub use event::{Effect, Event, News, PrimaryAnswer, SyncState, Target, Walsender};
 pub use member::{Connections, Down, Finding, Health, Member, Standby, Steering, Streaming};
@@ -130,6 +130,8 @@ pub struct Balancer {
     asked: bool,
     /// How many answers came in, from whomever.
     answers: u64,
+    /// The last word about the primary was one of its own, and it is another node.
+    primary_heard: bool,
     /// The kernel's neighbour table, as far as it has an address for somebody.
     neighbours: BTreeMap<IpAddr, Neighbour>,
     effects: VecDeque<Effect>,
@@ -169,6 +171,7 @@ impl Balancer {
             orders: None,
             asked: false,
             answers: 0,
+            primary_heard: false,
             neighbours: BTreeMap::new(),
             effects: VecDeque::new(),
             full: BTreeSet::new(),
@@ -202,16 +205,18 @@ impl Balancer {
             }
             Event::PrimaryLost => {
                 self.asked = true;
+                self.primary_heard = false;
                 self.primary_lost();
                 Concerned::All
             }
             Event::PrimaryForgotten => {
+                self.primary_heard = false;
                 self.forget_primary();
                 Concerned::All
             }
-            Event::SeveralPrimaries(answers) => {
+            Event::SeveralPrimaries { answers, answered } => {
                 self.asked = true;
-                self.several_primaries(&answers);
+                self.several_primaries(&answers, answered);
                 Concerned::All
             }
             Event::Checked(target, finding) => {
@@ -292,6 +297,17 @@ impl Balancer {
         !self.primary_lost
     }
 
+    /// Whether no other node answers any more: neither a server, `fall` times in a row, nor the primary. Then
+    /// this one is cut off, or all of them are gone; everybody stays as he was.
+    #[must_use]
+    pub fn hears_nobody(&self) -> bool {
+        let members = self.pools.iter().flat_map(|pool| pool.members.values());
+        let mut others = members.filter(|member| !member.local).peekable();
+        others.peek().is_some()
+            && !self.primary_heard
+            && others.all(|member| member.silent >= self.config.fall)
+    }
+
     /// Whether a service has this server as a member.
     #[must_use]
     pub fn has_member(&self, service: (IpAddr, u16), address: IpAddr) -> bool {
@@ -341,6 +357,7 @@ impl Balancer {
             member.take(health);
             let out = matches!(finding, Finding::NotInRecovery { .. });
             pool.touched |= out && member.finding.as_ref() != Some(finding);
+            member.hear(finding, self.now);
             member.finding = Some(finding.clone());
         }
         // The same of all its services.

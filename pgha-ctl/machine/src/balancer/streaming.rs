@@ -22,7 +22,7 @@ impl Balancer {
         }
         self.primary_lost = false;
         self.several.clear();
-        self.count_answer(answer.host);
+        self.heard_primary(answer.host);
         self.rounds += 1;
         let another = self.primary.as_ref().is_some_and(|before| {
             (before.timeline, before.system) != (answer.timeline, answer.system)
@@ -141,7 +141,7 @@ impl Balancer {
 
     /// Goes on as if the primary were lost. What was believed of this one before is forgotten.
     fn disbelieve(&mut self, answer: PrimaryAnswer) {
-        self.count_answer(answer.host);
+        self.heard_primary(answer.host);
         let same = |other: &PrimaryAnswer| {
             (other.host, other.timeline, other.system)
                 == (answer.host, answer.timeline, answer.system)
@@ -188,9 +188,14 @@ impl Balancer {
         }
     }
 
-    pub(super) fn several_primaries(&mut self, answers: &[PrimaryAnswer]) {
+    pub(super) fn several_primaries(
+        &mut self,
+        answers: &[PrimaryAnswer],
+        answered: Option<IpAddr>,
+    ) {
         let hosts: Vec<_> = answers.iter().map(|answer| answer.host).collect();
-        hosts.iter().for_each(|host| self.count_answer(*host));
+        // What the others said before was counted when they said it.
+        answered.into_iter().for_each(|host| self.heard_primary(host));
         if self.several != hosts {
             self.tell(News::SeveralPrimaries(hosts.clone()));
         }
@@ -204,6 +209,12 @@ impl Balancer {
         }
         self.several.clear();
         self.stand_still();
+    }
+
+    /// Notes that a host that says it is the primary answered.
+    fn heard_primary(&mut self, host: IpAddr) {
+        self.count_answer(host);
+        self.primary_heard = !self.config.local.contains(&host);
     }
 
     /// Until the primary answers again, nothing that it said is counted on.

@@ -3,6 +3,7 @@ mod histories;
 mod mistrust;
 mod paths;
 mod primary_path;
+mod stale;
 mod standing;
 mod successors;
 

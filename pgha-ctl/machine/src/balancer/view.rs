@@ -109,6 +109,9 @@ pub struct ServerView {
     pub answers_arp: bool,
     /// What its last check failed with.
     pub error: Option<String>,
+    /// For how long its checks have told nothing, in milliseconds: it stays as it was. `None` while they tell.
+    #[serde(default)]
+    pub stale_ms: Option<u64>,
 }
 
 /// What a server is.
@@ -226,6 +229,7 @@ impl Balancer {
                 ) => Some(error.clone()),
                 _ => None,
             },
+            stale_ms: member.stale_since().map(|since| millis(self.now.since(since))),
         }
     }
 }

@@ -119,13 +119,13 @@ fn names(config: &Config, primary: &Server, seen: &Inspection) -> Check {
         let name = walsender.application_name.as_str();
         let client = walsender.client.map_or_else(|| "a Unix socket".to_owned(), |c| c.to_string());
         match balancer.address_of(name, walsender.client) {
-            None => wrong.push(format!("{name:?} from {client} leads to no address")),
+            Err(_) => wrong.push(format!("{name:?} from {client} leads to no address")),
             // Known by where it connects from: what it calls itself does not matter.
-            Some(address)
+            Ok(address)
                 if Some(address) == walsender.client
                     && name.parse() != Ok(address)
                     && !balancer.nodes.iter().any(|node| node.name.as_str() == name) => {}
-            Some(address) => {
+            Ok(address) => {
                 if walsender.client.is_some_and(|c| {
                     c.to_canonical() != address && c.is_ipv4() == address.is_ipv4()
                 }) {
@@ -173,7 +173,9 @@ fn streaming(
         .walsenders
         .iter()
         .filter(streams)
-        .filter_map(|walsender| balancer.address_of(&walsender.application_name, walsender.client))
+        .filter_map(|walsender| {
+            balancer.address_of(&walsender.application_name, walsender.client).ok()
+        })
         .collect();
     let mut missing: Vec<_> = servers
         .iter()

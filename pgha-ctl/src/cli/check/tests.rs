@@ -52,7 +52,7 @@ FAILED   fail eth0: something works
 
 pgha check --fix would mend 1 of these.
 
-1 ok, 1 skipped, 1 warnings, 1 failed
+1 ok, 1 skipped, 1 warning, 1 failed
 ";
     assert_eq!(shown, expected);
     let all = text(&report(), true, false);

@@ -115,3 +115,25 @@ fn servers_without_an_id_are_told_with_the_way_out() {
     );
     assert!(!told(json!([])).contains("no room"));
 }
+
+#[test]
+fn a_standby_that_leads_nowhere_is_told() {
+    let primary = json!({
+        "answers": true, "host": "10.0.0.1", "lsn": "0/30000C0", "stale_ms": null, "errors": [],
+        "unplaced": [
+            { "application_name": "pg_receivewal", "client": null, "reason": "unix_socket" },
+            { "application_name": "walreceiver", "client": "fe80::9", "reason": "link_local" },
+            { "application_name": "db2", "client": "10.0.0.9", "reason": "shared_name" },
+        ],
+    });
+    assert_eq!(
+        lines(&[("primary", primary)])[1..],
+        [
+            "what streams as \"walreceiver\" is no reader: that is neither the name of a node nor an address, and \
+             it connects from a link-local one; if it is a standby, give it the application_name of its \
+             [[node]], or its address",
+            "what streams as \"db2\" is no reader: another standby streams under that name, and is taken for it; \
+             if it is a standby, give it the application_name of its [[node]], or its address",
+        ]
+    );
+}

@@ -50,20 +50,31 @@ fn progress_and_end_are_told_in_a_sentence() {
         ended,
         sessions_left,
         waited_ms: 12_000,
+        apart: Vec::new(),
         services: Vec::new(),
     };
     assert_eq!(
         sentence(&waited(Ended::Drained, Some(0)), "db2"),
-        "db2 is drained: no session is left, after 12 s"
+        "db2 is drained: no session is left, after 12 s\n\
+         counted: the sessions that this director remembers"
+    );
+    let apart = ["lb2", "lb3"].map(|name| name.parse().unwrap()).to_vec();
+    assert_eq!(
+        sentence(&Waited { apart, ..waited(Ended::Drained, Some(0)) }, "db2"),
+        "db2 is drained: no session is left, after 12 s\n\
+         counted: the sessions that this director remembers, and none that lb2, lb3 forward; drain it there \
+         too (--to), or see pg_stat_activity on the server"
     );
     assert_eq!(
         sentence(&waited(Ended::TimedOut, Some(1)), "db2"),
-        "db2 has 1 session left after 12 s; the drain stays in force (pgha undrain db2 takes it back)"
+        "db2 has 1 session left after 12 s; the drain stays in force (pgha undrain db2 takes it back)\n\
+         counted: the sessions that this director remembers"
     );
     assert_eq!(
         sentence(&waited(Ended::Interrupted, None), "db2"),
         "no longer waited for; db2 has an unknown number of sessions left, and the drain stays in force (pgha \
-         undrain db2 takes it back)"
+         undrain db2 takes it back)\n\
+         counted: the sessions that this director remembers"
     );
     let json = serde_json::to_value(waited(Ended::TimedOut, Some(2))).unwrap();
     assert_eq!((&json["ended"], &json["sessions_left"]), (&json!("timed_out"), &json!(2)));

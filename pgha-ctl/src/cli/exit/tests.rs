@@ -26,6 +26,9 @@ fn an_error_ends_with_the_code_of_its_kind() {
     let refusal = Refusal { error: "no".to_owned() };
     assert_eq!(Exit::of(&ClientError::Refused(refusal).into()), Exit::Refused);
     assert_eq!(Exit::of(&anyhow::anyhow!("something else")), Exit::Failed);
+    let of = |kind: io::ErrorKind| anyhow::Error::from(io::Error::from(kind)).context("lo");
+    assert_eq!(Exit::of(&of(io::ErrorKind::PermissionDenied)), Exit::Refused);
+    assert_eq!(Exit::of(&of(io::ErrorKind::NotFound)), Exit::Failed);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn a_reader_is_removed_by_the_name_it_was_added_with_or_its_address() {
 
 #[test]
 fn a_change_is_told_in_a_sentence() {
-    let reply = ReaderReply { schema: SCHEMA, readers: added().readers };
+    let reply = ReaderReply { schema: SCHEMA, readers: added().readers, apart: Vec::new() };
     let address = "10.0.0.9".parse().unwrap();
     let add = ReaderRequest::Add { address, name: None, weight: None };
     assert_eq!(
@@ -62,5 +62,11 @@ fn a_change_is_told_in_a_sentence() {
     assert_eq!(
         changed(&ReaderRequest::Remove { address }, &reply),
         "10.0.0.9 is no reader by an operator's word any more; 2 readers are added"
+    );
+    let apart = ["lb2", "lb3"].map(|name| name.parse().unwrap()).to_vec();
+    assert_eq!(
+        changed(&ReaderRequest::Remove { address }, &ReaderReply { apart, ..reply }),
+        "10.0.0.9 is no reader by an operator's word any more; 2 readers are added\n\
+         orders hold on this director only: lb2, lb3 keep their own, give them the same with --to"
     );
 }

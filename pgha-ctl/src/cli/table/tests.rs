@@ -86,3 +86,54 @@ fn a_service_without_servers_says_so() {
     sent.services[0].view.servers.clear();
     assert!(shown(&sent).contains("discovery both: 0 of 0 serve\n no real server\n"));
 }
+
+#[test]
+fn it_is_said_that_orders_hold_here_only_where_there_are_other_directors() {
+    let line = "orders hold on this director only: lb2 keeps its own, give it the same with --to";
+    assert!(!shown(&fixture::status()).contains("orders hold"));
+    let mut sent = fixture::value();
+    sent["director"]["peers"] = json!([{ "name": "lb2", "addresses": ["10.0.0.22"] }]);
+    let status = fixture::read(sent.clone());
+    assert!(shown(&status).lines().any(|shown| shown == line), "{}", shown(&status));
+    sent["store"] = json!({
+        "kind": "etcd", "path": "", "shared": true, "incarnation": null, "revision": null,
+        "answers": true, "error": null, "stale_since": null,
+    });
+    assert!(!shown(&fixture::read(sent)).contains("orders hold"));
+}
+
+#[test]
+fn a_primary_that_is_no_reader_is_not_blamed_for_the_vip() {
+    let mut sent = fixture::value();
+    let server = &mut sent["services"][0]["servers"][0];
+    for (key, value) in [
+        ("health", json!("down")),
+        ("role", json!("primary")),
+        ("withheld", json!(["not_in_recovery"])),
+        ("vip", json!("silent")),
+        ("vip_error", json!("no answer in 1 s")),
+    ] {
+        server[key] = value;
+    }
+    let text = shown(&fixture::read(sent.clone()));
+    assert!(!text.contains("through the VIP") && !text.contains("silent"), "{text}");
+    sent["services"][0]["servers"][0]["withheld"] = json!(["not_in_recovery", "vip_silent"]);
+    assert!(shown(&fixture::read(sent)).contains("through the VIP: no answer in 1 s"));
+}
+
+#[test]
+fn who_stays_as_he_was_and_a_director_that_is_cut_off_are_told() {
+    let mut sent = fixture::value();
+    let server = &mut sent["services"][0]["servers"][0];
+    server["stale_ms"] = json!(12_345);
+    server["error"] = json!("no answer within 1000 ms");
+    sent["director"]["cut_off"] = json!("no server and no primary answers it");
+    let text = shown(&fixture::read(sent));
+    for line in [
+        "this director is cut off: no server and no primary answers it; the readers stay as they are",
+        "   - its checks tell nothing, stale since 2026-11-22 02:59:48 (12 s); it stays as it was (no answer \
+         within 1000 ms)",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "`{line}` in\n{text}");
+    }
+}

@@ -1,12 +1,13 @@
 //! What `pgha top` shows: the last minute of looks at the status, as numbers per second and as shares. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use pgha_common::verdict::Reason;
 use pgha_machine::balancer::ServerView;
+use serde::{Serialize, Serializer};
 
 use crate::cli::words;
 use crate::controller::state::ServerState;
@@ -70,58 +71,78 @@ impl Order {
     }
 }
 
-/// What is shown of one virtual service.
-#[derive(Clone, Debug, PartialEq)]
+/// What is shown of one virtual service. JSON leaves out what is written for people alone; `pgha status
+/// --json` has those numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Service {
     pub(super) name: String,
     pub(super) vip: SocketAddr,
     /// Its scheduler and its discovery.
+    #[serde(skip)]
     pub(super) how: String,
     pub(super) servers: Vec<Server>,
     /// How many of them get new connections, and of how many that could.
     pub(super) serving: (usize, usize),
+    #[serde(flatten)]
     pub(super) sum: Traffic,
 }
 
 /// What is shown of one real server.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Server {
     pub(super) name: String,
+    pub(super) address: IpAddr,
     pub(super) state: ServerState,
+    #[serde(skip)]
     pub(super) weight: String,
     /// What it is to have of all new connections, 0 to 1.
+    #[serde(rename = "share_wanted")]
     pub(super) wanted: f64,
     /// What it had of those of the last minute; `None` while there were none.
+    #[serde(rename = "share_had")]
     pub(super) had: Option<f64>,
+    #[serde(flatten)]
     pub(super) traffic: Traffic,
     /// Packets a second of the last looks, the newest last.
+    #[serde(skip)]
     pub(super) trend: Vec<f64>,
+    #[serde(skip)]
     pub(super) lag: String,
-    lag_bytes: u64,
+    lag_bytes: Option<u64>,
+    #[serde(skip)]
     pub(super) connections: String,
     /// Why it is not simply up.
     pub(super) reasons: Vec<String>,
 }
 
 /// How much there is of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Traffic {
     /// New connections a second; `None` where that is not known yet.
+    #[serde(rename = "new_per_second")]
     pub(super) new: Option<f64>,
     /// Frames a second.
+    #[serde(rename = "packets_per_second")]
     pub(super) packets: Option<f64>,
     /// Open connections, about.
     pub(super) open: u64,
 }
 
 /// How often a verdict was given.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Verdict {
+    #[serde(serialize_with = "name_of")]
     pub(super) reason: Reason,
     /// A second; `None` where that is not known yet.
+    #[serde(rename = "per_second")]
     pub(super) rate: Option<f64>,
     /// Since the maps were made.
     pub(super) total: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde has it so")]
+fn name_of<S: Serializer>(reason: &Reason, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(reason.name())
 }
 
 impl Looks {
@@ -156,6 +177,7 @@ impl Looks {
             .iter()
             .map(|server| Server {
                 name: words::name(server),
+                address: server.address,
                 state: ServerState::of(server),
                 weight: words::weight(server),
                 wanted: part(weight(server), weights).unwrap_or_default(),
@@ -163,7 +185,7 @@ impl Looks {
                 traffic: self.traffic(of, server.id),
                 trend: self.trend(of, server.id),
                 lag: words::lag(server),
-                lag_bytes: server.lag_bytes.unwrap_or_default(),
+                lag_bytes: server.lag_bytes,
                 connections: words::connections(server),
                 reasons: words::reasons(server, &of.view, of.said(server.address), wall),
             })
@@ -294,6 +316,6 @@ fn sort(servers: &mut [Server], order: Order) {
         Order::Packets => {
             servers.sort_by(most(|server| server.traffic.packets.unwrap_or_default()));
         }
-        Order::Lag => servers.sort_by(most(|server| server.lag_bytes as f64)),
+        Order::Lag => servers.sort_by(most(|server| server.lag_bytes.unwrap_or_default() as f64)),
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cli::fixture::{self, NOW};
+use crate::controller::state::ServerState;
 use crate::controller::status::Refusal;
 
 /// A status in which the two servers of the fixture have had so many new connections and packets.
@@ -132,13 +133,13 @@ fn a_look_is_lines_of_text() {
                 " reader 10.0.0.100:5432 rr · both {} 1 of 2 serve · 40 new/s · 50 open · 500 pkt/s",
                 rule(55)
             ),
-            " SERVER    STATE      WEIGHT      SHARE                                  NEW/S    OPEN    PKT/S  \
+            " SERVER    STATE       WEIGHT      SHARE                                 NEW/S    OPEN    PKT/S  \
              TREND         LAG             CONNS"
                 .to_owned(),
-            " db2       ● up       2           ████████████████····┃  75 % of 100 %      30      40      500             \
+            " db2       ● up        2           ███████████████····┃  75 % of 100 %      30      40      500             \
              █  96 B, 12 ms     12/100"
                 .to_owned(),
-            " db3       ● dead     0 (of 2)    █████················  25 % of   0 %      10      10        0                \
+            " db3       ● dead      0 (of 2)    █████···············  25 % of   0 %      10      10        0                \
              -               -"
                 .to_owned(),
             "   └ drained by alice 1 min ago; its port refuses connections (connection refused)".to_owned(),
@@ -215,4 +216,53 @@ fn the_screen_has_its_colours_its_keys_and_its_help() {
     // A screen without any room is drawn too.
     let mut small = Terminal::new(TestBackend::new(1, 1)).unwrap();
     small.draw(|frame| view::draw(&lines, 0, Order::Name, true, frame.buffer_mut())).unwrap();
+}
+
+#[test]
+fn one_look_is_told_in_json() {
+    let (seen, _) = seen(&[counted((10, 100), (0, 0)), counted((40, 600), (10, 0))]);
+    let sample = serde_json::to_value(Sample::of(&seen, Order::Name, NOW)).unwrap();
+    assert_eq!((&sample["schema"], &sample["cluster"]), (&json!(3), &json!("main")));
+    let service = &sample["services"][0];
+    assert_eq!(
+        (&service["vip"], &service["new_per_second"]),
+        (&json!("10.0.0.100:5432"), &json!(40.0))
+    );
+    assert_eq!(service["serving"], json!([1, 2]));
+    let db2 = &service["servers"][0];
+    assert_eq!((&db2["name"], &db2["state"]), (&json!("db2"), &json!("up")));
+    assert_eq!((&db2["new_per_second"], &db2["packets_per_second"]), (&json!(30.0), &json!(500.0)));
+    assert_eq!((&db2["share_wanted"], &db2["share_had"]), (&json!(1.0), &json!(0.75)));
+    assert_eq!((&db2["open"], &db2["lag_bytes"]), (&json!(40), &json!(96)));
+    let verdict = json!({ "reason": "established_flow", "per_second": 500.0, "total": 600 });
+    assert_eq!(sample["verdicts"][0], verdict);
+    // One look is no rate.
+    let mut one = Seen::default();
+    let answer = Answer { status: fixture::read(counted((1, 1), (0, 0))), events: Vec::new() };
+    one.take_in(Instant::now(), Ok(answer)).unwrap();
+    let sample = serde_json::to_value(Sample::of(&one, Order::Name, NOW)).unwrap();
+    assert_eq!(sample["services"][0]["servers"][0]["new_per_second"], Value::Null);
+}
+
+#[test]
+fn no_state_is_cut() {
+    let states = [
+        ServerState::Up,
+        ServerState::Drained,
+        ServerState::Out,
+        ServerState::Checking,
+        ServerState::Down,
+        ServerState::Dead,
+        ServerState::Primary,
+    ];
+    let longest = states.map(|state| state.word().len()).into_iter().max();
+    assert_eq!(longest, Some(ServerState::Checking.word().len()));
+    let mut sent = counted((0, 0), (0, 0));
+    sent["services"][0]["servers"][0]["health"] = json!("checking");
+    sent["services"][0]["servers"][0]["withheld"] = json!(["unproven"]);
+    let (seen, at) = seen(&[sent]);
+    for width in [60, 80, 136] {
+        let shown = text(&seen, width, at).join("\n");
+        assert!(shown.contains("● checking  "), "{width}: {shown}");
+    }
 }

@@ -207,8 +207,8 @@ impl Column {
     const fn width(self) -> usize {
         match self {
             Self::Server => 8,
-            Self::State => 9,
-            Self::Weight => 10,
+            // `● checking`.
+            Self::State | Self::Weight => 10,
             Self::Share => 5 + PERCENT,
             Self::New | Self::Open => 6,
             Self::Packets | Self::Connections => 7,

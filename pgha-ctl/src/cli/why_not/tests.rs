@@ -127,6 +127,11 @@ fn who_is_no_member_is_told_what_is_known() {
         "\"db22\" is no real server, not in the node table, and does not stream under that name; did you \
          mean db2?"
     );
+    let mut sent = fixture::value();
+    sent["primary"]["unplaced"] =
+        json!([{ "application_name": "standby9", "client": null, "reason": "unix_socket" }]);
+    let unplaced = why_not(&fixture::read(sent), "standby9", None, NOW).unwrap_err().error;
+    assert!(unplaced.starts_with("what streams as \"standby9\" is no reader: "), "{unplaced}");
     assert!(refused("10.0.0.9", None).ends_with("known are: db2, db3, db4"));
     assert_eq!(
         refused("db2", Some("writer")),

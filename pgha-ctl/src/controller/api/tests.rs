@@ -204,6 +204,18 @@ async fn a_body_that_cannot_be_read_is_told_so() {
         ("/v1/order", "{", StatusCode::BAD_REQUEST, "the body of the request cannot be read"),
         ("/v1/order", "{}", StatusCode::UNPROCESSABLE_ENTITY, "missing field `server`"),
         ("/v1/reader", "{\"ad\":1}", StatusCode::UNPROCESSABLE_ENTITY, "unknown variant `ad`"),
+        (
+            "/v1/director",
+            "{\"role\":\"take\",\"now\":true}",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unknown field `now`",
+        ),
+        (
+            "/v1/director",
+            "{\"role\":\"takes\"}",
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unknown variant `takes`",
+        ),
     ] {
         let (found, body) = asked(&root, "POST", path, body).await;
         assert_eq!(found, code, "{path}: {body}");
@@ -225,4 +237,22 @@ async fn a_loop_that_hangs_is_not_well() {
     let reply: HealthReply = serde_json::from_slice(&body).unwrap();
     assert_eq!(reply, HealthReply::no("the controller gives no answer within 2 s"));
     drop(held.await);
+}
+
+#[tokio::test]
+async fn a_key_that_no_question_has_is_refused() {
+    let root = Caller::Owner("root".to_owned());
+    for path in [
+        "/primary?host=db1",
+        "/replica?lags=16MB",
+        "/v1/explain?client=10.0.0.7:40000&servce=reader",
+        "/v1/flows?servr=db2",
+        "/v1/trace?cuont=1",
+        "/v1/events?sinc=1",
+        "/v1/history?sinc=1",
+    ] {
+        let (code, said) = asked(&root, "GET", path, "").await;
+        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{path}: {said}");
+        assert!(said.contains("unknown field"), "{path}: {said}");
+    }
 }

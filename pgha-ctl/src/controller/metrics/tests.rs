@@ -24,7 +24,7 @@ fn status() -> Status {
                 "name": null, "address": "10.0.0.2", "id": 7, "mac": null, "interface": null,
                 "local": false, "listed": true, "sync_state": null, "health": "up", "dead": false,
                 "weight": 3, "effective_weight": 3, "drained": null, "weight_set": null,
-                "withheld": [], "replayed": null, "lag_bytes": 4096, "error": null,
+                "withheld": [], "replayed": null, "lag_bytes": 4096, "error": null, "stale_ms": 7_999,
             }],
             "traffic": { "7": { "packets": 5, "bytes": u64::MAX, "flows": 2, "open": 1 } },
         }],
@@ -44,6 +44,8 @@ fn the_metrics_are_those_of_the_status() {
         format!("pgha_server_bytes_total{{{server}}} {}", u64::MAX),
         format!("pgha_server_replay_lag_bytes{{{server}}} 4096"),
         format!("pgha_server_weight{{{server}}} 3"),
+        format!("pgha_server_stale_seconds{{{server}}} 7"),
+        "pgha_director_cut_off 0".to_owned(),
         "pgha_flow_table_capacity{table=\"pending\",family=\"ipv6\"} 13".to_owned(),
         "pgha_flows{table=\"established\",family=\"ipv6\"} 2".to_owned(),
         "pgha_flows{table=\"pending\",family=\"ipv4\"} 3".to_owned(),
@@ -55,6 +57,9 @@ fn the_metrics_are_those_of_the_status() {
     }
     assert!(page.ends_with("# EOF\n"));
     assert!(!page.contains("pgha_primary_answers 0"), "nobody asks a primary");
+    let mut alone = status();
+    alone.director.cut_off = Some("no server and no primary answers it".to_owned());
+    assert!(written(alone).unwrap().contains("\npgha_director_cut_off 1\n"));
 }
 
 #[test]

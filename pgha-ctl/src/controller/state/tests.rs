@@ -63,3 +63,17 @@ fn people_and_programs_read_the_same_word() {
         assert_eq!(serde_json::to_value(state).unwrap(), state.word());
     }
 }
+
+#[test]
+fn since_when_a_server_is_stale_is_told_by_the_clock_on_the_wall() {
+    let mut server: ServerView = serde_json::from_value(json!({
+        "name": null, "address": "10.0.0.2", "id": 1, "mac": null, "interface": null, "local": false,
+        "listed": true, "sync_state": null, "health": "up", "dead": false, "weight": 1,
+        "effective_weight": 1, "drained": null, "weight_set": null, "withheld": [], "replayed": null,
+        "lag_bytes": null, "error": null,
+    }))
+    .unwrap();
+    assert_eq!(StateStatus::of(&server, 1_000).stale_since, None);
+    server.stale_ms = Some(12_345);
+    assert_eq!(StateStatus::of(&server, 1_000).stale_since, Some(988));
+}

@@ -41,8 +41,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(in crate::controller) enum Hosts {
     /// This one is the primary.
     Primary(Server, PrimaryReport, Vec<Rival>),
-    /// These all say that they are, with equal right.
-    Several(Vec<(Server, PrimaryReport)>),
+    /// These all say that they are, with equal right, and which of them said so just now.
+    Several(Vec<(Server, PrimaryReport)>, Option<Server>),
     /// None is; what each of them said.
     Lost(Vec<(Server, String)>, Vec<Rival>),
 }
@@ -171,8 +171,6 @@ struct Host {
     session: Option<Session>,
     /// Its last word.
     said: Option<Said>,
-    /// Its last word, where it was a primary's, was told already.
-    stale: bool,
     /// It has had its say since a primary was told last.
     heard: bool,
     /// When it was asked last.
@@ -211,6 +209,8 @@ struct Lookout {
     told: Option<Verdict>,
     /// Until when another verdict waits for those who have not had their say.
     undecided: Option<Instant>,
+    /// When it was judged last.
+    judged: Instant,
     /// The place of the primary that was told last, and by what it was it.
     before: Option<(usize, Claim)>,
     /// How long each answer is waited for.
@@ -224,7 +224,6 @@ impl Lookout {
             server: *server,
             session: None,
             said: None,
-            stale: false,
             heard: false,
             began: None,
             due: Some(now),
@@ -233,6 +232,7 @@ impl Lookout {
             hosts: servers.iter().map(host).collect(),
             told: None,
             undecided: None,
+            judged: now,
             before: None,
             timeout: Duration::ZERO,
         }
@@ -252,7 +252,9 @@ impl Lookout {
 
     /// When there is something to do without an answer.
     fn due(&self) -> Instant {
-        let due = self.hosts.iter().filter_map(|host| host.due).chain(self.undecided).min();
+        // Whose patience is over already waits for an answer alone.
+        let undecided = self.undecided.filter(|until| *until > self.judged);
+        let due = self.hosts.iter().filter_map(|host| host.due).chain(undecided).min();
         // Everybody is being asked, and each answer wakes by itself.
         due.unwrap_or_else(|| Instant::now() + Duration::from_secs(60))
     }
@@ -263,7 +265,6 @@ impl Lookout {
         let began = host.began.unwrap_or_else(Instant::now);
         host.session = session;
         host.said = Some(said);
-        host.stale = false;
         host.heard = true;
         self.forget();
         let settled = matches!(self.verdict().0, Verdict::Primary(_));
@@ -351,6 +352,7 @@ impl Lookout {
 
     /// What there is to tell after an answer, or after a while without one.
     fn judge(&mut self, answered: Option<usize>, now: Instant) -> Option<Hosts> {
+        self.judged = now;
         let (verdict, stale) = self.verdict();
         let familiar = self.is_familiar(&verdict);
         let patience = if familiar { PATIENCE } else { self.timeout };
@@ -371,9 +373,10 @@ impl Lookout {
         }
         if let Verdict::Primary(place) = verdict
             && is_new
-            && self.hosts[place].stale
+            && answered != Some(place)
         {
-            // One answer counts once; it is asked for another.
+            // What it said before was told already, or is older than what others were asked meanwhile: an
+            // answer counts once, when it comes in. It is asked for another.
             self.hosts[place].hasten(now, PAUSE);
             return None;
         }
@@ -389,17 +392,11 @@ impl Lookout {
         if verdict != Verdict::Lost {
             self.hosts.iter_mut().for_each(|host| host.heard = false);
         }
-        let told = match &verdict {
-            Verdict::Primary(place) => &[*place][..],
-            Verdict::Several(places) => places,
-            Verdict::Lost => &[],
-        };
-        told.iter().for_each(|place| self.hosts[*place].stale = true);
         self.told = Some(verdict.clone());
-        Some(self.told_as(&verdict, stale))
+        Some(self.told_as(&verdict, stale, answered))
     }
 
-    fn told_as(&mut self, verdict: &Verdict, stale: Vec<Rival>) -> Hosts {
+    fn told_as(&mut self, verdict: &Verdict, stale: Vec<Rival>, answered: Option<usize>) -> Hosts {
         let report = |place: &usize| {
             let host = &self.hosts[*place];
             Some((host.server, host.report()?.clone()))
@@ -409,7 +406,11 @@ impl Lookout {
                 self.before = Some((*place, told.claim()));
                 Hosts::Primary(server, told, stale)
             }
-            Verdict::Several(places) => Hosts::Several(places.iter().filter_map(report).collect()),
+            Verdict::Several(places) => {
+                let answered = answered.filter(|place| places.contains(place));
+                let answered = answered.map(|place| self.hosts[place].server);
+                Hosts::Several(places.iter().filter_map(report).collect(), answered)
+            }
             Verdict::Primary(_) | Verdict::Lost => {
                 let said = |host: &Host| match &host.said {
                     Some(Err(error)) => Some((host.server, error.to_string())),

@@ -3,11 +3,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::sysctl::Setting;
 
 /// One thing done, or found to need nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", content = "of", rename_all = "snake_case")]
 pub enum Step {
     /// Changed to the value a real server needs.
     SysctlSet(Setting),

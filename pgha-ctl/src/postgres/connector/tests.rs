@@ -4,6 +4,10 @@ const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
 
 /// With these nodes, by the last number of their addresses.
 fn connector(postgres: &str, nodes: &[(&str, u8)]) -> Connector {
+    Connector::new(&config(postgres, nodes))
+}
+
+fn config(postgres: &str, nodes: &[(&str, u8)]) -> Config {
     let nodes = nodes
         .iter()
         .map(|(name, last)| format!("[[node]]\nname = \"{name}\"\naddress = \"10.0.0.{last}\"\n"));
@@ -12,7 +16,7 @@ fn connector(postgres: &str, nodes: &[(&str, u8)]) -> Connector {
          [[service]]\nname = \"reader\"\nvip = \"10.0.0.100\"\ndiscovery = \"direct\"\n{}",
         nodes.collect::<String>()
     );
-    Connector::new(&Config::parse(&text, Path::new("pgha.toml")).unwrap())
+    Config::parse(&text, Path::new("pgha.toml")).unwrap()
 }
 
 #[test]
@@ -26,4 +30,19 @@ fn a_session_ends_by_a_reload_only_where_it_would_be_opened_otherwise() {
         let other = format!("{postgres}\nuser = \"other\"");
         assert!(!before.is_like(&connector(&other, &[("db1", 11)]), ADDRESS));
     }
+}
+
+#[test]
+fn that_a_session_is_not_encrypted_is_told_once_of_each_server() {
+    let config = config("", &[("db1", 1)]);
+    let (db1, db2) = ("10.0.0.1:5432".parse().unwrap(), "10.0.0.2:5432".parse().unwrap());
+    let failed = PgError::NoTls(SslMode::Prefer);
+    let connector = Connector::telling(&config);
+    assert!(connector.goes_plain(db1, None));
+    assert!(connector.goes_plain(db2, Some(&failed)));
+    // By a clone too, which another task has.
+    assert!(!connector.clone().goes_plain(db1, Some(&failed)));
+    connector.goes_encrypted(db1);
+    assert!(connector.goes_plain(db1, None), "it was encrypted meanwhile");
+    assert!(!Connector::new(&config).goes_plain(db1, None), "nobody is to be told");
 }

@@ -3,15 +3,17 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::config::Config;
+use crate::postgres::PgError;
 
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 12));
 
@@ -186,17 +188,18 @@ impl rustls::server::ResolvesServerCert for Shows {
     }
 }
 
-/// Shakes hands with a server of that certificate, and of the key of that identity.
+/// Shakes hands with a server of that certificate, and of the key of that identity, by that version of TLS.
 async fn shake_plainly(
     client: ClientConfig,
     certificate: CertificateDer<'static>,
     identity: &Identity,
+    version: &'static SupportedProtocolVersion,
 ) -> Result<(), io::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = provider.key_provider.load_private_key(identity.secret()).unwrap();
     let shown = Shows(Arc::new(rustls::sign::CertifiedKey::new(vec![certificate], key)));
     let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(shown));
@@ -220,11 +223,22 @@ async fn a_certificate_of_version_1_does_where_none_is_verified() {
         ("sslmode = \"require\"\n".to_owned(), true),
         (format!("sslmode = \"verify-ca\"\nsslrootcert = \"{root}\"\n"), false),
     ] {
-        let client = || client_config(&tls(&keys), &nodes()).unwrap();
-        let shaken = shake_plainly(client(), old.clone(), &server).await;
-        assert_eq!(shaken.is_ok(), believed, "{keys}: {shaken:?}");
-        // Whoever has not its key is not believed: the password is bound to it.
-        shake_plainly(client(), old.clone(), &other).await.unwrap_err();
+        for version in [&TLS12, &TLS13] {
+            let client = || client_config(&tls(&keys), &nodes()).unwrap();
+            let shaken = shake_plainly(client(), old.clone(), &server, version).await;
+            assert_eq!(shaken.is_ok(), believed, "{keys}: {version:?} {shaken:?}");
+            if let Err(error) = shaken {
+                let told = PgError::at_start(error, SslMode::VerifyCa).to_string();
+                assert_eq!(
+                    told,
+                    "TLS by sslmode = \"verify-ca\": the server's certificate is of X.509 version 1; issue the \
+                     server one of version 3: with its names as subject alternative names (openssl x509 -req \
+                     -extfile), which openssl makes of that version"
+                );
+            }
+            // Whoever has not its key is not believed: the password is bound to it.
+            shake_plainly(client(), old.clone(), &other, version).await.unwrap_err();
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 
 use super::super::{
-    Balancer, Discovery, Effect, Event, Inherited, News, OrderChange, SynLimit, SyncState,
+    Balancer, Discovery, Effect, Event, Inherited, News, OrderChange, SynLimit, SyncState, Unplaced,
 };
 use super::{
     NOW, answer, at, bring_up, config, effects, host, ordered, readers, service, streaming,
@@ -62,16 +62,16 @@ fn a_walsender_is_whom_it_names_else_where_it_connects_from() {
     let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9).into();
     let mapped = Ipv4Addr::new(10, 0, 0, 3).to_ipv6_mapped();
     for (name, client, address) in [
-        ("db7", Some(host(3)), Some(host(7))),
-        ("db2", None, Some(host(2))),
-        ("fd00::8", Some(host(3)), Some(host(8))),
-        ("10.0.0.3", Some(host(8)), Some(host(3))),
-        ("walreceiver", Some(host(8)), Some(host(8))),
-        ("walreceiver", Some(mapped.into()), Some(host(3))),
-        ("::ffff:10.0.0.3", None, Some(host(3))),
-        ("walreceiver", Some(link_local), None),
-        ("fe80::9", Some(host(8)), Some(host(8))),
-        ("walreceiver", None, None),
+        ("db7", Some(host(3)), Ok(host(7))),
+        ("db2", None, Ok(host(2))),
+        ("fd00::8", Some(host(3)), Ok(host(8))),
+        ("10.0.0.3", Some(host(8)), Ok(host(3))),
+        ("walreceiver", Some(host(8)), Ok(host(8))),
+        ("walreceiver", Some(mapped.into()), Ok(host(3))),
+        ("::ffff:10.0.0.3", None, Ok(host(3))),
+        ("walreceiver", Some(link_local), Err(Unplaced::LinkLocal)),
+        ("fe80::9", Some(host(8)), Ok(host(8))),
+        ("walreceiver", None, Err(Unplaced::UnixSocket)),
     ] {
         assert_eq!(config.address_of(name, client), address, "{name} from {client:?}");
     }

@@ -52,7 +52,10 @@ fn events() -> impl Strategy<Value = Event> {
             Event::Primary(PrimaryAnswer { lsn: Some(Lsn::new(end * 1_000)), ..says(&streaming) })
         }),
         Just(Event::PrimaryLost),
-        Just(Event::SeveralPrimaries(vec![says(&[2]), says(&[3])])),
+        Just(Event::SeveralPrimaries {
+            answers: vec![says(&[2]), says(&[3])],
+            answered: Some(host(1)),
+        }),
         Just(Event::Tick),
         (1..8u8, probe).prop_map(|(n, finding)| Event::Probed(path(n), finding)),
         (1..8u8).prop_map(|n| Event::VipAnswered { vip: VIP, mac: at(0, n).mac }),
@@ -124,7 +127,7 @@ proptest! {
                 last.insert(target.address, finding.clone());
             }
             let before = balancer.plan();
-            let lost = matches!(event, Event::PrimaryLost | Event::SeveralPrimaries(_));
+            let lost = matches!(event, Event::PrimaryLost | Event::SeveralPrimaries { .. });
             let silent = matches!(event, Event::Checked(_, Finding::Silent(_)));
             // What the clock alone changes is no doing of the event.
             if silent {

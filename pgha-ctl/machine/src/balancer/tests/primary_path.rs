@@ -30,10 +30,27 @@ fn nobody_is_told_that_the_primary_lacks_the_readers_vip() {
         }
     }
     assert_eq!(told(&mut balancer), [(path(2), Withheld::VipSilent)]);
-    // It is shown all the same, and told as soon as it matters.
-    assert!(withheld(&balancer, 1).contains(&Withheld::VipSilent));
+    assert_eq!(withheld(&balancer, 1), [Withheld::NotInRecovery]);
+    // As soon as it matters it is.
     for _ in 0..2 {
         balancer.handle(NOW, Event::Checked(target(1), GOOD));
     }
     assert_eq!(told(&mut balancer), [(path(1), Withheld::VipSilent)]);
+}
+
+#[test]
+fn a_primary_that_is_fallen_back_to_needs_the_vip() {
+    let mut config = config(Discovery::Both, &[1, 2]);
+    config.services[0].probe = Probe::Syn;
+    config.services[0].fallback_to_primary = true;
+    let mut balancer = Balancer::new(config, &Inherited::default());
+    balancer.handle(NOW, Event::Neighbour(host(1), Some(at(0, 1))));
+    balancer.handle(NOW, answer(&[(2, SyncState::Async)]));
+    let primary = balancer.primary.as_ref().unwrap().host;
+    assert_eq!(primary, host(1), "the primary of these tests");
+    for _ in 0..3 {
+        balancer.handle(NOW, Event::Checked(target(1), NOT_IN_RECOVERY));
+        balancer.handle(NOW, Event::Probed(path(1), ProbeFinding::Silent));
+    }
+    assert!(withheld(&balancer, 1).contains(&Withheld::VipSilent));
 }

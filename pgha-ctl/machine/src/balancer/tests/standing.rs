@@ -168,7 +168,7 @@ fn two_primaries_change_nothing_but_what_is_told() {
     let plan = balancer.plan();
     let two = || {
         let other = PrimaryAnswer { host: host(4), ..says(1, 5, &[]) };
-        Event::SeveralPrimaries(vec![says(1, 5, &[2]), other])
+        several(vec![says(1, 5, &[2]), other])
     };
     for round in 0..20 {
         balancer.handle(NOW, two());
@@ -180,6 +180,36 @@ fn two_primaries_change_nothing_but_what_is_told() {
     assert!(!balancer.primary_answers());
     balancer.handle(NOW, answer(&[(2, SyncState::Async), (3, SyncState::Async)]));
     assert_eq!(effects(&mut balancer), [Effect::Tell(News::PrimaryAnswers(2))]);
+}
+
+/// The first of them said it just now.
+fn several(answers: Vec<PrimaryAnswer>) -> Event {
+    let answered = answers.first().map(|answer| answer.host);
+    Event::SeveralPrimaries { answers, answered }
+}
+
+#[test]
+fn what_one_of_several_primaries_said_before_is_no_evidence_that_others_answer() {
+    let mut config = config(Discovery::Walsenders, &[]);
+    // This very node, whose own answers tell nothing of the network.
+    config.local = [host(1)].into();
+    let mut balancer = Balancer::new(config, &Inherited::default());
+    balancer.handle(NOW, answer(&[(2, SyncState::Async)]));
+    bring_up(&mut balancer, &[2]);
+    let silent = || Event::Checked(target(2), Finding::Silent("no answer".to_owned()));
+    let other = || PrimaryAnswer { host: host(4), ..says(1, 5, &[]) };
+    // The link of this node is gone: the other claim is an old one, told again with each answer.
+    for _ in 0..10 {
+        balancer.handle(NOW, several(vec![says(1, 5, &[2]), other()]));
+        balancer.handle(NOW, silent());
+    }
+    assert_eq!(readers(&balancer), [host(2)]);
+    // The other one answers, and this server does not.
+    for _ in 0..5 {
+        balancer.handle(NOW, several(vec![other(), says(1, 5, &[2])]));
+        balancer.handle(NOW, silent());
+    }
+    assert!(readers(&balancer).is_empty());
 }
 
 #[test]
@@ -201,7 +231,7 @@ fn the_primary_serves_only_when_no_standby_is_left() {
     assert_eq!(reasons.last(), Some(&WeightReason::Fallback));
     // It stays while nobody knows better.
     balancer.handle(NOW, Event::PrimaryLost);
-    balancer.handle(NOW, Event::SeveralPrimaries(vec![says(1, 1, &[]), says(1, 1, &[])]));
+    balancer.handle(NOW, several(vec![says(1, 1, &[]), says(1, 1, &[])]));
     assert_eq!(readers(&balancer), [host(1)]);
     balancer.handle(NOW, Event::Checked(target(2), GOOD));
     assert_eq!(readers(&balancer), [host(1)]);
