@@ -126,7 +126,7 @@ fn netns_verbs_without_a_controller_say_so() -> Result<()> {
     }
     cluster.configure(&[])?;
     let said = success(cluster.director.pgha(["check-config"])?)?;
-    assert!(said.ends_with("correct; 1 services, 2 nodes\n"), "{said}");
+    assert!(said.ends_with("correct; 1 service, 2 nodes\n"), "{said}");
     Ok(())
 }
 

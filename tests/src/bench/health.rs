@@ -7,12 +7,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use nix::unistd::{SysconfVar, sysconf};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 use super::mock::{Counts, Mocks, rows};
+use super::process::{CpuTime, cpu_time, load, memory};
 use crate::lab::config::CLUSTER;
 use crate::lab::plan::INTERFACE;
 use crate::lab::postgres::{MONITOR, PORT};
@@ -107,23 +107,6 @@ pub enum Network {
     Elsewhere,
     /// In that of the process that sends, as far as the answer to it.
     Sender,
-}
-
-/// Processor time of a process.
-#[derive(Clone, Copy, Debug, Default)]
-struct CpuTime {
-    user: Duration,
-    system: Duration,
-}
-
-impl CpuTime {
-    fn total(self) -> Duration {
-        self.user + self.system
-    }
-
-    fn since(self, before: Self) -> Self {
-        Self { user: self.user - before.user, system: self.system - before.system }
-    }
 }
 
 /// `100x1`: so many servers, each in so many services.
@@ -355,34 +338,6 @@ fn slowest_status(director: &Director) -> Result<Duration> {
         slowest = slowest.max(began.elapsed());
     }
     Ok(slowest)
-}
-
-/// The load of the machine in the last minute (proc_loadavg(5)).
-fn load() -> Result<f64> {
-    let text = fs::read_to_string("/proc/loadavg")?;
-    Ok(text.split_whitespace().next().context("a load")?.parse()?)
-}
-
-/// The processor time a process has used (proc_pid_stat(5), fields 14 and 15).
-fn cpu_time(pid: i32) -> Result<CpuTime> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("a command in parentheses")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    // The state, field 3, is the first behind the command.
-    let Some(a_second) = sysconf(SysconfVar::CLK_TCK)? else { bail!("no clock tick is known") };
-    let time = |field: usize| -> Result<Duration> {
-        let ticks: u64 = fields.get(field - 3).context("a field")?.parse()?;
-        Ok(Duration::from_secs_f64(ticks as f64 / a_second as f64))
-    };
-    Ok(CpuTime { user: time(14)?, system: time(15)? })
-}
-
-/// A field of proc_pid_status(5) that is a number of KiB, in bytes: `VmRSS:`, `VmHWM:`.
-fn memory(pid: i32, field: &str) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kib = line.with_context(|| field.to_owned())?.trim().trim_end_matches(" kB");
-    Ok(kib.parse::<u64>()? * 1_024)
 }
 
 // The keys of what has an aim.

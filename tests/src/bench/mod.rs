@@ -4,6 +4,7 @@ pub mod dataplane;
 pub mod health;
 mod live;
 mod mock;
+mod process;
 mod samples;
 mod single;
 mod tables;

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Gid, Pid, Uid, User, setgid, setgroups, setsid, setuid};
@@ -197,6 +197,9 @@ impl Cmd {
             setsid()?;
             if let Some(namespace) = &namespace {
                 setns(namespace, CloneFlags::CLONE_NEWNET)?;
+                // A server that is killed leaves its System V shared memory behind, of which a machine has 4,096;
+                // this one goes with the last process that is in it.
+                unshare(CloneFlags::CLONE_NEWIPC)?;
             }
             if let Some((uid, gid)) = user {
                 setgroups(&[gid])?;
