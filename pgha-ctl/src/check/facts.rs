@@ -12,6 +12,7 @@ use crate::controller::status::Status;
 use crate::net::caps::Capability;
 use crate::net::realserver::Look;
 use crate::postgres::inspect::Inspection;
+use crate::store::Health;
 
 /// What was seen of something, or in one sentence why it could not be seen.
 pub(super) type Seen<T> = Result<T, String>;
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     /// Nothing of it is known without a BPF file system.
     pub(super) pinned: Option<Seen<Pinned>>,
     pub(super) controller: Seen<Box<Status>>,
+    /// The members of an etcd; `None` with another store, or on a node that has no use for it.
+    pub(super) store: Option<Health>,
     pub(super) interfaces: Vec<Interface>,
     /// Whether the interfaces can serve the VIPs.
     pub(super) usable: Seen<()>,

@@ -10,10 +10,11 @@ use super::Request;
 use super::facts::{Facts, Kernel, RealServer, Role, Seen};
 use crate::bpf::xdp::Pinned;
 use crate::bpf::{PinDirectory, PinError, kernel, xdp};
-use crate::config::Config;
+use crate::config::{Config, StorePlace};
 use crate::controller::{CAPABILITIES, vips};
 use crate::net::realserver::{self, rp_filters};
 use crate::net::{Netlink, caps, local_addresses};
+use crate::store::{Etcd, Health};
 
 /// Everything there is to see.
 pub(super) async fn facts(request: &Request<'_>, config: &Config, tell: &dyn Fn(&str)) -> Facts {
@@ -22,10 +23,11 @@ pub(super) async fn facts(request: &Request<'_>, config: &Config, tell: &dyn Fn(
     let balances = request.controller.is_ok() || matches!(pinned, Some(Ok(Pinned::Ours { .. })));
     let role = request.role.unwrap_or_else(|| role(config, &local, balances));
     tell("asking PostgreSQL, the kernel and the network");
-    let (servers, network, real_server) = tokio::join!(
+    let (servers, network, real_server, store) = tokio::join!(
         servers::ask(config, tell),
         network::look(config, role.director),
         real_server(config, role.real_server),
+        store(config, role.director),
     );
     tell("sending frames of full length to the servers");
     let servers = network::ways(&network, servers, &local).await;
@@ -42,6 +44,7 @@ pub(super) async fn facts(request: &Request<'_>, config: &Config, tell: &dyn Fn(
         interfaces: network.interfaces,
         usable: network.usable,
         vips: network.vips,
+        store,
         real_server,
         servers,
     }
@@ -80,6 +83,13 @@ fn pinned(config: &Config) -> (Option<Seen<Pinned>>, bool) {
         }
         Err(PinError::NotBpffs(_)) => (None, false),
         Err(error) => (Some(Err(error.to_string())), true),
+    }
+}
+
+async fn store(config: &Config, wanted: bool) -> Option<Health> {
+    match config.store() {
+        StorePlace::Etcd(etcd) if wanted => Some(Etcd::new(etcd, config.cluster()).health().await),
+        StorePlace::Etcd(_) | StorePlace::Local(_) => None,
     }
 }
 

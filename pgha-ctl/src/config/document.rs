@@ -146,7 +146,9 @@ impl Walk<'_> {
             Kind::Interfaces | Kind::Addresses | Kind::Listeners => {
                 value.is_str() || is_list_of_strings(value)
             }
-            Kind::Hosts | Kind::Networks | Kind::Choices(_) => is_list_of_strings(value),
+            Kind::Hosts | Kind::Networks | Kind::Endpoints | Kind::Choices(_) => {
+                is_list_of_strings(value)
+            }
             Kind::Boolean => value.is_bool(),
             Kind::Integer { .. } => integer(value).is_some(),
         };

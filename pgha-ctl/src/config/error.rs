@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use pgha_machine::balancer::Discovery;
+use pgha_machine::failover::timing::Unsafe;
 use pgha_machine::{NodeName, ParseNodeNameError};
 
-use super::model::{Api, StoreFile};
+use super::etcd::{Endpoint, ParseEndpointError, StorePlace};
+use super::model::Api;
 use super::passfile::PassfileError;
+use super::private_file::PrivateFileError;
 
 /// A key of the file, such as `service[0].vip`, and its line (counted from 1) when it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +130,32 @@ pub enum ConfigError {
         "{at} is missing: {given} is given, and certificate and key belong together; add it, or remove {given}"
     )]
     HalfCertificate { at: At, given: &'static str },
+    #[error("{at} has no meaning with store.kind = \"local\"; remove it, or write kind = \"etcd\"")]
+    NotWithThisStore { at: At },
+    #[error("{at} = {value:?} is no member of etcd; {source}")]
+    Endpoint { at: At, value: String, source: ParseEndpointError },
+    #[error("{at} = \"{value}\" and {first} are one with TLS and one without; write https in all")]
+    MixedSchemes { at: At, value: Endpoint, first: Endpoint },
+    #[error(
+        "{at} is missing: members with https are verified by it; name the file with the certificate of their authority"
+    )]
+    NoStoreAuthority { at: At },
+    #[error(
+        "{at} has no meaning with http in store.endpoints; write https there, or remove it here"
+    )]
+    NeedsTls { at: At },
+    #[error(
+        "{at} is missing: {given} is given, and user and password belong together; add it, or remove {given}"
+    )]
+    HalfLogin { at: At, given: &'static str },
+    #[error(
+        "{at} = {value:?} is too long: a renewal of the lease that gets no answer would leave no time for another; give at most {most:?}, or a longer lease.duration"
+    )]
+    SlowStore { at: At, value: Duration, most: Duration },
+    #[error("{at}: {source}")]
+    Lease { at: At, source: Unsafe },
+    #[error("{at}: {source}")]
+    StorePassword { at: At, source: PrivateFileError },
     #[error("{at} = {value:?} is none of {}; {}", .choices.join(", "), meant(.suggestion.as_deref(), "choose one of them"))]
     Choice { at: At, value: String, choices: &'static [&'static str], suggestion: Option<String> },
     #[error("{at} = {value:?} cannot name a role or database; give 1 to 63 bytes")]
@@ -216,6 +245,15 @@ impl ConfigError {
             | Self::HostPort { at, .. }
             | Self::NoRoot { at, .. }
             | Self::HalfCertificate { at, .. }
+            | Self::NotWithThisStore { at }
+            | Self::Endpoint { at, .. }
+            | Self::MixedSchemes { at, .. }
+            | Self::NoStoreAuthority { at }
+            | Self::NeedsTls { at }
+            | Self::HalfLogin { at, .. }
+            | Self::SlowStore { at, .. }
+            | Self::Lease { at, .. }
+            | Self::StorePassword { at, .. }
             | Self::Choice { at, .. }
             | Self::Identifier { at, .. }
             | Self::Duplicate { at, .. }
@@ -291,8 +329,12 @@ pub enum RestartNeeded {
         "[api] changed from {} to {}; restart the controller", described(.old), described(.new)
     )]
     Api { old: Api, new: Api },
-    #[error("store.path changed from {} to {}; restart the controller", .old.path().display(), .new.path().display())]
-    Store { old: StoreFile, new: StoreFile },
+    #[error(
+        "[store] changed from {} ({old}) to {} ({new}); restart the controller",
+        .old.kind(),
+        .new.kind()
+    )]
+    Store { old: Box<StorePlace>, new: Box<StorePlace> },
     #[error("director.log_packets changed from {old} to {new}; restart the controller")]
     LogPackets { old: bool, new: bool },
     #[error(
@@ -331,6 +373,10 @@ pub enum Remark {
         "node {node} has no weight, and default_weight is 0 in every service, so it gets no connection; give it weight = 1 or remove it"
     )]
     ListedWithoutWeight { node: NodeName },
+    #[error(
+        "store.endpoints has {endpoint}: whoever is on the way can read the records, and write them; have etcd listen with TLS, and write https"
+    )]
+    StoreInClear { endpoint: Endpoint },
     #[error("health.timeout ({}) exceeds health.interval ({}), so a silent server is found dead later than fall x interval", humantime::format_duration(*.timeout), humantime::format_duration(*.interval))]
     TimeoutBeyondInterval { timeout: Duration, interval: Duration },
 }

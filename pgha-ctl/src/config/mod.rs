@@ -7,6 +7,7 @@
 
 mod document;
 mod error;
+mod etcd;
 mod login;
 mod model;
 pub mod passfile;
@@ -26,11 +27,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use pgha_machine::balancer::{self, Discovery, Node, Service};
+use pgha_machine::failover::timing::Timings;
 use pgha_machine::{NodeName, Weight};
 
 pub use error::{At, ConfigError, ConfigErrors, Remark, RestartNeeded};
+pub use etcd::{Endpoint, Etcd, EtcdLogin, EtcdTls, ParseEndpointError, StorePlace};
 pub use login::{ClientCertificate, Login, SslMode, Tls};
-pub use model::{Api, Director, HealthTimings, Peer, Primary, StoreFile, Vlan};
+pub use model::{Api, Director, HealthTimings, Peer, Primary, Vlan};
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +44,8 @@ pub struct Config {
     primary: Option<Primary>,
     health: HealthTimings,
     api: Api,
-    store: StoreFile,
+    store: StorePlace,
+    lease: Timings,
     services: Vec<Service>,
     nodes: Vec<Node>,
 }
@@ -83,16 +87,24 @@ impl Config {
         })
     }
 
-    /// Checks the files the configuration names: `postgres.passfile` must be readable and closed
-    /// to group and others. `path` is the configuration file, for the message.
+    /// Checks the files with secrets that the configuration names: they must be readable, and closed to
+    /// group and others. `path` is the configuration file, for the message.
     ///
     /// # Errors
     /// Each file that is not as it must be.
     pub fn check_files(&self, path: &Path) -> Result<(), ConfigErrors> {
-        self.login.check().map_err(|source| {
-            let at = At { key: "postgres.passfile".to_owned(), line: None };
-            ConfigErrors::new(path.to_owned(), vec![ConfigError::Passfile { at, source }])
-        })
+        let at = |key: &str| At { key: key.to_owned(), line: None };
+        let mut errors = Vec::new();
+        if let Err(source) = self.login.check() {
+            errors.push(ConfigError::Passfile { at: at("postgres.passfile"), source });
+        }
+        if let StorePlace::Etcd(etcd) = &self.store
+            && let Some(login) = &etcd.login
+            && let Err(source) = login.password()
+        {
+            errors.push(ConfigError::StorePassword { at: at("store.password_file"), source });
+        }
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors::new(path.to_owned(), errors)) }
     }
 
     /// The cluster's name, which names pin directory and control socket.
@@ -133,8 +145,14 @@ impl Config {
 
     /// Where orders are kept.
     #[must_use]
-    pub const fn store(&self) -> &StoreFile {
+    pub const fn store(&self) -> &StorePlace {
         &self.store
+    }
+
+    /// Timings of the primary's lease.
+    #[must_use]
+    pub const fn lease(&self) -> Timings {
+        self.lease
     }
 
     /// The virtual services, at least one, in the order of the file.
@@ -179,7 +197,9 @@ impl Config {
         let HealthTimings { interval, timeout, .. } = self.health;
         let slow =
             (timeout > interval).then_some(Remark::TimeoutBeyondInterval { timeout, interval });
-        nobody.chain(unweighted).chain(slow).collect()
+        let clear = self.store.endpoints().iter().find(|endpoint| endpoint.is_in_clear());
+        let clear = clear.map(|endpoint| Remark::StoreInClear { endpoint: endpoint.clone() });
+        nobody.chain(unweighted).chain(slow).chain(clear).collect()
     }
 
     /// Whether some real server may have a weight above 0.
@@ -215,7 +235,10 @@ impl Config {
                 new,
             }),
             changed(&self.api, &new.api, |old, new| RestartNeeded::Api { old, new }),
-            changed(&self.store, &new.store, |old, new| RestartNeeded::Store { old, new }),
+            changed(&self.store, &new.store, |old, new| RestartNeeded::Store {
+                old: Box::new(old),
+                new: Box::new(new),
+            }),
             changed(&is.flows, &to.flows, |old, new| RestartNeeded::Flows { old, new }),
             changed(&is.flows_ipv6, &to.flows_ipv6, |old, new| RestartNeeded::FlowsIpv6 {
                 old,

@@ -192,17 +192,3 @@ impl Api {
         &self.tls
     }
 }
-
-/// Where orders are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreFile {
-    pub(super) path: PathBuf,
-}
-
-impl StoreFile {
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}

@@ -27,6 +27,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) store: RawStore,
     #[serde(default)]
+    pub(super) lease: RawLease,
+    #[serde(default)]
     pub(super) service: Vec<RawService>,
     #[serde(default)]
     pub(super) node: Vec<RawNode>,
@@ -94,6 +96,23 @@ pub(super) struct RawApi {
 pub(super) struct RawStore {
     pub(super) kind: Option<String>,
     pub(super) path: Option<String>,
+    pub(super) endpoints: Option<Vec<String>>,
+    pub(super) ca: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) timeout: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLease {
+    pub(super) profile: Option<String>,
+    pub(super) duration: Option<String>,
+    pub(super) renew_every: Option<String>,
+    pub(super) drop_after: Option<String>,
+    pub(super) watchdog: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

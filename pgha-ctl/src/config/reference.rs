@@ -24,6 +24,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("api", "The API over TCP: mutual TLS with certificates of the cluster (`pgha tls`)."),
     ("store", "What operators set outlives every restart there."),
     (
+        "lease",
+        "Timings of the primary's lease, for managed clusters. They are checked here; a controller alone uses none of them but for the default of `store.timeout`.",
+    ),
+    (
         "service[]",
         "One virtual service: a VIP and port whose connections are spread. At least one is needed.",
     ),
@@ -85,6 +89,7 @@ fn type_of(kind: Kind) -> String {
         Kind::Interfaces => "string or list of strings".to_owned(),
         Kind::Hosts => "list of IP addresses or node names, with or without port".to_owned(),
         Kind::Listeners => "IP address with port or list of such".to_owned(),
+        Kind::Endpoints => "list of URLs".to_owned(),
         Kind::Networks => "list of networks in CIDR notation".to_owned(),
         Kind::Boolean => "`true` or `false`".to_owned(),
         Kind::Integer { min, max } => format!("whole number, {min} to {max}"),

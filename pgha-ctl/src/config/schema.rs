@@ -2,8 +2,11 @@
 //! knowledge of keys, the validation its bounds and defaults, and `docs/configuration.md` its text
 //! from here.
 
+use std::time::Duration;
+
 use pgha_common::maps::{MAX_ALLOWED, MAX_INTERFACES, MAX_PEER_ADDRESSES, MAX_PEERS, MAX_SERVICES};
 use pgha_machine::balancer::{Discovery, Probe};
+use pgha_machine::failover::timing::{self, Profile};
 
 use super::login::SslMode;
 use super::model::Vlan;
@@ -25,6 +28,8 @@ pub(super) enum Kind {
     Networks,
     /// An address with a port, or a list of them.
     Listeners,
+    /// URLs of members of etcd.
+    Endpoints,
     Boolean,
     Integer {
         min: i64,
@@ -91,11 +96,18 @@ pub(super) const DISCOVERIES: &[&str] =
     &[Discovery::Walsenders.name(), Discovery::Direct.name(), Discovery::Both.name()];
 
 /// Names a kind of store may have in the file.
-pub(super) const STORES: &[&str] = &["local"];
+pub(super) const STORES: &[&str] = &["local", "etcd"];
+/// Names of lease timings.
+pub(super) const PROFILES: &[&str] =
+    &[Profile::Fast.name(), Profile::Default.name(), Profile::Safe.name()];
 /// Names of the ways to probe a VIP.
 pub(super) const PROBES: &[&str] = &[Probe::Off.name(), Probe::Syn.name(), Probe::Startup.name()];
 /// Names of what may move weights by itself.
 pub(super) const AUTO_WEIGHTS: &[&str] = &["lag", "connections"];
+
+const fn millis(time: Duration) -> u64 {
+    time.as_secs() * 1_000 + time.subsec_millis() as u64
+}
 
 /// How many entries a list may have, where that is limited.
 pub(super) fn most(list: &str) -> Option<usize> {
@@ -182,9 +194,34 @@ pub(super) const KEYS: &[Key] = &[
         "Directory of `ca.crt`, `node.crt` and `node.key`, as `pgha tls issue` makes them; needed with `listen`. Changed files are taken up without a restart."),
 
     key("store.kind", Kind::Choice(STORES), Absent::Text("local"), "\"local\"",
-        "Where orders of operators are kept: weights, drains, added readers. `local`: a file of this controller."),
-    key("store.path", Kind::Path, Absent::Derived("\"/var/lib/pgha/<cluster>.store\""), "\"/var/lib/pgha/main.store\"",
-        "The file. It is made where it is missing, and belongs into the backup of the node."),
+        "Where orders of operators are kept: weights, drains, added readers. `local`: a file of this controller. `etcd`: an etcd, 3.4 or later, by its JSON gateway; all directors share it."),
+    key("store.path", Kind::Path, Absent::Derived("`/var/lib/pgha/<cluster>.store`, with `etcd` `/var/lib/pgha/<cluster>.seen`"), "\"/var/lib/pgha/main.store\"",
+        "The file. It is made where it is missing. `local`: it is the store, and belongs into the backup of the node. `etcd`: it remembers how far the store had come, so that one that went back (a restored backup) is told from the one of before."),
+    key("store.endpoints", Kind::Endpoints, Absent::Derived("required with `etcd`"), "[\"https://10.0.0.31:2379\", \"https://10.0.0.32:2379\", \"https://10.0.0.33:2379\"]",
+        "The members of etcd, as clients reach them. Whoever does not answer is left for the next one. With `http` nothing is encrypted, and nobody proves who he is."),
+    key("store.ca", Kind::Path, Absent::Nothing, "\"/etc/pgha/tls/ca.crt\"",
+        "Certificates, in PEM, of the authorities whose members are trusted; needed with `https`."),
+    key("store.cert", Kind::Path, Absent::Nothing, "\"/etc/pgha/tls/node.crt\"",
+        "Client certificate, in PEM, for members with `--client-cert-auth`. It is good for the connection alone: where users log in (`user`), etcd's gateway takes no certificate with a common name, so use one or the other."),
+    key("store.key", Kind::Path, Absent::Nothing, "\"/etc/pgha/tls/node.key\"",
+        "Its private key, in PEM, unencrypted, readable by its owner only."),
+    key("store.user", Kind::Name, Absent::Nothing, "\"pgha\"",
+        "User of an etcd with authentication; may read and write below `/pgha/<cluster>/`."),
+    key("store.password_file", Kind::Path, Absent::Nothing, "\"/etc/pgha/etcd-password\"",
+        "File with its password in one line, readable by its owner only."),
+    key("store.timeout", Kind::Duration { min: 50, max: 30_000 }, Absent::Derived("a quarter of `lease.duration`"), "\"500ms\"",
+        "How long a member may take for one answer; then the next one is asked. At most what lies between `lease.renew_every` and `lease.drop_after`, so that a lost renewal leaves time for another."),
+
+    key("lease.profile", Kind::Choice(PROFILES), Absent::Text("default"), "\"fast\"",
+        "Timings that go well together. `fast`: 1 s, for a network and disks that keep nobody waiting 100 ms. `default`: 2 s. `safe`: 5 s, with a watchdog of the kernel."),
+    key("lease.duration", Kind::Duration { min: millis(timing::SHORTEST), max: millis(timing::LONGEST) }, Absent::Derived("by the profile"), "\"2s\"",
+        "T: how long a primary may acknowledge writes by one renewal. Others take it for ended T x 1.01 + 50 ms after the last renewal that they saw."),
+    key("lease.renew_every", Kind::Duration { min: millis(timing::OFTENEST), max: millis(timing::LONGEST) }, Absent::Derived("T / 4"), "\"500ms\"",
+        "How often it is renewed; at most half of `drop_after`, so that one lost renewal stops nobody."),
+    key("lease.drop_after", Kind::Duration { min: 100, max: millis(timing::LONGEST) }, Absent::Derived("0.6 T"), "\"1200ms\"",
+        "When a primary whose renewals are not confirmed drops the writer VIP and stops PostgreSQL; at most 0.8 T, and 150 ms before T."),
+    key("lease.watchdog", Kind::Boolean, Absent::Derived("`true` with profile `safe`"), "true",
+        "Whether a watchdog of the kernel resets a node on which nobody is left to stop PostgreSQL. It counts whole seconds, one of which must lie between `drop_after` and T."),
 
     key("service[].name", Kind::Name, Absent::Refused, "\"reader\"",
         "Name of the service, in output and metrics."),
@@ -284,7 +321,9 @@ impl Kind {
             Self::Text | Self::Name | Self::Path | Self::Address | Self::Choice(_) => "a string",
             Self::Duration { .. } => "a string with a unit (such as \"1s\" or \"250ms\")",
             Self::Interfaces | Self::Addresses | Self::Listeners => "a string or a list of strings",
-            Self::Hosts | Self::Networks | Self::Choices(_) => "a list of strings",
+            Self::Hosts | Self::Networks | Self::Endpoints | Self::Choices(_) => {
+                "a list of strings"
+            }
             Self::Boolean => "true or false",
             Self::Integer { .. } => "a whole number",
         }

@@ -1,7 +1,9 @@
 //! From raw values to a [`Config`]: each value by itself, and how they fit together.
 
 mod checker;
+mod lease;
 mod service;
+mod store;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -14,14 +16,16 @@ use super::Config;
 use super::document::Document;
 use super::error::ConfigError;
 use super::login::{ClientCertificate, Login, SslMode, Tls};
-use super::model::{Api, Director, HealthTimings, Peer, Primary, StoreFile, Vlan};
+use super::model::{Api, Director, HealthTimings, Peer, Primary, Vlan};
 use super::raw::{
     OneOrMore, RawApi, RawConfig, RawDirector, RawHealth, RawNode, RawPeer, RawPostgres,
-    RawPrimary, RawService, RawStore,
+    RawPrimary, RawService,
 };
-use super::schema::{self, SSLMODES, STORES, VLANS};
+use super::schema::{self, SSLMODES, VLANS};
 use checker::{Asker, Checker, Unique};
+use lease::lease;
 use service::service;
+use store::store;
 
 impl TryFrom<Document> for Config {
     type Error = Vec<ConfigError>;
@@ -43,7 +47,8 @@ fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
     let login = login(checks, raw.postgres);
     let health = health(checks, raw.health);
     let api = api(checks, raw.api);
-    let store = store(checks, raw.store, cluster.as_ref());
+    let lease = lease(checks, raw.lease);
+    let store = store(checks, raw.store, cluster.as_ref(), lease);
     let (listed, offered) = (raw.node.len(), raw.service.len());
     let services = each(checks, "service", raw.service, service);
     let nodes = each(checks, "node", raw.node, node);
@@ -63,6 +68,7 @@ fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
         health: health?,
         api: api?,
         store: store?,
+        lease: lease?,
         services: services?,
         nodes: nodes?,
     })
@@ -176,37 +182,40 @@ fn peer(checks: &mut Checker, at: &str, raw: RawPeer) -> Option<Peer> {
 fn login(checks: &mut Checker, raw: RawPostgres) -> Option<Login> {
     let user = checks.identifier("postgres.user", raw.user);
     let dbname = checks.identifier("postgres.dbname", raw.dbname);
-    let mut path = |key: &str, value: Option<String>| match value {
-        Some(path) => checks.absolute(key, path).map(Some),
-        None => Some(None),
-    };
-    let passfile = path("postgres.passfile", raw.passfile);
-    let root = path("postgres.sslrootcert", raw.sslrootcert);
-    let certificate = path("postgres.sslcert", raw.sslcert);
-    let key = path("postgres.sslkey", raw.sslkey);
+    let passfile = maybe_path(checks, "postgres.passfile", raw.passfile);
+    let root = maybe_path(checks, "postgres.sslrootcert", raw.sslrootcert);
+    let certificate = maybe_path(checks, "postgres.sslcert", raw.sslcert);
+    let key = maybe_path(checks, "postgres.sslkey", raw.sslkey);
     let mode = checks.choice("postgres.sslmode", raw.sslmode, SSLMODES, sslmode_named);
-    let client = pair(checks, certificate?, key?);
-    let tls = tls(checks, mode?, root?, client?);
+    let client = pair(checks, ("postgres.sslcert", certificate?), ("postgres.sslkey", key?))?;
+    let client = client.map(|(certificate, key)| ClientCertificate { certificate, key });
+    let tls = tls(checks, mode?, root?, client);
     Some(Login { user: user?, dbname: dbname?, passfile: passfile?, tls: tls? })
 }
 
-/// A client certificate and its key, or neither.
+/// A client certificate and its key, or neither; given by the keys of both.
 fn pair(
     checks: &mut Checker,
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-) -> Option<Option<ClientCertificate>> {
+    (certificate_key, certificate): (&'static str, Option<PathBuf>),
+    (key_key, key): (&'static str, Option<PathBuf>),
+) -> Option<Option<(PathBuf, PathBuf)>> {
     let (missing, given) = match (certificate, key) {
-        (Some(certificate), Some(key)) => {
-            return Some(Some(ClientCertificate { certificate, key }));
-        }
+        (Some(certificate), Some(key)) => return Some(Some((certificate, key))),
         (None, None) => return Some(None),
-        (Some(_), None) => ("postgres.sslkey", "sslcert"),
-        (None, Some(_)) => ("postgres.sslcert", "sslkey"),
+        (Some(_), None) => (key_key, certificate_key),
+        (None, Some(_)) => (certificate_key, key_key),
     };
     let at = checks.at(missing);
-    checks.fail(ConfigError::HalfCertificate { at, given });
+    checks.fail(ConfigError::HalfCertificate { at, given: schema::split(given).1 });
     None
+}
+
+/// A path, or nothing.
+fn maybe_path(checks: &mut Checker, key: &str, value: Option<String>) -> Option<Option<PathBuf>> {
+    match value {
+        Some(path) => checks.absolute(key, path).map(Some),
+        None => Some(None),
+    }
 }
 
 fn tls(
@@ -242,14 +251,6 @@ fn api(checks: &mut Checker, raw: RawApi) -> Option<Api> {
     };
     let tls = checks.path("api.tls", raw.tls);
     Some(Api { listen: listen?, tls: tls? })
-}
-
-fn store(checks: &mut Checker, raw: RawStore, cluster: Option<&NodeName>) -> Option<StoreFile> {
-    let kind =
-        checks.choice("store.kind", raw.kind, STORES, |name| (name == "local").then_some(()));
-    let path = raw.path.or_else(|| cluster.map(|name| format!("/var/lib/pgha/{name}.store")));
-    let path = path.and_then(|path| checks.absolute("store.path", path));
-    kind.and(Some(StoreFile { path: path? }))
 }
 
 fn vlan_named(name: &str) -> Option<Vlan> {

@@ -5,10 +5,10 @@
 mod tests;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use pgha_machine::NodeName;
 use pgha_machine::balancer::{OrderChange, Orders};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -17,8 +17,10 @@ use tokio::time::timeout;
 
 use super::events::{Happening, Kind};
 use super::status::{OrderReply, ReaderReply, Refusal, StoreStatus};
+use crate::config::StorePlace;
 use crate::store::{
-    CasError, ChangeError, Key, LocalError, Mark, Reading, Slot, Store as _, StoreError, change,
+    CasError, ChangeError, Configured, EtcdError, Key, LocalError, Mark, Reading, Store as _,
+    StoreError, change,
 };
 
 /// The key of the record.
@@ -115,9 +117,10 @@ impl From<ChangeError<RecordError>> for NotKept {
             ChangeError::Crowded
             | ChangeError::Store(
                 CasError::Conflict(_)
-                | CasError::Failed(StoreError::Local(
-                    LocalError::Full { .. } | LocalError::TooLong(_),
-                )),
+                | CasError::Failed(
+                    StoreError::Local(LocalError::Full { .. } | LocalError::TooLong(_))
+                    | StoreError::Etcd(EtcdError::TooLong(_)),
+                ),
             ) => Self::Refused(text),
             ChangeError::Unwanted(_) | ChangeError::Store(CasError::Failed(_)) => {
                 Self::Failed(text)
@@ -150,8 +153,8 @@ pub(super) enum Asked {
 /// The controller's hold on the store.
 #[derive(Debug)]
 pub(super) struct Book {
-    pub(super) slot: Slot,
-    pub(super) path: PathBuf,
+    pub(super) store: Configured,
+    pub(super) place: StorePlace,
     pub(super) key: Key,
     /// What was taken in last.
     pub(super) taken: Option<Mark>,
@@ -169,12 +172,12 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(super) fn new(place: &StorePlace, cluster: &NodeName) -> Self {
         let (tell, told) = mpsc::channel(16);
         let key = KEY.parse().expect("a constant that is a key");
         Self {
-            slot: Slot::new(path),
-            path: path.to_owned(),
+            store: Configured::new(place, cluster),
+            place: place.clone(),
             key,
             taken: None,
             foreign: false,
@@ -188,8 +191,8 @@ impl Book {
     }
 
     /// The store itself, for the API.
-    pub(super) fn store(&self) -> Slot {
-        self.slot.clone()
+    pub(super) fn store(&self) -> Configured {
+        self.store.clone()
     }
 
     /// What happens next to the store.
@@ -199,27 +202,27 @@ impl Book {
 
     /// Follows the record from here on.
     pub(super) fn follow(&mut self) {
-        let (slot, key, tell) = (self.slot.clone(), self.key.clone(), self.tell.clone());
-        let path = self.path.clone();
-        self.watching = Some(tokio::spawn(follow(slot, path, key, self.taken, tell)));
+        let (store, key, tell) = (self.store.clone(), self.key.clone(), self.tell.clone());
+        let place = self.place.clone();
+        self.watching = Some(tokio::spawn(follow(store, place, key, self.taken, tell)));
     }
 
     /// Writes changes of the orders that the store holds, or of those given where it holds none.
     pub(super) fn change(&mut self, base: Orders, wanted: Wanted) {
         self.under_way.extend_from_slice(&wanted.changes);
-        let (slot, key, tell) = (self.slot.clone(), self.key.clone(), self.tell.clone());
-        let path = self.path.clone();
+        let (store, key, tell) = (self.store.clone(), self.key.clone(), self.tell.clone());
+        let place = self.place.clone();
         let at = seconds(SystemTime::now());
         // Beside the loop, which waits for no disk.
         tokio::spawn(async move {
-            let changed = change(&slot, &key, |found| {
+            let changed = change(&store, &key, |found| {
                 let mut orders = found.value.as_deref().map_or_else(|| Ok(base.clone()), decode)?;
                 wanted.changes.iter().for_each(|change| orders.change(change, &wanted.by, at));
                 encode(orders)
             });
             let changed = match timeout(PATIENCE, changed).await {
                 Ok(changed) => changed.map_err(NotKept::from),
-                Err(_) => Err(NotKept::Unknown(hangs(&path))),
+                Err(_) => Err(NotKept::Unknown(hangs(&place))),
             };
             let _ = tell.send(Kept::Changed(changed, wanted)).await;
         });
@@ -259,9 +262,10 @@ impl Book {
 
     pub(super) fn status(&self) -> StoreStatus {
         StoreStatus {
-            kind: "local".to_owned(),
-            path: self.path.clone(),
-            shared: false,
+            kind: self.place.kind().to_owned(),
+            path: self.place.path().to_owned(),
+            shared: matches!(self.place, StorePlace::Etcd(_)),
+            endpoints: self.place.endpoints().iter().map(ToString::to_string).collect(),
             incarnation: self.taken.map(|mark| mark.incarnation.to_string()),
             revision: self.taken.map(|mark| mark.revision),
             answers: self.trouble.is_none(),
@@ -281,8 +285,8 @@ impl Drop for Book {
 
 /// Tells what the store holds whenever that is something else, and how the store is.
 async fn follow(
-    slot: Slot,
-    path: PathBuf,
+    store: Configured,
+    place: StorePlace,
     key: Key,
     mut seen: Option<Mark>,
     tell: mpsc::Sender<Kept>,
@@ -291,8 +295,8 @@ async fn follow(
     loop {
         let reading = async {
             match seen {
-                Some(mark) => slot.watch(&key, mark).await,
-                None => answered(slot.get(&key), &path, &tell).await,
+                Some(mark) => store.watch(&key, mark).await,
+                None => answered(store.get(&key), &place, &tell).await,
             }
         };
         let kept = tokio::select! {
@@ -306,7 +310,7 @@ async fn follow(
                     Kept::Failed(error.to_string())
                 }
             },
-            _ = tend.tick() => match answered(slot.tend(), &path, &tell).await {
+            _ = tend.tick() => match answered(store.tend(), &place, &tell).await {
                 Ok(put_back) => Kept::Answers { put_back },
                 Err(error) => Kept::Failed(error.to_string()),
             },
@@ -320,23 +324,23 @@ async fn follow(
 /// The answer, however late; people are told when it is.
 async fn answered<T>(
     question: impl Future<Output = T>,
-    path: &Path,
+    place: &StorePlace,
     tell: &mpsc::Sender<Kept>,
 ) -> T {
     let mut question = pin!(question);
     if let Ok(answer) = timeout(PATIENCE, &mut question).await {
         return answer;
     }
-    let _ = tell.send(Kept::Failed(hangs(path))).await;
+    let _ = tell.send(Kept::Failed(hangs(place))).await;
     question.await
 }
 
-pub(super) fn hangs(path: &Path) -> String {
-    format!(
-        "the store {} did not answer within {} s; see that its disk is well",
-        path.display(),
-        PATIENCE.as_secs()
-    )
+pub(super) fn hangs(place: &StorePlace) -> String {
+    let see = match place {
+        StorePlace::Local(_) => "its disk is well",
+        StorePlace::Etcd(_) => "most of its members run and reach each other",
+    };
+    format!("the store {place} did not answer within {} s; see that {see}", PATIENCE.as_secs())
 }
 
 pub(super) fn milliseconds(at: SystemTime) -> u64 {

@@ -21,11 +21,11 @@ use crate::store::{Reading, Store as _};
 impl Controller {
     /// Reads the orders before anything is decided, if the store lets it.
     pub(super) async fn read_orders(&mut self) {
-        let reading = tokio::time::timeout(PATIENCE, self.book.slot.get(&self.book.key)).await;
+        let reading = tokio::time::timeout(PATIENCE, self.book.store.get(&self.book.key)).await;
         match reading {
             Ok(Ok(reading)) => self.take_in_orders(&reading),
             Ok(Err(error)) => self.store_failed(error.to_string()),
-            Err(_) => self.store_failed(hangs(&self.book.path)),
+            Err(_) => self.store_failed(hangs(&self.book.place)),
         }
         self.book.follow();
     }
@@ -158,7 +158,7 @@ impl Controller {
         }
     }
 
-    /// The other directors: each has a store of its own.
+    /// The other directors, where each has a store of its own.
     fn apart(&self) -> Vec<NodeName> {
         let peers = self.config.director().peers().iter();
         peers.filter(|_| !self.book.status().shared).map(|peer| peer.name().clone()).collect()

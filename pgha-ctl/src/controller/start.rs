@@ -101,7 +101,7 @@ impl Controller {
         let (tell, told) = mpsc::channel(64);
         let (request, requests) = mpsc::channel(16);
         let (listener, socket) = ControlSocket::open(config.director().control())?;
-        let book = Book::new(config.store().path());
+        let book = Book::new(config.store(), config.cluster());
         let router = api::router(request, book.store());
         let api = Served::start(listener, config.api(), &router).await?;
         Ok(Self {

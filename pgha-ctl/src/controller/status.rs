@@ -435,13 +435,16 @@ pub struct ReloadReply {
 /// Where orders are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStatus {
-    /// `local`.
+    /// `local` or `etcd`.
     pub kind: String,
-    /// Its file.
+    /// Its file; of an `etcd`, the one that remembers how far it had come.
     pub path: PathBuf,
     /// Whether the other directors have the same orders by it. Otherwise each has its own.
     #[serde(default)]
     pub shared: bool,
+    /// The members of an `etcd`.
+    #[serde(default)]
+    pub endpoints: Vec<String>,
     /// Which making of the store it is; missing while it was never read.
     pub incarnation: Option<String>,
     /// How many changes it had seen when the orders were written that are in force.

@@ -73,10 +73,7 @@ impl Credentials {
         let [ca, chain, key] = &content;
         let ca = certificates(&ca_path, ca)?;
         let chain = certificates(&chain_path, chain)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            let reason = error.to_string();
-            CredentialsError::NotPem { path: key_path.clone(), what: "private key", reason }
-        })?;
+        let key = private_key(&key_path, key)?;
         let holder = holder(&chain_path, &chain)?;
         let authority = holder_of_authority(&ca_path, &ca)?;
         let mut authorities = RootCertStore::empty();
@@ -149,6 +146,40 @@ impl Credentials {
             .with_root_certificates(Arc::clone(&self.authorities))
             .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
     }
+}
+
+/// What a client of another program's server shows and asks for: a server of one of the authorities in `ca`,
+/// and `shown`, certificate and key, to who asks for that.
+///
+/// # Errors
+/// The first file that cannot be used.
+pub fn client_config(
+    ca: &Path,
+    shown: Option<(&Path, &Path)>,
+) -> Result<ClientConfig, CredentialsError> {
+    let refused = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CredentialsError::Refused { path, source }
+    };
+    let mut authorities = RootCertStore::empty();
+    for certificate in certificates(ca, &read(ca)?)? {
+        authorities.add(certificate).map_err(refused(ca))?;
+    }
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(refused(ca))?
+        .with_root_certificates(authorities);
+    let Some((chain_path, key_path)) = shown else { return Ok(config.with_no_client_auth()) };
+    let chain = certificates(chain_path, &read(chain_path)?)?;
+    let key = private_key(key_path, &read_key(key_path)?)?;
+    config.with_client_auth_cert(chain, key).map_err(refused(chain_path))
+}
+
+fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, CredentialsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
+        let (path, reason) = (path.to_owned(), error.to_string());
+        CredentialsError::NotPem { path, what: "private key", reason }
+    })
 }
 
 fn paths(directory: &Path) -> [PathBuf; 3] {

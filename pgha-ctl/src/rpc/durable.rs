@@ -33,12 +33,12 @@ pub(crate) fn directory(
 }
 
 /// Has what was made, renamed or removed in a directory outlive a crash.
-pub(super) fn sync(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
 /// Puts `content` at `path` in one step: written beside it, synced, renamed. What was there is replaced.
-pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let beside = path.with_added_extension("new");
     // A leftover may have another mode than is wanted now.
     match std::fs::remove_file(&beside) {

@@ -19,7 +19,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Key, MAX_VALUE, Mark, Reading};
-use super::{CasError, LocalError, Store, StoreError};
+use super::{CasError, EtcdError, LocalError, Store, StoreError};
 
 /// What stands before a key.
 pub const PATH: &str = "/v1/store/";
@@ -104,9 +104,10 @@ async fn write<S: Store>(
             let refusal = Json(Refusal { error: CasError::Conflict(found).to_string() });
             (StatusCode::PRECONDITION_FAILED, [(ETAG, quoted(found))], refusal).into_response()
         }
-        Err(CasError::Failed(error @ StoreError::Local(LocalError::TooLong(_)))) => {
-            refused(StatusCode::PAYLOAD_TOO_LARGE, &error)
-        }
+        Err(CasError::Failed(
+            error @ (StoreError::Local(LocalError::TooLong(_))
+            | StoreError::Etcd(EtcdError::TooLong(_))),
+        )) => refused(StatusCode::PAYLOAD_TOO_LARGE, &error),
         Err(CasError::Failed(error @ StoreError::Local(LocalError::Full { .. }))) => {
             refused(StatusCode::INSUFFICIENT_STORAGE, &error)
         }

@@ -1,11 +1,14 @@
 //! What several processes must agree on: records under keys, changed by compare-and-set.
 //!
 //! A [`Store`] can do three things, and every implementation passes the same tests (`tests/src/store`):
-//! [`Local`], a file of the controller, and [`Remote`], a controller's store from another process, by way
-//! of [`http`]. [`change()`] is how a record is read, changed and written by somebody whom others may
+//! [`Local`], a file of the controller; [`Remote`], a controller's store from another process, by way of
+//! [`http`]; and [`Etcd`]. [`change()`] is how a record is read, changed and written by somebody whom others may
 //! forestall, over a network that may lose the answer.
 
 mod change;
+mod configured;
+mod etcd;
+mod exchange;
 mod format;
 pub mod http;
 mod local;
@@ -14,6 +17,8 @@ mod remote;
 mod slot;
 
 pub use change::{ChangeError, change};
+pub use configured::Configured;
+pub use etcd::{Code, Etcd, EtcdError, Health, MemberHealth, Told};
 pub use local::{Local, LocalError};
 pub use record::{
     Incarnation, Key, MAX_VALUE, Mark, ParseKeyError, ParseMarkError, Reading, Revision,
@@ -66,6 +71,9 @@ pub enum StoreError {
     /// Another process.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// An etcd.
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
 }
 
 /// A value was not put, or nobody knows.

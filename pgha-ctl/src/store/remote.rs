@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{ETAG, HOST, IF_MATCH, IF_NONE_MATCH};
+use hyper::http::response::Parts;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
 
+use super::exchange::{Connection, Failure, Peer, begin, exchange, exchange_over};
 use super::http::{LONGEST_WAIT, PATH, PREFER, Refusal, quoted, unquoted};
 use super::record::{Key, MAX_VALUE, Mark, Reading};
 use super::{CasError, Store, StoreError};
-use crate::rpc::client::{Address, ConnectError, cause, connect, refusal};
+use crate::rpc::client::{Address, ConnectError, connect, refusal};
 use crate::rpc::credentials::{Credentials, CredentialsError};
 
 /// How long an answer may take.
@@ -56,13 +55,6 @@ struct Shared {
     kept: Mutex<Option<Connection>>,
 }
 
-/// A connection that takes requests, and what it ends with.
-#[derive(Debug)]
-struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    task: JoinHandle<hyper::Result<()>>,
-}
-
 /// An answer, whole.
 struct Answer {
     code: StatusCode,
@@ -70,19 +62,36 @@ struct Answer {
     body: Bytes,
 }
 
-/// Whether a request that failed may have been carried out.
-enum Failure {
-    /// It never left, or nobody read it.
-    Unsent(RemoteError),
-    /// It may have.
-    Sent(RemoteError),
+impl Answer {
+    fn of((head, body): (Parts, Bytes)) -> Self {
+        let tag = head.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
+        Self { code: head.status, mark: tag.and_then(unquoted), body }
+    }
 }
 
-impl Failure {
-    fn error(self) -> RemoteError {
-        match self {
-            Self::Unsent(error) | Self::Sent(error) => error,
+impl Peer for Shared {
+    type Error = RemoteError;
+    /// Errors are short, values bounded.
+    const LONGEST: usize = MAX_VALUE;
+
+    async fn connect(&self) -> Result<Connection, RemoteError> {
+        let stream = connect(&self.at, &Credentials::load(&self.tls)?).await?;
+        begin(stream).await.map_err(|error| self.lost(io::Error::other(error)))
+    }
+
+    fn lost(&self, source: io::Error) -> RemoteError {
+        match refusal(&self.at, &source) {
+            Some(refused) => refused.into(),
+            None => RemoteError::Lost { at: self.at.clone(), source },
         }
+    }
+
+    fn unread(lost: &RemoteError) -> bool {
+        matches!(lost, RemoteError::Connect(_))
+    }
+
+    fn late(&self, patience: Duration) -> RemoteError {
+        RemoteError::Timeout { at: self.at.clone(), patience }
     }
 }
 
@@ -99,16 +108,16 @@ impl Remote {
 impl Store for Remote {
     async fn get(&self, key: &Key) -> Result<Reading, StoreError> {
         let request = self.shared.request("GET", key);
-        let answer = self.shared.exchange(|| request().body(Full::default()), PATIENCE).await;
-        let answer = answer.map_err(Failure::error)?;
-        Ok(self.shared.reading(answer)?)
+        let request = || request().body(Full::default());
+        let answer = exchange(&*self.shared, &self.shared.kept, request, PATIENCE).await;
+        Ok(self.shared.reading(Answer::of(answer.map_err(Failure::error)?))?)
     }
 
     async fn cas(&self, key: &Key, expected: Mark, value: Vec<u8>) -> Result<Mark, CasError> {
         let (request, value) = (self.shared.request("PUT", key), Bytes::from(value));
         let request = || request().header(IF_MATCH, quoted(expected)).body(value.clone().into());
-        match self.shared.exchange(request, PATIENCE).await {
-            Ok(answer) => self.shared.put(answer),
+        match exchange(&*self.shared, &self.shared.kept, request, PATIENCE).await {
+            Ok(answer) => self.shared.put(Answer::of(answer)),
             Err(Failure::Unsent(error)) => Err(CasError::Failed(error.into())),
             Err(Failure::Sent(error)) => Err(CasError::Unknown(error.into())),
         }
@@ -125,8 +134,9 @@ impl Store for Remote {
             };
             // A connection of its own: an answer that comes when something happens would hold up others.
             let mut own = None;
-            let answer = shared.exchange_over(&mut own, request, LONGEST_WAIT + PATIENCE).await;
-            let answer = answer.map_err(Failure::error)?;
+            let patience = LONGEST_WAIT + PATIENCE;
+            let answer = exchange_over(&**shared, &mut own, request, patience).await;
+            let answer = Answer::of(answer.map_err(Failure::error)?);
             if answer.code != StatusCode::NOT_MODIFIED {
                 return Ok(shared.reading(answer)?);
             }
@@ -142,97 +152,6 @@ impl Shared {
     ) -> impl Fn() -> hyper::http::request::Builder {
         let (path, host) = (format!("{PATH}{key}"), self.at.to_string());
         move || Request::builder().method(method).uri(&*path).header(HOST, &*host)
-    }
-
-    /// One request over the connection that is kept, or a new one that is kept then.
-    async fn exchange(
-        &self,
-        request: impl Fn() -> hyper::http::Result<Request<Full<Bytes>>>,
-        patience: Duration,
-    ) -> Result<Answer, Failure> {
-        let mut kept = self.kept.lock().await.take();
-        let answer = self.exchange_over(&mut kept, request, patience).await?;
-        *self.kept.lock().await = kept;
-        Ok(answer)
-    }
-
-    /// One request over `kept`, or a new connection that is left there then.
-    async fn exchange_over(
-        &self,
-        kept: &mut Option<Connection>,
-        request: impl Fn() -> hyper::http::Result<Request<Full<Bytes>>>,
-        patience: Duration,
-    ) -> Result<Answer, Failure> {
-        if let Some(mut connection) = kept.take()
-            && connection.sender.ready().await.is_ok()
-        {
-            match self.send(connection, &request, patience).await {
-                // The other side had closed it since.
-                Err(Failure::Unsent(_)) => {}
-                answered => {
-                    let (answer, connection) = answered?;
-                    *kept = Some(connection);
-                    return Ok(answer);
-                }
-            }
-        }
-        let connection = self.connect().await.map_err(Failure::Unsent)?;
-        let (answer, connection) = self.send(connection, &request, patience).await?;
-        *kept = Some(connection);
-        Ok(answer)
-    }
-
-    async fn connect(&self) -> Result<Connection, RemoteError> {
-        let stream = connect(&self.at, &Credentials::load(&self.tls)?).await?;
-        let (sender, connection) =
-            handshake(TokioIo::new(stream)).await.map_err(|error| self.lost(error))?;
-        // It ends with the sender.
-        Ok(Connection { sender, task: tokio::spawn(connection) })
-    }
-
-    /// One request, and the connection that is good for another.
-    async fn send(
-        &self,
-        connection: Connection,
-        request: &impl Fn() -> hyper::http::Result<Request<Full<Bytes>>>,
-        patience: Duration,
-    ) -> Result<(Answer, Connection), Failure> {
-        let request = request().map_err(|error| Failure::Unsent(self.unreadable(&error)))?;
-        let timeout = || RemoteError::Timeout { at: self.at.clone(), patience };
-        tokio::time::timeout(patience, self.converse(connection, request))
-            .await
-            .unwrap_or_else(|_| Err(Failure::Sent(timeout())))
-    }
-
-    async fn converse(
-        &self,
-        connection: Connection,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(Answer, Connection), Failure> {
-        let Connection { mut sender, task } = connection;
-        let response = match sender.try_send_request(request).await {
-            Ok(response) => response,
-            Err(mut error) => {
-                let unsent = error.take_message().is_some();
-                drop(sender);
-                let lost = self.lost(cause(task, error.into_error()).await);
-                // Who does not trust this side has read nothing.
-                let unread = matches!(lost, RemoteError::Connect(_));
-                return Err(if unsent || unread {
-                    Failure::Unsent(lost)
-                } else {
-                    Failure::Sent(lost)
-                });
-            }
-        };
-        let (head, body) = response.into_parts();
-        // Errors are short, values bounded.
-        let body = Limited::new(body, MAX_VALUE).collect().await;
-        let body = body.map_err(|error| Failure::Sent(self.lost(io::Error::other(error))))?;
-        let tag = head.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
-        let mark = tag.and_then(unquoted);
-        let answer = Answer { code: head.status, mark, body: body.to_bytes() };
-        Ok((answer, Connection { sender, task }))
     }
 
     fn reading(&self, answer: Answer) -> Result<Reading, RemoteError> {
@@ -264,14 +183,6 @@ impl Shared {
         let told = serde_json::from_slice(body).map(|Refusal { error }| error);
         let error = told.unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned());
         RemoteError::Refused { at: self.at.clone(), code, error }
-    }
-
-    fn lost(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RemoteError {
-        let source = io::Error::other(error);
-        match refusal(&self.at, &source) {
-            Some(refused) => refused.into(),
-            None => RemoteError::Lost { at: self.at.clone(), source },
-        }
     }
 
     fn unreadable(&self, what: &impl ToString) -> RemoteError {

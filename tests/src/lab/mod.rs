@@ -21,6 +21,7 @@ pub mod browser;
 pub mod capture;
 pub mod config;
 pub mod director;
+pub mod etcd;
 pub mod frames;
 pub mod host;
 pub mod maps;

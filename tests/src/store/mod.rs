@@ -2,7 +2,7 @@
 //!
 //! A [`Harness`] says how such a store is made and made to fail; [`conformance`] asks everything of it.
 //! The tests here run it on the file, on the file under a process that keeps dying, and on a controller's
-//! store over TLS.
+//! store over TLS; `tests/netns/etcd.rs` runs it on three members of an etcd.
 pub mod conformance;
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ enum Needed {
 pub(crate) const POSTGRESQL: &str = "postgresql-15";
 
 /// Every package that may be needed: the one list.
-const PACKAGES: [Package; 14] = [
+const PACKAGES: [Package; 16] = [
     always("gcc", "linker of the host binaries, and compiler of crates that contain C"),
     always("libc6-dev", "C library that the host binaries are linked with"),
     always(POSTGRESQL, "the servers of the lab"),
@@ -40,6 +40,8 @@ const PACKAGES: [Package; 14] = [
     always("ethtool", "offload settings of the lab's links"),
     always("tcpdump", "packet captures in the lab"),
     for_some_tests("chromium", "browser for the test of the status page (about 100 MB)"),
+    for_some_tests("etcd-server", "the three members of the store in the lab"),
+    for_some_tests("etcd-client", "etcdctl: a store that is restored from a backup"),
     for_toolchain("rustc-web", "compiler of the eBPF objects"),
     for_toolchain("cargo-web", "cargo that fits that compiler"),
     for_toolchain("libstd-rust-web-dev-bpf", "core, compiled for eBPF"),

@@ -6,6 +6,7 @@ mod real_server;
 mod servers;
 mod settings;
 mod standby_names;
+mod store;
 mod system;
 mod vip;
 
@@ -53,6 +54,7 @@ pub(super) fn all(config: &Config, facts: &Facts) -> Vec<Check> {
     let mut checks = Vec::new();
     if facts.role.director {
         checks.extend(system::judge(config, facts));
+        checks.extend(store::judge(config, facts));
         checks.extend(network::judge(config, facts));
         checks.extend(vip::judge(facts));
     }

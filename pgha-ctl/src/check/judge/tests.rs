@@ -110,7 +110,7 @@ fn server(name: &str, address: &str, seen: Inspection) -> Server {
 }
 
 /// A director on which all is well, before its controller is started.
-fn well() -> Facts {
+pub(super) fn well() -> Facts {
     Facts {
         role: Role { director: true, real_server: true },
         missing: Ok(Vec::new()),
@@ -125,6 +125,7 @@ fn well() -> Facts {
         bpffs: true,
         pinned: Some(Ok(Pinned::Nothing)),
         controller: Err("no controller runs".to_owned()),
+        store: None,
         interfaces: vec![Interface { name: "eth0".to_owned(), seen: Ok(traits()) }],
         usable: Ok(()),
         vips: vec![Vip { vip: VIP.parse().unwrap(), here: None, answered: Ok(None) }],

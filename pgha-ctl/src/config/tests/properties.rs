@@ -77,6 +77,24 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
                 "7432".into(),
             ],
         ),
+        (_, Kind::Endpoints) => (
+            vec![
+                "[\"https://10.0.0.31:2379\"]".into(),
+                "[\"https://etcd1:2379\", \"https://[fd00::31]:2379/\", \"https://e.x:1\"]".into(),
+            ],
+            vec![
+                "[]".into(),
+                "\"https://10.0.0.31:2379\"".into(),
+                "[\"10.0.0.31:2379\"]".into(),
+                "[\"ftp://10.0.0.31:2379\"]".into(),
+                "[\"https://10.0.0.31\"]".into(),
+                "[\"https://10.0.0.31:0\"]".into(),
+                "[\"https://fd00::31:2379\"]".into(),
+                "[\"https://a b:2379\"]".into(),
+                "[\"https://etcd1:2379\", \"http://etcd2:2379\"]".into(),
+                "[\"https://etcd1:2379\", \"https://etcd1:2379/\"]".into(),
+            ],
+        ),
         (_, Kind::Networks) => (
             vec!["[\"10.0.0.0/8\"]".into(), "[\"0.0.0.0/0\", \"192.0.2.1/32\"]".into()],
             vec![
@@ -87,6 +105,8 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
                 "\"10.0.0.0/8\"".into(),
             ],
         ),
+        // No second lies within the shortest lease.
+        ("lease.watchdog", _) => (vec!["false".into()], vec!["1".into()]),
         (_, Kind::Boolean) => (vec!["true".into(), "false".into()], vec!["1".into()]),
         (_, Kind::Integer { min, max }) => (
             numbers(&[max, min.midpoint(max), min]),
@@ -107,6 +127,8 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
             vec!["[]".into(), format!("{choices:?}"), format!("{:?}", &choices[..1])],
             vec!["[\"none\"]".into(), "[1]".into(), "\"lag\"".into()],
         ),
+        // First the one that the other keys go with.
+        ("store.kind", _) => (quoted(&["etcd", "local"]), quoted(&["", "ETCD", "none"])),
         (_, Kind::Choice(choices)) => (quoted(choices), quoted(&["", "MAGLEV", "none"])),
     };
     bad.extend(["1.5".into(), "1979-05-27".into(), "{}".into()]);
@@ -143,7 +165,8 @@ fn own_address(key: &str) -> Option<String> {
 
 /// Whether a key is left out, where that follows from those before it: a key without the one it refers to is
 /// an error of its own, and so are half a pair of certificate and key, verification without an authority, and
-/// a return beyond its limit, which therefore appears only with the largest limit.
+/// a return beyond its limit, which therefore appears only with the largest limit; what only one kind of store has;
+/// and timings of a lease that do not go together.
 fn left_out(values: &[(&str, Option<String>)], key: &str) -> Option<bool> {
     let of = |key: &str| values.iter().find(|(of, _)| *of == key)?.1.as_deref();
     let service = |name: &str| of(&format!("service[].{name}"));
@@ -168,6 +191,12 @@ fn left_out(values: &[(&str, Option<String>)], key: &str) -> Option<bool> {
         "postgres.sslrootcert" => {
             of("postgres.sslmode").filter(|mode| mode.starts_with("\"verify")).map(|_| false)
         }
+        "store.endpoints" | "store.ca" => Some(of("store.kind") != Some("\"etcd\"")),
+        "store.cert" | "store.user" => lone(of("store.kind") != Some("\"etcd\"")),
+        "store.key" => Some(of("store.cert").is_none()),
+        "store.password_file" => Some(of("store.user").is_none()),
+        "store.timeout" | "lease.renew_every" | "lease.drop_after" => Some(true),
+        "lease.duration" => lone(of("lease.profile") == Some("\"safe\"")),
         _ => None,
     }
 }

@@ -30,6 +30,7 @@ pub(super) enum Unique {
     NodeAddress,
     PrimaryHost,
     Listener,
+    Member,
 }
 
 /// A service and what it asks for its real servers.
@@ -144,8 +145,24 @@ impl Checker {
         self.integer(key, value).and_then(Weight::new)
     }
 
+    /// One of them that need not be given.
+    pub(super) fn maybe_duration(
+        &mut self,
+        key: &str,
+        value: Option<String>,
+    ) -> Option<Option<Duration>> {
+        match value {
+            Some(value) => self.duration_of(key, value).map(Some),
+            None => Some(None),
+        }
+    }
+
     pub(super) fn duration(&mut self, key: &str, value: Option<String>) -> Option<Duration> {
         let value = self.text(key, value)?;
+        self.duration_of(key, value)
+    }
+
+    fn duration_of(&mut self, key: &str, value: String) -> Option<Duration> {
         let Kind::Duration { min, max } = entry(key).kind else { return None };
         let (min, max) = (Duration::from_millis(min), Duration::from_millis(max));
         let at = self.at(key);
@@ -164,8 +181,18 @@ impl Checker {
         choices: &'static [&'static str],
         from_name: fn(&str) -> Option<T>,
     ) -> Option<T> {
+        from_name(self.one_of_default(key, value, choices)?)
+    }
+
+    /// The value, or the default, as one of these names.
+    pub(super) fn one_of_default(
+        &mut self,
+        key: &str,
+        value: Option<String>,
+        choices: &'static [&'static str],
+    ) -> Option<&'static str> {
         let value = self.text(key, value)?;
-        from_name(self.one_of(key, value, choices)?)
+        self.one_of(key, value, choices)
     }
 
     /// The value as one of these names.

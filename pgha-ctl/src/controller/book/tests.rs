@@ -1,6 +1,12 @@
+use std::path::Path;
+
 use pgha_machine::Weight;
 
 use super::*;
+
+fn book(path: &Path) -> Book {
+    Book::new(&StorePlace::Local(path.to_owned()), &"main".parse().unwrap())
+}
 
 fn orders() -> Orders {
     let mut orders = Orders::default();
@@ -38,7 +44,7 @@ fn a_record_of_another_form_is_left_alone() {
 #[tokio::test]
 async fn trouble_is_told_with_its_beginning() {
     let folder = tempfile::tempdir().unwrap();
-    let mut book = Book::new(&folder.path().join("main.store"));
+    let mut book = book(&folder.path().join("main.store"));
     assert!(book.status().answers);
     assert!(book.failed("one".to_owned()).is_some());
     assert_eq!(book.failed("one".to_owned()), None, "it is told once");
@@ -57,7 +63,7 @@ async fn what_others_write_is_told_and_a_store_that_comes_back_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("main.store");
     std::fs::write(&path, "damaged").unwrap();
-    let mut book = Book::new(&path);
+    let mut book = book(&path);
     book.follow();
     let told = book.next().await;
     assert!(matches!(&told, Some(Kept::Failed(error)) if error.contains("is damaged")), "{told:?}");
@@ -108,8 +114,8 @@ fn who_ordered_hears_whether_the_change_may_come_yet() {
 async fn a_change_that_the_disk_refuses_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("main.store");
-    let mut book = Book::new(&path);
-    book.slot.get(&book.key).await.unwrap();
+    let mut book = book(&path);
+    book.store.get(&book.key).await.unwrap();
     std::fs::remove_file(&path).unwrap();
     // A directory of that name can be neither replaced nor removed: nor would root get past it.
     std::fs::create_dir_all(path.with_added_extension("new").join("x")).unwrap();

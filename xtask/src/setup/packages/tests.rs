@@ -35,9 +35,9 @@ fn the_rustup_toolchain_needs_none_of_debians() {
 }
 
 #[test]
-fn only_the_browser_can_be_done_without() {
+fn only_the_browser_and_etcd_can_be_done_without() {
     let optional = PACKAGES.iter().filter(|package| package.is_optional());
-    assert_eq!(names(&optional.collect::<Vec<_>>()), ["chromium"]);
+    assert_eq!(names(&optional.collect::<Vec<_>>()), ["chromium", "etcd-server", "etcd-client"]);
     assert!(names(&wanted(&rustup())).contains(&"chromium"));
 }
 
