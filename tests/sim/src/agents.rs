@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use pgha_machine::failover::agent::{Agent, Command, Config, Effect, Event, Found, Kept, Outcome};
+use pgha_machine::failover::agent::{Agent, Command, Config, Effect, Event, Found, Kept};
 use pgha_machine::{Epoch, Lsn, Moment};
 
 use crate::clock::{Clock, Time};
-use crate::oracle::Violation;
+use crate::oracle::{self, Violation};
 use crate::postgres::{Postgres, State, Waiting};
 use crate::world::{Occurrence, World, controller_name, node_name};
 
@@ -233,30 +233,16 @@ impl World {
         if of.off {
             return;
         }
-        let log = &of.postgres.log;
-        let outcome = match (&this.command, this.applied) {
-            (_, None | Some(false)) => Outcome::Failed,
-            (Command::Keep(_) | Command::Follow(_) | Command::Admit, Some(true)) => Outcome::Done,
-            (
-                Command::Start
+        let worked = this.applied == Some(true);
+        let streams_no_more = matches!(
+            this.command,
+            Command::Start
                 | Command::StopStreaming
                 | Command::CatchUp { .. }
-                | Command::Rewind { .. },
-                Some(true),
-            ) => Outcome::Stopped(self.rng.bool().then(|| log.wal())),
-            (Command::Promote { .. }, Some(true)) => match log.wal().left.last() {
-                Some(fork) => Outcome::Promoted(*fork),
-                None => Outcome::Failed,
-            },
-            (Command::Restart { .. } | Command::UseVoters(_), Some(true)) => {
-                Outcome::Flushed(log.end())
-            }
-            (Command::Kill, Some(true)) => Outcome::Killed,
-        };
-        // It crashed in the meantime, and is reported as gone.
-        let gone = of.postgres.state == State::Down && this.command != Command::Kill;
-        let kept = matches!(this.command, Command::Keep(_));
-        let outcome = if gone && !kept { Outcome::Failed } else { outcome };
+                | Command::Rewind { .. }
+        );
+        let known = worked && streams_no_more && self.rng.bool();
+        let outcome = of.postgres.outcome(&this.command, worked, known);
         self.agent_hears(node, run, Event::Ended { number, outcome });
     }
 
@@ -268,54 +254,37 @@ impl World {
         if of.off {
             return false;
         }
-        let pg = &mut of.postgres;
+        let armed = of.armed.unwrap_or_default();
+        let worked = of.postgres.obey(command, epoch.unwrap_or_default(), armed);
         match command {
             Command::Keep(kept) => of.kept = kept.clone(),
-            Command::Start => pg.start(State::Standby, None),
-            Command::Restart { voters } => {
-                pg.start(State::Primary { admits: false }, Some(of.armed.unwrap_or_default()));
-                pg.voters = voters.clone();
-                pg.epoch = epoch.unwrap_or_default();
-            }
-            Command::StopStreaming => pg.upstream = None,
             Command::CatchUp { from, .. } => return self.catch_up(node, from),
             Command::Follow(primary) => return self.follow(node, primary),
             Command::Rewind { from } => return self.rewind(node, from),
-            Command::Promote { timeline, voters } => {
-                if pg.state != State::Standby {
-                    return false;
-                }
-                let fork = pg.log.fork(*timeline);
-                debug_assert_eq!(fork.lsn, pg.log.end());
-                pg.voters = voters.clone();
-                pg.upstream = None;
-                pg.epoch = epoch.unwrap_or_default();
-                pg.state = State::Primary { admits: true };
-                pg.arm(of.armed.unwrap_or_default());
-                self.opened(node);
-            }
-            Command::UseVoters(voters) => {
-                pg.voters = voters.clone();
-                self.acknowledge(node, now);
-            }
-            Command::Admit => {
-                pg.state = State::Primary { admits: true };
-                self.seen(node);
-            }
-            Command::Kill => pg.kill(),
+            Command::Promote { .. } if worked => self.opened(node),
+            Command::UseVoters(_) => self.acknowledge(node, now),
+            Command::Admit => self.seen(node),
+            Command::Start
+            | Command::Restart { .. }
+            | Command::StopStreaming
+            | Command::Promote { .. }
+            | Command::Kill => {}
         }
-        true
+        worked
     }
 
     /// A node begins to accept writes: it must have everything, and the right.
     fn opened(&mut self, node: usize) {
-        let pg = &self.nodes[node].postgres;
+        let of = &mut self.nodes[node];
+        let shown = of.clock.at(self.now);
+        if !of.postgres.passes(shown) {
+            // Nobody sees it.
+            return;
+        }
+        let pg = &of.postgres;
         let (epoch, result) = (pg.epoch, self.oracle.opens(&pg.log, pg.epoch));
         self.check(result);
-        let name = node_name(node);
-        let licensed =
-            |term: &&pgha_machine::failover::record::Term| term.epoch == epoch && term.node == name;
-        if self.store.record().terms.iter().find(licensed).is_none() {
+        if !oracle::licensed(self.store.record(), &node_name(node), epoch) {
             self.check(Err(Violation::Unlicensed { node }));
         }
     }
@@ -323,17 +292,12 @@ impl World {
     /// Clients see what the log has: a quorum must have it too (S7).
     fn seen(&mut self, node: usize) {
         self.opened(node);
-        let end = self.nodes[node].postgres.log.end();
-        let record = self.store.record();
-        if record.epoch != self.nodes[node].postgres.epoch {
-            return;
-        }
-        let own = &self.nodes[node].postgres.log;
+        let pg = &self.nodes[node].postgres;
+        let (own, end) = (&pg.log, pg.log.end());
         let has = |name: &pgha_machine::NodeName| {
             self.process_of(name).is_some_and(|other| own.begins(&self.nodes[other].postgres.log))
         };
-        let seen = record.voters.sets.iter().all(|set| set.acknowledged_by(has));
-        if !seen {
+        if !oracle::seen_by_enough(self.store.record(), pg.epoch, has) {
             self.check(Err(Violation::SeenAlone { node, end }));
         }
     }
@@ -373,9 +337,7 @@ impl World {
             return false;
         }
         let log = source.log.clone();
-        let pg = &mut self.nodes[node].postgres;
-        pg.log.rewind(&log);
-        pg.start(State::Standby, None);
+        self.nodes[node].postgres.rewind_to(&log);
         true
     }
 
@@ -386,10 +348,7 @@ impl World {
             return false;
         }
         let log = source.log.clone();
-        let pg = &mut self.nodes[node].postgres;
-        if pg.log.begins(&log) {
-            pg.log.follow(&log, usize::MAX / 2);
-        }
+        self.nodes[node].postgres.catch_up_with(&log);
         true
     }
 
@@ -487,17 +446,8 @@ impl World {
     fn acknowledge(&mut self, node: usize, now: Time) {
         let of = &mut self.nodes[node];
         let shown = of.clock.at(now);
-        let pg = &mut of.postgres;
-        if pg.state != (State::Primary { admits: true }) || !pg.passes(shown) {
-            return;
-        }
-        let done = |waiting: &Waiting| {
-            let after = Lsn::new(waiting.place as u64 + 1);
-            pg.voters.acknowledged_by(|name| pg.flushed.get(name).is_some_and(|lsn| *lsn >= after))
-        };
-        let count = pg.waiting.iter().take_while(|waiting| done(waiting)).count();
-        let acknowledged: Vec<_> = pg.waiting.drain(..count).collect();
-        let epoch = pg.epoch;
+        let acknowledged = of.postgres.acknowledged(shown);
+        let epoch = of.postgres.epoch;
         for Waiting { place, commit } in acknowledged {
             let result = self.oracle.acknowledge(now, (place, commit, epoch), self.store.record());
             self.check(result);

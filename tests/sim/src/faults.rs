@@ -162,13 +162,10 @@ impl World {
         self.cut.clear();
         self.end_of(&Fault::Store);
         for node in 0..self.plan.nodes {
-            self.nodes[node].paused = 0;
-            self.nodes[node].halted = 0;
             self.end_of(&Fault::Faulty(node));
             self.end_of(&Fault::Node(node));
         }
         for of in 0..self.plan.controllers {
-            self.controllers[of].paused = 0;
             self.start_controller(of);
         }
     }

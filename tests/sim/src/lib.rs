@@ -10,9 +10,11 @@
 mod agents;
 mod campaign;
 mod clock;
+mod commands;
 mod controllers;
 mod coverage;
 mod faults;
+pub mod model;
 mod oracle;
 mod plan;
 mod postgres;

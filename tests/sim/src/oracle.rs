@@ -3,12 +3,12 @@
 use std::fmt;
 
 use pgha_machine::failover::record::{Mode, Record};
-use pgha_machine::{Epoch, Lsn};
+use pgha_machine::{Epoch, Lsn, NodeName};
 
 use crate::postgres::{Commit, Log};
 
 /// Something that must never be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Violation {
     /// I1: a commit was acknowledged, and a later primary does not have it.
     Lost {
@@ -58,7 +58,7 @@ impl fmt::Display for Violation {
 }
 
 /// An acknowledged commit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Acknowledged {
     place: usize,
     commit: Commit,
@@ -66,7 +66,7 @@ struct Acknowledged {
 }
 
 /// What was acknowledged, and what must be true of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Oracle {
     acknowledged: Vec<Acknowledged>,
     newest: Epoch,
@@ -76,6 +76,21 @@ pub(crate) struct Oracle {
     pub(crate) last: u64,
     /// How many commits were acknowledged at all.
     pub(crate) count: usize,
+}
+
+/// Whether the record gives that epoch to that node (S1).
+pub(crate) fn licensed(record: &Record, node: &NodeName, epoch: Epoch) -> bool {
+    record.terms.iter().any(|term| term.epoch == epoch && term.node == *node)
+}
+
+/// Whether enough of every set of voters have what clients of a primary see from now on (S7). Of a primary
+/// of another epoch nothing is known here.
+pub(crate) fn seen_by_enough(
+    record: &Record,
+    epoch: Epoch,
+    has: impl Fn(&NodeName) -> bool,
+) -> bool {
+    record.epoch != epoch || record.voters.sets.iter().all(|set| set.acknowledged_by(&has))
 }
 
 impl Oracle {
@@ -89,8 +104,8 @@ impl Oracle {
         self.last = now;
         self.count += 1;
         let without = |(of, log): &&(Epoch, Log)| *of > epoch && !log.has(place, commit);
-        if epoch < self.newest && self.beginnings.iter().any(|it| without(&it)) {
-            return Err(Violation::TwoWriters { old: epoch, new: self.newest });
+        if let Some((new, _)) = self.beginnings.iter().find(without) {
+            return Err(Violation::TwoWriters { old: epoch, new: *new });
         }
         self.newest = self.newest.max(epoch);
         // What the record calls unsynchronised may be lost.
@@ -104,6 +119,10 @@ impl Oracle {
     /// A node begins to accept writes.
     pub(crate) fn opens(&mut self, log: &Log, epoch: Epoch) -> Result<(), Violation> {
         self.beginnings.push((epoch, log.clone()));
+        if epoch < self.newest {
+            // What it acknowledges from here on is looked at then.
+            return Ok(());
+        }
         let lost = self.acknowledged.iter().find(|it| !log.has(it.place, it.commit));
         lost.map_or(Ok(()), |it| {
             Err(Violation::Lost { commit: it.commit, acknowledged: it.epoch, primary: epoch })

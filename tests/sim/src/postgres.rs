@@ -9,7 +9,7 @@ use pgha_machine::{Epoch, Lsn, Moment, NodeName, Position, Timeline, Wal};
 pub(crate) type Commit = u32;
 
 /// The log on a node's disk. An LSN is the number of commits before it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Log {
     commits: Vec<Commit>,
     /// Where each timeline begins, the oldest first.
@@ -88,7 +88,7 @@ impl Log {
 }
 
 /// What runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     Down,
     Standby,
@@ -99,14 +99,14 @@ pub(crate) enum State {
 }
 
 /// A client's commit that waits for its acknowledgement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Waiting {
     pub(crate) place: usize,
     pub(crate) commit: Commit,
 }
 
 /// A PostgreSQL server and the gate of its cgroup.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Postgres {
     pub(crate) state: State,
     pub(crate) log: Log,
@@ -178,5 +178,19 @@ impl Postgres {
     pub(crate) fn passes(&mut self, now: Moment) -> bool {
         self.latched |= self.gate.is_some_and(|until| now >= until);
         !self.latched
+    }
+
+    /// The commits that clients are told of now, by the voters that it goes by.
+    pub(crate) fn acknowledged(&mut self, now: Moment) -> Vec<Waiting> {
+        if self.state != (State::Primary { admits: true }) || !self.passes(now) {
+            return Vec::new();
+        }
+        let done = |waiting: &Waiting| {
+            let after = Lsn::new(waiting.place as u64 + 1);
+            let has = |name: &NodeName| self.flushed.get(name).is_some_and(|lsn| *lsn >= after);
+            self.voters.acknowledged_by(has)
+        };
+        let count = self.waiting.iter().take_while(|waiting| done(waiting)).count();
+        self.waiting.drain(..count).collect()
     }
 }

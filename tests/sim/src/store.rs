@@ -8,7 +8,7 @@ use pgha_machine::failover::record::Record;
 const INCARNATION: u128 = 7;
 
 /// The store.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Store {
     revision: u64,
     record: Record,

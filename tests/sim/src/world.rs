@@ -28,7 +28,7 @@ const IDLE: Time = 2_500;
 pub(crate) type Process = usize;
 
 /// An answer of the store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {
     Read(Option<Box<Reading>>),
     Written(Written),

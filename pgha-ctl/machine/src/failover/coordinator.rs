@@ -15,11 +15,14 @@
 //! The stage is nothing but what the record says, so that any controller goes on where another one stopped,
 //! and two who act at once are held apart by the store.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::desk::{Desk, Request, Written};
-use super::election::{Election, Frozen, NoCandidate, elect};
+use super::election::{Election, Frozen, NoCandidate, elect, elect_among};
 use super::hearing::Hearing;
 use super::message::{Message, Reading, Report};
 use super::pace::Pace;
@@ -261,10 +264,10 @@ impl Coordinator {
         let Some(record) = self.desk.record() else { return };
         let renewal = last_renewal(record).map_or(0, |(_, renewal)| renewal);
         let epoch = record.epoch;
-        if self.desk.reachable() == Some(true)
-            && self.seen.is_none_or(|seen| (seen.epoch, seen.renewal) != (epoch, renewal))
-        {
-            self.seen = Some(Seen { epoch, renewal, at: now });
+        if self.seen.is_none_or(|seen| (seen.epoch, seen.renewal) != (epoch, renewal)) {
+            // What was seen before is no measure any more, whether or not this one is counted.
+            let counts = self.desk.reachable() == Some(true);
+            self.seen = counts.then_some(Seen { epoch, renewal, at: now });
         }
         let freeze = record.freezes;
         let same =
@@ -314,6 +317,7 @@ impl Coordinator {
             seen: self.desk.seen().map(|mark| mark.revision),
             silent: self.hearing.silent(now, record.members.keys(), &pace),
             fault: false,
+            faulty: false,
             frozen: None,
         };
         for to in record.members.keys().chain(&self.controllers) {
@@ -379,7 +383,7 @@ impl Coordinator {
     fn resolve(&mut self, now: Moment, record: &Record) -> Option<Record> {
         let frozen = self.frozen(record);
         if let Some(proof) = self.proof(now, record, &frozen) {
-            match elect(record, &frozen, self.rules) {
+            match self.elect(now, record, &frozen) {
                 Election::Candidate(node) => {
                     let voters = frozen.keys().filter(|name| **name != node).cloned().collect();
                     let by = self.name.clone();
@@ -446,6 +450,23 @@ impl Coordinator {
         let late =
             self.since.is_some_and(|since| now.since(since.at) >= record.pace.lease.duration());
         if late { record.withdraw().ok() } else { None }
+    }
+
+    /// Chooses among those who are there. Who stopped and was lost since counts only where they are too few: for
+    /// what it had, and never as the candidate.
+    fn elect(&self, now: Moment, record: &Record, frozen: &Frozen) -> Election {
+        let able = |node: &NodeName| {
+            !self.hearing.is_silent(now, node, &record.pace)
+                && self.hearing.report(node).is_some_and(|report| !report.faulty)
+        };
+        let there = frozen.iter().filter(|(node, _)| able(node));
+        let there = there.map(|(node, wal)| (node.clone(), wal.clone())).collect();
+        match elect(record, &there, self.rules) {
+            Election::Candidate(node) => Election::Candidate(node),
+            Election::CatchUp { .. } | Election::Nobody(_) => {
+                elect_among(record, frozen, able, self.rules)
+            }
+        }
     }
 
     /// Who stopped for this freeze, with a known log.

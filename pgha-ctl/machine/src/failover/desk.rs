@@ -1,6 +1,9 @@
 //! How a machine reads and writes the record: one request at a time, and after an answer that tells nothing
 //! it reads before it does anything else.
 
+#[cfg(test)]
+mod tests;
+
 use super::message::Reading;
 use super::record::Record;
 use super::rules::{Rule, Rules};

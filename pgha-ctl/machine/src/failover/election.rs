@@ -1,9 +1,12 @@
 //! Which of the frozen nodes becomes the primary.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::record::{Kinship, Lease, Record};
+use super::record::{Kinship, Record};
 use super::rules::{Rule, Rules};
 use crate::{Lsn, NodeName, Timeline, Wal};
 
@@ -77,6 +80,17 @@ pub enum NoCandidate {
 /// 7. A voter of the newest set before others, then priority, then name.
 #[must_use]
 pub fn elect(record: &Record, frozen: &Frozen, rules: Rules) -> Election {
+    elect_among(record, frozen, |_| true, rules)
+}
+
+/// As [`elect`], where only those who are `able` can become the primary by now. What the others have counts.
+#[must_use]
+pub fn elect_among(
+    record: &Record,
+    frozen: &Frozen,
+    able: impl Fn(&NodeName) -> bool,
+    rules: Rules,
+) -> Election {
     let careful = rules.hold(Rule::S4);
     if careful && let Some(missing) = missing_voters(record, frozen) {
         return Election::Nobody(missing);
@@ -97,7 +111,7 @@ pub fn elect(record: &Record, frozen: &Frozen, rules: Rules) -> Election {
     };
     let eligible = |node: &NodeName| {
         let member = &record.members[node];
-        !member.nofailover && (member.confirmed || !rules.hold(Rule::S8))
+        able(node) && !member.nofailover && (member.confirmed || !rules.hold(Rule::S8))
     };
     // Greatest first.
     let merit = |(node, wal): &(&NodeName, &Wal)| {
@@ -112,8 +126,10 @@ pub fn elect(record: &Record, frozen: &Frozen, rules: Rules) -> Election {
         return Election::Nobody(NoCandidate::NobodyEligible);
     };
     if careful && wal.end < furthest {
-        let source =
-            counted.iter().filter(|(_, wal)| wal.end == furthest).max_by_key(|it| merit(it));
+        let source = counted
+            .iter()
+            .filter(|(node, wal)| wal.end == furthest && able(node))
+            .max_by_key(|it| merit(it));
         return match source {
             Some((from, _)) => Election::CatchUp { node: (*node).clone(), from: (*from).clone() },
             None => Election::Nobody(NoCandidate::NobodyEligible),
@@ -136,10 +152,9 @@ fn missing_voters(record: &Record, frozen: &Frozen) -> Option<NoCandidate> {
 }
 
 fn too_far_behind(record: &Record, wal: &Wal) -> Option<NoCandidate> {
-    let Lease::Held { flushed, .. } = &record.lease else { return None };
     let on_it =
         wal.extent(record.term().timeline).unwrap_or(record.term().fork.lsn.min(wal.end.lsn));
-    let (bytes, allowed) = (on_it.behind(*flushed), record.mode.max_lag());
+    let (bytes, allowed) = (on_it.behind(record.lease.flushed()), record.mode.max_lag());
     let alone = record.voters.may_acknowledge_alone();
     (alone && bytes > allowed).then_some(NoCandidate::Behind { bytes, allowed })
 }

@@ -1,5 +1,8 @@
 //! Who was heard of, when, and what it said.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::Report;

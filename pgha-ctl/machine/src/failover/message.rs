@@ -15,6 +15,8 @@ pub enum Message {
     Ask {
         /// Its epoch.
         epoch: Epoch,
+        /// Which process of it: an answer to a former one promises less than it seems.
+        run: u64,
         /// Which question it is.
         number: u64,
     },
@@ -22,6 +24,8 @@ pub enum Message {
     Grant {
         /// In this epoch.
         epoch: Epoch,
+        /// To which process.
+        run: u64,
         /// To which question.
         number: u64,
     },
@@ -46,6 +50,8 @@ pub struct Report {
     pub silent: BTreeSet<NodeName>,
     /// An agent: the primary's own word that it cannot go on.
     pub fault: bool,
+    /// An agent: it would refuse to be the primary.
+    pub faulty: bool,
     /// An agent: it has stopped for a freeze, and had this log then.
     pub frozen: Option<FrozenAt>,
 }

@@ -13,6 +13,8 @@ pub mod agent;
 pub mod coordinator;
 mod desk;
 pub mod election;
+#[cfg(test)]
+mod fixture;
 mod hearing;
 pub mod message;
 pub mod order;

@@ -23,6 +23,9 @@
 //!   announce ------------- settle                  the primary: its voters grow
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use super::pace::Pace;
@@ -84,7 +87,7 @@ pub enum Refusal {
     #[error("there is no change of the voters to be ended")]
     NotChanging,
     /// `strict` waits for voters, whoever is gone.
-    #[error("the mode does not allow that a commit waits for nobody")]
+    #[error("the mode does not allow that a commit waits for fewer voters than its quorum")]
     MustWait,
     /// It was said already.
     #[error("nothing is to be written")]
@@ -134,7 +137,8 @@ impl Record {
         Ok(next)
     }
 
-    /// The primary goes on. It has seen all members by now, and asks them too when the store is gone.
+    /// The primary goes on. It has seen all members by now, and asks them too when the store is gone. That
+    /// its log was further already stays known: an agent that was restarted does not know it at once.
     ///
     /// # Errors
     /// When it does not hold the lease any more, or a candidate may be taking the next epoch.
@@ -142,6 +146,7 @@ impl Record {
         let renewal = self.held_by(node)?;
         self.not_nominated()?;
         let mut next = self.clone();
+        let flushed = flushed.max(self.lease.flushed());
         next.lease = Lease::Held { by: node.clone(), run, renewal: renewal + 1, flushed };
         for member in next.members.values_mut() {
             member.confirmed = true;
@@ -188,7 +193,7 @@ impl Record {
             Some(_) => self.clone(),
             None => self.freeze(node.clone(), Suspicion::Released)?,
         };
-        next.lease = Lease::Released { by: node.clone() };
+        next.lease = Lease::Released { by: node.clone(), flushed: self.lease.flushed() };
         Ok(next)
     }
 
@@ -232,7 +237,8 @@ impl Record {
     /// begins is ever a candidate in it (S3).
     ///
     /// # Errors
-    /// When it was not nominated, or its log is not what a candidate's must be (S4, S6).
+    /// When it was not nominated, its log is not what a candidate's must be (S4, S6), or there are fewer
+    /// others than `strict` waits for.
     pub fn take(&self, node: &NodeName, run: u64, wal: &Wal, rules: Rules) -> Next {
         let nomination = match &self.nomination {
             Some(nomination) if nomination.node == *node => nomination,
@@ -251,7 +257,7 @@ impl Record {
         next.epoch = epoch;
         next.lease = Lease::Held { by: node.clone(), run, renewal: 0, flushed: wal.end.lsn };
         next.voters =
-            Voters { sets: vec![self.first_voters(node, &nomination.voters)], floor: wal.end };
+            Voters { sets: vec![self.first_voters(node, &nomination.voters)?], floor: wal.end };
         next.freeze = None;
         next.nomination = None;
         next.terms.push(Term {
@@ -267,17 +273,20 @@ impl Record {
         Ok(next)
     }
 
-    /// Those who were there when the candidate was chosen; for `strict`, all others where none was.
-    fn first_voters(&self, node: &NodeName, there: &[NodeName]) -> VoterSet {
+    /// Those who were there when the candidate was chosen; for `strict`, all others where those are fewer
+    /// than it waits for.
+    fn first_voters(&self, node: &NodeName, there: &[NodeName]) -> Result<VoterSet, Refusal> {
         let others = |name: &&NodeName| *name != node && self.members.contains_key(*name);
         let there: BTreeSet<NodeName> = there.iter().filter(others).cloned().collect();
+        let all = || self.members.keys().filter(others).cloned().collect::<BTreeSet<_>>();
         match self.mode {
-            Mode::Async { .. } => VoterSet::empty(),
-            Mode::Sync { quorum, .. } => VoterSet::of(there, quorum),
-            Mode::Strict { quorum } if there.is_empty() => {
-                VoterSet::of(self.members.keys().filter(others).cloned().collect(), quorum)
-            }
-            Mode::Strict { quorum } => VoterSet::of(there, quorum),
+            Mode::Async { .. } => Ok(VoterSet::empty()),
+            Mode::Sync { quorum, .. } => Ok(VoterSet::of(there, quorum)),
+            Mode::Strict { quorum } => [there, all()]
+                .into_iter()
+                .find(|voters| voters.len() >= quorum)
+                .map(|voters| VoterSet::of(voters, quorum))
+                .ok_or(Refusal::MustWait),
         }
     }
 
@@ -306,7 +315,7 @@ impl Record {
     ///
     /// # Errors
     /// When the node does not hold the lease, the voters are frozen, the change before has not ended too
-    /// often, or the mode forbids that nobody is waited for.
+    /// often, or the mode forbids that so few are waited for.
     pub fn announce(&self, node: &NodeName, set: VoterSet) -> Next {
         self.held_by(node)?;
         self.not_frozen()?;
@@ -316,7 +325,9 @@ impl Record {
         if self.voters.sets.len() >= MAX_SETS {
             return Err(Refusal::Changing);
         }
-        if set.is_open() && matches!(self.mode, Mode::Strict { .. }) {
+        if let Mode::Strict { quorum } = self.mode
+            && set.quorum < quorum.max(1)
+        {
             return Err(Refusal::MustWait);
         }
         let mut next = self.clone();
@@ -333,6 +344,9 @@ impl Record {
         self.not_frozen()?;
         if self.voters.is_settled() {
             return Err(Refusal::NotChanging);
+        }
+        if floor < self.voters.floor {
+            return Err(Refusal::BelowFloor { node: node.clone(), epoch: self.epoch });
         }
         let mut next = self.clone();
         next.voters = Voters { sets: vec![self.voters.wanted().clone()], floor };

@@ -1,6 +1,9 @@
 //! The one record that lease, epoch, freeze, voter sets, nomination and members stand in. Whatever is
 //! granted expects exactly the state of it from which the reason was read, and any other write voids it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -112,6 +115,8 @@ pub enum Lease {
     Released {
         /// Who held it.
         by: NodeName,
+        /// How far its write-ahead log was when it renewed last.
+        flushed: Lsn,
     },
 }
 
@@ -120,7 +125,15 @@ impl Lease {
     #[must_use]
     pub const fn node(&self) -> &NodeName {
         match self {
-            Self::Held { by, .. } | Self::Released { by } => by,
+            Self::Held { by, .. } | Self::Released { by, .. } => by,
+        }
+    }
+
+    /// How far the write-ahead log of that node was when it renewed last.
+    #[must_use]
+    pub const fn flushed(&self) -> Lsn {
+        match self {
+            Self::Held { flushed, .. } | Self::Released { flushed, .. } => *flushed,
         }
     }
 }

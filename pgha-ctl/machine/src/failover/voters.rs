@@ -1,6 +1,9 @@
 //! Voters: the standbys whose acknowledgement a commit waits for, and whose silence proves that none can be
 //! acknowledged any more.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};

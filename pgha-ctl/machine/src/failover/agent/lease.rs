@@ -101,7 +101,10 @@ impl Agent {
         let standing = Standing::of(&self.name, self.desk.record());
         let Some(holding) = &self.holding else { return };
         let writes = self.writes();
-        if !holding.over && now >= holding.surrender {
+        if holding.over {
+            return;
+        }
+        if now >= holding.surrender {
             if writes {
                 self.kill();
             } else {
@@ -172,8 +175,12 @@ impl Agent {
         if let Lease::Held { by, renewal, .. } = &record.lease
             && *by == self.name
         {
-            let attempt = Attempt { epoch: record.epoch, renewal: *renewal, sent: now };
-            self.holding.get_or_insert_with(Holding::new).attempt = Some(attempt);
+            let (epoch, renewal) = (record.epoch, *renewal);
+            let holding = self.holding.get_or_insert_with(Holding::new);
+            // What is found in the record later may be the first of several that look the same.
+            let same = |attempt: &Attempt| (attempt.epoch, attempt.renewal) == (epoch, renewal);
+            let sent = holding.attempt.filter(same).map_or(now, |attempt| attempt.sent);
+            holding.attempt = Some(Attempt { epoch, renewal, sent });
         }
         if let Some(request) = self.desk.put(now, record) {
             self.effects.push_back(Effect::Store(request));
@@ -189,7 +196,7 @@ impl Agent {
     /// Whether this node held the lease and another had better hold it.
     pub(super) fn cannot_go_on(&self, record: &Record) -> bool {
         let spent = self.crashed && self.restarts.0 >= self.restarts.1;
-        record.holder() == Some(&self.name) && record.term().promoted && (self.faulty || spent)
+        record.holder() == Some(&self.name) && (self.faulty || (spent && record.term().promoted))
     }
 
     /// Nobody was nominated for two leases: the freeze was wrong.
@@ -206,7 +213,7 @@ impl Agent {
     /// to confirm: that may have been written.
     fn ask(&mut self, now: Moment) {
         let Some(record) = self.desk.record() else { return };
-        let (epoch, pace) = (record.epoch, record.pace);
+        let (epoch, pace, run) = (record.epoch, record.pace, self.run);
         let members = record
             .members
             .keys()
@@ -221,14 +228,15 @@ impl Agent {
         let number = holding.questions;
         holding.question = Some(Question { number, sent: now, waiting: others.clone() });
         for to in others {
-            self.effects.push_back(Effect::Send { to, message: Message::Ask { epoch, number } });
+            self.effects
+                .push_back(Effect::Send { to, message: Message::Ask { epoch, run, number } });
         }
         self.count_grants();
     }
 
     /// A member has granted.
-    pub(super) fn granted(&mut self, from: &NodeName, epoch: Epoch, number: u64) {
-        let own = self.desk.record().is_some_and(|record| record.epoch == epoch);
+    pub(super) fn granted(&mut self, from: &NodeName, epoch: Epoch, run: u64, number: u64) {
+        let own = run == self.run && self.desk.record().is_some_and(|record| record.epoch == epoch);
         if let Some(question) = self.holding.as_mut().and_then(|holding| holding.question.as_mut())
             && own
             && question.number == number
@@ -255,15 +263,25 @@ impl Agent {
 
     /// The primary asks whether it may go on (S8). Who grants promises to stop no receiver, to freeze
     /// nothing and to take no epoch for as long as a proof takes.
-    pub(super) fn asked(&mut self, now: Moment, from: NodeName, epoch: Epoch, number: u64) {
+    pub(super) fn asked(
+        &mut self,
+        now: Moment,
+        from: NodeName,
+        epoch: Epoch,
+        run: u64,
+        number: u64,
+    ) {
         let Some(record) = self.desk.record() else { return };
         let rules = self.rules;
         let newer = record.epoch.max(self.kept.epoch) > epoch;
+        // After a crash a promise is known from the disk only.
+        let bound = self.kept.promise >= record.pace.lease.proven_after();
         let busy = self.kept.frozen.is_some()
             || record.freeze.is_some()
             || record.nomination.is_some()
             || matches!(self.role, Role::Frozen { .. });
         let may = self.desk.reachable() == Some(false)
+            && bound
             && !busy
             && record.holder() == Some(&from)
             && (!newer || !rules.hold(Rule::S5));
@@ -271,7 +289,7 @@ impl Agent {
             if rules.hold(Rule::S8) {
                 self.promised = self.promised.max(now + record.pace.lease.proven_after());
             }
-            let message = Message::Grant { epoch, number };
+            let message = Message::Grant { epoch, run, number };
             self.effects.push_back(Effect::Send { to: from, message });
         } else {
             self.desk.doubt();

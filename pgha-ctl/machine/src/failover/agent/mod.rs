@@ -236,7 +236,9 @@ impl Agent {
             }
             Event::Faulty(faulty) => self.faulty = faulty,
             Event::Log(wal) => {
-                if self.role != Role::Down {
+                // A log grows; only a rewind makes it shorter, and that says so.
+                let grows = self.wal.as_ref().is_none_or(|known| known.end <= wal.end);
+                if self.role != Role::Down && grows {
                     self.wal = Some(wal);
                 }
             }
@@ -301,8 +303,8 @@ impl Agent {
                 }
                 self.hearing.note(now, from, report);
             }
-            Message::Ask { epoch, number } => self.asked(now, from, epoch, number),
-            Message::Grant { epoch, number } => self.granted(&from, epoch, number),
+            Message::Ask { epoch, run, number } => self.asked(now, from, epoch, run, number),
+            Message::Grant { epoch, run, number } => self.granted(&from, epoch, run, number),
             Message::CatchUp { freeze, from } => self.catch_up(freeze, from),
         }
     }
@@ -394,6 +396,7 @@ impl Agent {
                 &pace,
             ),
             fault: self.cannot_go_on(record),
+            faulty: self.faulty,
             frozen,
         };
         let due = self.told.as_ref().is_none_or(|(told, before)| {
@@ -412,6 +415,14 @@ impl Agent {
     }
 
     fn order(&mut self, command: Command) {
+        if matches!(command, Command::UseVoters(_)) {
+            // From here on it may be using either set, until it says so.
+            self.voting.uses_nothing_for_certain();
+        }
+        if matches!(command, Command::Restart { .. }) && std::mem::take(&mut self.crashed) {
+            // One that never comes up is no reason to wait for it for ever.
+            self.restarts.0 += 1;
+        }
         self.commands += 1;
         self.busy = Some((self.commands, command.clone()));
         self.effects.push_back(Effect::Do { number: self.commands, command });

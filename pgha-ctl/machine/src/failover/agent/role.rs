@@ -233,7 +233,11 @@ impl Agent {
 
     fn follow(&self, upstream: Option<&NodeName>, primary: &NodeName) -> Step {
         let Some(record) = self.desk.record() else { return Step::Stay };
-        if upstream == Some(primary) || !record.term().promoted {
+        if upstream == Some(primary) {
+            // The freeze was over before it stopped for it.
+            return self.to_keep(None).map_or(Step::Stay, |kept| Step::Do(Command::Keep(kept)));
+        }
+        if !record.term().promoted {
             return Step::Stay;
         }
         if upstream.is_some() {
@@ -327,9 +331,6 @@ impl Agent {
                 self.claim.1 = true;
             }
             (Command::Restart { .. }, Outcome::Flushed(end)) => {
-                if std::mem::take(&mut self.crashed) {
-                    self.restarts.0 += 1;
-                }
                 self.role = Role::Restarted { end };
             }
             (Command::Admit, Outcome::Done) => {
@@ -342,7 +343,23 @@ impl Agent {
                 self.ended = now;
             }
             (Command::Kill, _) => self.kill(),
-            (_, _) => self.again = Some(now + AGAIN),
+            (Command::Restart { .. }, _) => {
+                // As good as another crash.
+                self.crashed = true;
+                self.again = Some(now + AGAIN);
+            }
+            (
+                Command::Keep(_)
+                | Command::Start
+                | Command::Rewind { .. }
+                | Command::StopStreaming
+                | Command::CatchUp { .. }
+                | Command::Follow(_)
+                | Command::Promote { .. }
+                | Command::Admit
+                | Command::UseVoters(_),
+                _,
+            ) => self.again = Some(now + AGAIN),
         }
     }
 

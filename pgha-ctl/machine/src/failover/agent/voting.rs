@@ -42,6 +42,10 @@ impl Voting {
         self.fork = Some(fork);
     }
 
+    pub(super) fn uses_nothing_for_certain(&mut self) {
+        self.in_use = None;
+    }
+
     pub(super) fn uses(&mut self, voters: VoterSet, flushed: Lsn) {
         self.in_use = Some((voters, flushed));
     }

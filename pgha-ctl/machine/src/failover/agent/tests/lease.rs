@@ -1,0 +1,176 @@
+//! Counting the lease, and giving up in time.
+
+use super::*;
+
+/// `b` holds the lease of epoch 2 and has renewed it at [`NOW`], which was answered 50 ms later.
+fn renewed() -> Play {
+    let mut play = Play::begin(kept(2, None), primary(NOW + 500, true));
+    play.effects();
+    play.at(NOW).reads(&holder());
+    play.ends(Outcome::Flushed(Lsn::new(150)));
+    play.does(Event::Standbys([(name("c"), Lsn::new(150))].into()));
+    assert_eq!(play.at(NOW + 50).done(), "arm 3000");
+    play
+}
+
+/// `b` waits for the answer to the renewal that followed, sent 250 ms after [`NOW`].
+fn renewing() -> Play {
+    let mut play = renewed();
+    assert_eq!(play.at(NOW + 249).does(Event::Tick), "tell");
+    assert_eq!(play.at(NOW + 250).does(Event::Tick), "put renewal 2 of b run 20 at 150");
+    play
+}
+
+/// The record after that renewal, by a process.
+fn with_renewal(run: u64) -> Record {
+    let first = holder().renew(&name("b"), RUN, Lsn::new(150)).unwrap();
+    first.renew(&name("b"), run, Lsn::new(150)).unwrap()
+}
+
+#[test]
+fn a_lease_counts_from_before_it_was_sent() {
+    let mut play = renewing();
+    assert_eq!(play.at(NOW + 590).done(), "arm 3250; put renewal 3 of b run 20 at 150; tell");
+    // An answer that comes when PostgreSQL had to be ended is of no use.
+    assert_eq!(play.at(NOW + 849).does(Event::Tick), "tell");
+    assert_eq!(play.at(NOW + 850).does(Event::Tick), "kill");
+}
+
+#[test]
+fn without_a_renewal_it_ends_itself_in_time_and_once() {
+    let mut play = renewing();
+    assert_eq!(play.at(NOW + 599).does(Event::Tick), "tell");
+    assert_eq!(play.agent.poll_timeout(play.now), Some(START + Duration::from_millis(NOW + 600)));
+    assert_eq!(play.at(NOW + 600).does(Event::Tick), "kill");
+    assert_eq!(play.at(NOW + 601).does(Event::Tick), "");
+    assert_eq!(play.at(NOW + 620).ends(Outcome::Failed), "kill");
+    assert_eq!(play.at(NOW + 640).ends(Outcome::Killed), "");
+    assert_eq!(play.agent.role(), &Role::Down);
+}
+
+#[test]
+fn a_renewal_that_came_through_after_all_starts_nothing_that_ended_since() {
+    let mut play = renewing();
+    assert_eq!(play.at(NOW + 600).does(Event::Tick), "kill; tell");
+    play.at(NOW + 640).ends(Outcome::Killed);
+    // The answer to a renewal of before the end is no right to start (S7).
+    assert_eq!(play.at(NOW + 650).done(), "arm 3250; put renewal 3 of b run 20 at 150");
+    assert_eq!(play.at(NOW + 660).done(), "arm 3650; restart with 1 of {c}");
+}
+
+#[test]
+fn a_lost_answer_is_found_in_the_record() {
+    let mut play = renewing();
+    assert_eq!(
+        play.at(NOW + 400).does(Event::Written(Written::Unknown)),
+        "ask a in 2, run 20, 1; ask c in 2, run 20, 1; tell"
+    );
+    assert_eq!(
+        play.at(NOW + 500).does(Event::Tick),
+        "ask a in 2, run 20, 2; ask c in 2, run 20, 2; tell; read"
+    );
+    assert_eq!(
+        play.at(NOW + 510).reads(&with_renewal(RUN)),
+        "arm 3250; put renewal 3 of b run 20 at 150"
+    );
+}
+
+#[test]
+fn the_renewal_of_another_process_is_not_taken_for_its_own() {
+    let mut play = renewing();
+    play.at(NOW + 260).does(Event::Written(Written::Conflict));
+    assert_eq!(play.reads(&with_renewal(RUN - 1)), "put renewal 3 of b run 20 at 150");
+    assert_eq!(play.at(NOW + 600).does(Event::Tick), "kill; tell");
+}
+
+#[test]
+fn of_two_renewals_that_look_the_same_the_one_that_was_sent_first_counts() {
+    let mut play = renewing();
+    play.at(NOW + 260).does(Event::Written(Written::Unknown));
+    assert_eq!(
+        play.at(NOW + 360).does(Event::Tick),
+        "ask a in 2, run 20, 2; ask c in 2, run 20, 2; tell; read"
+    );
+    // It is not there yet, and tried again. One of both comes through, and nobody knows which.
+    let before = play.agent.record().unwrap().clone();
+    assert_eq!(play.at(NOW + 370).reads(&before), "put renewal 2 of b run 20 at 150");
+    assert_eq!(play.at(NOW + 380).hears_of(&with_renewal(RUN)), "arm 3250");
+}
+
+#[test]
+fn of_two_renewals_that_look_the_same_the_answer_to_one_is_its_own() {
+    let mut play = renewing();
+    play.at(NOW + 260).does(Event::Written(Written::Unknown));
+    play.at(NOW + 360).does(Event::Tick);
+    let before = play.agent.record().unwrap().clone();
+    play.at(NOW + 370).reads(&before);
+    assert_eq!(play.at(NOW + 380).done(), "arm 3370");
+}
+
+#[test]
+fn an_adopted_server_ends_with_the_gate_that_was_found_open() {
+    let mut play = Play::begin(kept(2, None), primary(500, true));
+    assert_eq!(play.effects(), "read");
+    assert_eq!(play.at(499).does(Event::Read(None)), "");
+    assert_eq!(play.at(500).does(Event::Tick), "kill");
+}
+
+#[test]
+fn a_nominee_that_was_answered_too_late_promotes_nothing_before_it_has_renewed() {
+    let mut play = Play::begin(kept(1, Some(1)), standby(None));
+    play.effects();
+    play.at(NOW).reads(&nominee());
+    // The epoch is its own, and the lease of that write is over.
+    assert_eq!(
+        play.at(NOW + 600).done(),
+        "keep epoch 2, freeze 1; put renewal 1 of b run 20 at 120; tell frozen 1 at 1:120"
+    );
+    assert_eq!(play.at(NOW + 605).ends(Outcome::Done), "");
+    assert_eq!(play.at(NOW + 610).done(), "arm 3600; promote to 2 with 1 of {c}");
+    assert_eq!(
+        play.at(NOW + 700).ends(Outcome::Promoted(at(1, 118))),
+        "put renewal 2 of b run 20 at 120, floor 1:118, term 2 of b: 2 from 1:118, promoted; tell"
+    );
+    assert_eq!(play.agent.role(), &Role::Primary);
+}
+
+#[test]
+fn the_address_is_claimed_when_the_former_primary_has_let_it_go() {
+    let mut play = Play::begin(kept(1, Some(1)), standby(None));
+    play.effects();
+    play.at(NOW).reads(&nominee());
+    assert_eq!(
+        play.at(NOW + 10).done(),
+        "arm 3000; promote to 2 with 1 of {c}; tell frozen 1 at 1:120"
+    );
+    let promoted = "keep epoch 2, freeze 1; put renewal 1 of b run 20 at 120, floor 1:118, term 2 of b: 2 from 1:118, promoted; tell";
+    assert_eq!(play.at(NOW + 100).ends(Outcome::Promoted(at(1, 118))), promoted);
+    assert_eq!(play.at(NOW + 110).done(), "arm 3100");
+    // 1.06 s after the nomination was seen, by which a frozen quorum was the proof.
+    for step in (200..1060).step_by(100) {
+        let told = play.at(NOW + step).does(Event::Tick);
+        assert!(!told.contains("claim"), "{step}: {told}");
+        if told.contains("put") {
+            play.done();
+        }
+    }
+    assert!(play.at(NOW + 1060).does(Event::Tick).contains("claim"));
+    assert!(!play.at(NOW + 1061).does(Event::Tick).contains("claim"));
+}
+
+#[test]
+fn a_freeze_is_undone_when_nobody_was_nominated_for_two_leases() {
+    let mut play = renewed();
+    let before = play.agent.record().unwrap().clone();
+    let suspected = frozen(&before);
+    assert_eq!(play.at(NOW + 100).hears_of(&suspected), "tell");
+    for step in (250..2100).step_by(50) {
+        let told = play.at(NOW + step).does(Event::Tick);
+        assert!(!told.contains("thawed"), "{step}: {told}");
+        if told.contains("put") {
+            play.done();
+        }
+    }
+    let told = play.at(NOW + 2100).does(Event::Tick);
+    assert!(told.contains("put renewal 10 of b run 20 at 150, thawed"), "{told}");
+}

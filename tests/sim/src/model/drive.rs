@@ -1,0 +1,319 @@
+//! Drives the shipped machines: what they hear, and what becomes of their effects.
+
+use std::sync::Arc;
+
+use pgha_machine::failover::agent::{self, Command, Outcome};
+use pgha_machine::failover::coordinator;
+use pgha_machine::failover::message::{Message, Report};
+use pgha_machine::failover::{Request, Written};
+use pgha_machine::{Epoch, NodeName};
+
+use super::case::Case;
+use super::state::{Asked, Letter, Order, Process, State};
+use crate::oracle::{Oracle, Violation, licensed, seen_by_enough};
+use crate::postgres::State as Runs;
+use crate::world::{Answer, controller_name, node_name};
+
+impl State {
+    pub(super) fn start_agent(&mut self, case: &Case, node: usize) {
+        let now = self.now;
+        let of = Arc::make_mut(&mut self.nodes[node]);
+        of.run += 1;
+        of.line = super::state::Line::default();
+        of.armed = pgha_machine::Moment::new(0);
+        of.shown = None;
+        of.gone = false;
+        of.agent = Some(of.agent(case, node, now));
+        self.agent_hears(case, node, agent::Event::Tick);
+    }
+
+    pub(super) fn agent_hears(&mut self, case: &Case, node: usize, event: agent::Event) {
+        let now = self.now;
+        let of = Arc::make_mut(&mut self.nodes[node]);
+        let Some(agent) = of.agent.as_mut() else { return };
+        agent.handle(now, event);
+        let effects: Vec<_> = std::iter::from_fn(|| agent.poll_effect()).collect();
+        of.line.due = agent.poll_timeout(now);
+        for effect in effects {
+            match effect {
+                agent::Effect::Store(request) => self.ask(node, request),
+                agent::Effect::Send { to, message } => self.send(case, node, &to, message),
+                agent::Effect::Do { number, command } => {
+                    let order = Order { number, command, worked: None, late: false };
+                    Arc::make_mut(&mut self.nodes[node]).order = Some(order);
+                }
+                agent::Effect::Arm(until) => {
+                    let of = Arc::make_mut(&mut self.nodes[node]);
+                    of.armed = of.armed.max(until);
+                    if matches!(of.postgres.state, Runs::Primary { .. }) {
+                        of.postgres.arm(until);
+                    }
+                }
+                agent::Effect::Claim => {}
+            }
+        }
+    }
+
+    pub(super) fn controller_hears(&mut self, case: &Case, event: coordinator::Event) {
+        let now = self.now;
+        let of = Arc::make_mut(&mut self.controller);
+        of.coordinator.handle(now, event);
+        let effects: Vec<_> = std::iter::from_fn(|| of.coordinator.poll_effect()).collect();
+        of.line.due = of.coordinator.poll_timeout(now);
+        let process = Self::controller_process(case);
+        for effect in effects {
+            match effect {
+                coordinator::Effect::Store(request) => self.ask(process, request),
+                coordinator::Effect::Send { to, message } => {
+                    self.send(case, process, &to, message);
+                }
+                coordinator::Effect::TurnOff { .. } => {}
+            }
+        }
+    }
+
+    fn ask(&mut self, process: Process, request: Request) {
+        let line = self.line_mut(process);
+        line.request = Some(Asked::Sent(request));
+        line.late = false;
+    }
+
+    /// What says nothing new, and what agents and controllers tell an agent of how they are, comes at once;
+    /// the rest whenever it does.
+    fn send(&mut self, case: &Case, from: Process, to: &NodeName, message: Message) {
+        let to = self.process_of(to);
+        if !self.reaches(case, from, to) {
+            return;
+        }
+        if let Message::Report(report) = &message {
+            let known = self.line(to).told.get(&from);
+            let same = known.is_some_and(|known| {
+                Report { seen: None, ..known.clone() } == Report { seen: None, ..report.clone() }
+            });
+            if same || to != Self::controller_process(case) {
+                if self.runs(case, to) {
+                    self.hear(case, to, from, message);
+                }
+                return;
+            }
+            let older = |it: &Arc<Letter>| {
+                (it.from, it.to) == (from, to) && matches!(it.message, Message::Report(_))
+            };
+            self.letters.retain(|it| !older(it));
+        }
+        let letter = Arc::new(Letter { from, to, late: false, message });
+        let at = self.letters.partition_point(|other| *other < letter);
+        self.letters.insert(at, letter);
+    }
+
+    pub(super) fn hear(&mut self, case: &Case, to: Process, from: Process, message: Message) {
+        if let Message::Report(report) = &message {
+            self.line_mut(to).told.insert(from, Report { seen: None, ..report.clone() });
+        }
+        let controller = Self::controller_process(case);
+        let from = if from == controller { controller_name(0) } else { node_name(from) };
+        if to == controller {
+            self.controller_hears(case, coordinator::Event::Heard { from, message });
+        } else {
+            self.agent_hears(case, to, agent::Event::Heard { from, message });
+        }
+    }
+
+    /// A request comes to the store, and is carried out.
+    pub(super) fn execute(&mut self, request: Request) -> Answer {
+        match request {
+            Request::Read => Answer::Read(Some(Box::new(self.store.reading()))),
+            Request::Put { expected, record } => {
+                let before = self.store.record().clone();
+                let revision = Arc::make_mut(&mut self.store).put(expected, *record);
+                if revision.is_some() {
+                    self.check(Oracle::writes(&before, self.store.record()));
+                }
+                Answer::Written(revision.map_or(Written::Conflict, Written::Done))
+            }
+        }
+    }
+
+    /// The request of a process comes to the store, if it does.
+    pub(super) fn serve(&mut self, case: &Case, process: Process) {
+        let Some(Asked::Sent(request)) = self.line_mut(process).request.take() else { return };
+        let answer = if self.reaches_store(case, process) {
+            self.execute(request)
+        } else {
+            match request {
+                Request::Read => Answer::Read(None),
+                Request::Put { .. } => Answer::Written(Written::Failed),
+            }
+        };
+        let read = matches!(answer, Answer::Read(_));
+        self.line_mut(process).request = Some(Asked::Answered(Box::new(answer)));
+        if read {
+            self.answered(case, process, false);
+        }
+    }
+
+    /// The answer of the store comes, or nothing is known of it.
+    pub(super) fn answered(&mut self, case: &Case, process: Process, lost: bool) {
+        let answer = match self.line_mut(process).request.take() {
+            Some(Asked::Sent(request)) => {
+                let nothing = match &request {
+                    Request::Read => Answer::Read(None),
+                    Request::Put { .. } => Answer::Written(Written::Unknown),
+                };
+                if matches!(request, Request::Put { .. }) {
+                    self.strays.push(Arc::new(request));
+                }
+                nothing
+            }
+            Some(Asked::Answered(answer)) => match *answer {
+                Answer::Read(reading) => Answer::Read(reading.filter(|_| !lost)),
+                Answer::Written(_) if lost => Answer::Written(Written::Unknown),
+                Answer::Written(written) => Answer::Written(written),
+            },
+            None => return,
+        };
+        let now = self.now;
+        let line = self.line_mut(process);
+        line.late = false;
+        if matches!(answer, Answer::Written(_)) {
+            let before = if line.writes.0 == now { line.writes.1 } else { 0 };
+            line.writes = (now, before + 1);
+        }
+        if process == Self::controller_process(case) {
+            let event = match answer {
+                Answer::Read(reading) => coordinator::Event::Read(reading.map(|it| *it)),
+                Answer::Written(written) => coordinator::Event::Written(written),
+            };
+            self.controller_hears(case, event);
+        } else {
+            let event = match answer {
+                Answer::Read(reading) => agent::Event::Read(reading.map(|it| *it)),
+                Answer::Written(written) => agent::Event::Written(written),
+            };
+            self.agent_hears(case, process, event);
+        }
+    }
+
+    /// A command does what it does.
+    pub(super) fn apply(&mut self, case: &Case, node: usize) {
+        let Some(command) = self.nodes[node].order.as_ref().map(|order| order.command.clone())
+        else {
+            return;
+        };
+        let worked = self.carry_out(case, node, &command);
+        if let Some(order) = Arc::make_mut(&mut self.nodes[node]).order.as_mut() {
+            order.worked = Some(worked);
+        }
+        let at_once = matches!(
+            command,
+            Command::Keep(_) | Command::Start | Command::Follow(_) | Command::Rewind { .. }
+        );
+        if at_once {
+            self.report(case, node);
+        }
+    }
+
+    /// An agent hears what became of its command.
+    pub(super) fn report(&mut self, case: &Case, node: usize) {
+        let of = Arc::make_mut(&mut self.nodes[node]);
+        let Some(order) = of.order.take() else { return };
+        let outcome = match order.worked {
+            Some(worked) => of.postgres.outcome(&order.command, worked, true),
+            None => Outcome::Failed,
+        };
+        let number = order.number;
+        self.agent_hears(case, node, agent::Event::Ended { number, outcome });
+    }
+
+    fn carry_out(&mut self, case: &Case, node: usize, command: &Command) -> bool {
+        let of = Arc::make_mut(&mut self.nodes[node]);
+        let known = of.agent.as_ref().and_then(|agent| Some(agent.record()?.epoch));
+        let epoch: Epoch = known.unwrap_or_default();
+        let worked = of.postgres.obey(command, epoch, of.armed);
+        match command {
+            Command::Keep(kept) => of.kept = kept.clone(),
+            Command::CatchUp { from, .. } | Command::Rewind { from } => {
+                let from = self.process_of(from);
+                let source = &self.nodes[from].postgres;
+                let rewinds = matches!(command, Command::Rewind { .. });
+                let useful = match source.state {
+                    Runs::Down => false,
+                    Runs::Standby => !rewinds,
+                    Runs::Primary { .. } => true,
+                };
+                if !useful || !self.reaches(case, node, from) {
+                    return false;
+                }
+                let log = source.log.clone();
+                match rewinds {
+                    true => self.postgres(node).rewind_to(&log),
+                    false => self.postgres(node).catch_up_with(&log),
+                }
+            }
+            Command::Follow(primary) => return self.follow(node, primary),
+            Command::Promote { .. } if worked => self.opened(node),
+            Command::UseVoters(_) => self.acknowledge(node),
+            Command::Admit => self.seen(node),
+            Command::Start
+            | Command::Restart { .. }
+            | Command::StopStreaming
+            | Command::Promote { .. }
+            | Command::Kill => {}
+        }
+        worked
+    }
+
+    fn follow(&mut self, node: usize, primary: &NodeName) -> bool {
+        let of = self.process_of(primary);
+        let (own, other) = (&self.nodes[node].postgres, &self.nodes[of].postgres);
+        if own.state != Runs::Standby {
+            return false;
+        }
+        let current = self.store.record();
+        let newest = current.holder() == Some(primary) && other.epoch == current.epoch;
+        let writes = matches!(other.state, Runs::Primary { .. });
+        if writes && newest && !own.log.begins(&other.log) {
+            self.check(Err(Violation::Diverged { node }));
+        }
+        self.postgres(node).upstream = Some(of);
+        true
+    }
+
+    /// A node begins to accept writes: it must have everything, and the right.
+    fn opened(&mut self, node: usize) {
+        let pg = &self.nodes[node].postgres;
+        let result = Arc::make_mut(&mut self.oracle).opens(&pg.log, pg.epoch);
+        let licensed = licensed(self.store.record(), &node_name(node), pg.epoch);
+        self.check(result);
+        if !licensed {
+            self.check(Err(Violation::Unlicensed { node }));
+        }
+    }
+
+    /// Clients see what the log has: a quorum must have it too (S7).
+    fn seen(&mut self, node: usize) {
+        self.opened(node);
+        let pg = &self.nodes[node].postgres;
+        let has = |name: &NodeName| {
+            let other = self.nodes.get(self.process_of(name));
+            other.is_some_and(|other| pg.log.begins(&other.postgres.log))
+        };
+        let end = pg.log.end();
+        if !seen_by_enough(self.store.record(), pg.epoch, has) {
+            self.check(Err(Violation::SeenAlone { node, end }));
+        }
+    }
+
+    /// Tells clients what is done. What the oracle knows of time is not used.
+    pub(super) fn acknowledge(&mut self, node: usize) {
+        let now = self.now;
+        let pg = self.postgres(node);
+        let (done, epoch) = (pg.acknowledged(now), pg.epoch);
+        for waiting in done {
+            let commit = (waiting.place, waiting.commit, epoch);
+            let oracle = Arc::make_mut(&mut self.oracle);
+            let result = oracle.acknowledge(0, commit, self.store.record());
+            self.check(result);
+        }
+    }
+}
