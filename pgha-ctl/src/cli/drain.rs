@@ -56,9 +56,12 @@ struct Waited {
     /// Sessions that the server had left when it was counted last; `None` when it never could be.
     sessions_left: Option<u64>,
     waited_ms: u64,
-    /// The other directors, whose sessions were not counted.
+    /// The other directors, where they keep orders of their own: it does not drain there.
     #[serde(default)]
     apart: Vec<NodeName>,
+    /// The other directors, whose sessions were not counted.
+    #[serde(default)]
+    uncounted: Vec<NodeName>,
     /// The services as they were when the drain began.
     services: Vec<ServiceView>,
 }
@@ -111,8 +114,9 @@ pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Resu
     let (sessions_left, waited) = (waiting.left, waiting.began.elapsed());
     drop(waiting);
     let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
-    let OrderReply { services, apart, .. } = reply;
-    let waited = Waited { schema: SCHEMA, ended, sessions_left, waited_ms, apart, services };
+    let OrderReply { services, apart, peers: uncounted, .. } = reply;
+    let waited =
+        Waited { schema: SCHEMA, ended, sessions_left, waited_ms, apart, uncounted, services };
     print(json, &waited, |waited| sentence(waited, &server))?;
     Ok(ended.exit())
 }
@@ -142,20 +146,21 @@ fn sentence(waited: &Waited, server: &str) -> String {
     };
     format!(
         "{ended}\ncounted: the sessions that this director remembers{}",
-        elsewhere(&waited.apart)
+        elsewhere(&waited.uncounted, &waited.apart)
     )
 }
 
 /// Where else sessions may be, that were not counted.
-fn elsewhere(apart: &[NodeName]) -> String {
-    if apart.is_empty() {
+fn elsewhere(uncounted: &[NodeName], apart: &[NodeName]) -> String {
+    if uncounted.is_empty() {
         return String::new();
     }
-    let forward = if apart.len() == 1 { "forwards" } else { "forward" };
-    let others: Vec<_> = apart.iter().map(ToString::to_string).collect();
+    let forward = if uncounted.len() == 1 { "forwards" } else { "forward" };
+    let others: Vec<_> = uncounted.iter().map(ToString::to_string).collect();
     let others = others.join(", ");
+    let there = if apart.is_empty() { "ask there" } else { "drain it there" };
     format!(
-        ", and none that {others} {forward}; drain it there too (--to), or see pg_stat_activity on the server"
+        ", and none that {others} {forward}; {there} too (--to), or see pg_stat_activity on the server"
     )
 }
 

@@ -133,12 +133,12 @@ pub(super) fn apart(others: &[NodeName]) -> String {
     match others {
         [] => String::new(),
         [other] => format!(
-            "orders hold on this director only: {other} keeps its own, give it the same with --to\n"
+            "orders hold on this director only: {other} keeps its own; give it the same with --to\n"
         ),
         others => {
             let others: Vec<_> = others.iter().map(ToString::to_string).collect();
             format!(
-                "orders hold on this director only: {} keep their own, give them the same with --to\n",
+                "orders hold on this director only: {} keep their own; give them the same with --to\n",
                 others.join(", ")
             )
         }

@@ -16,6 +16,7 @@ use super::status::{
     OrderKind, OrderReply, OrderRequest, ReaderReply, ReaderRequest, Refusal, SCHEMA,
 };
 use super::{Controller, named, ordered};
+use crate::config::Peer;
 use crate::store::{Reading, Store as _};
 
 impl Controller {
@@ -146,7 +147,12 @@ impl Controller {
                 let _ = reply.send(changed.map(|()| {
                     let mut views = self.balancer.view();
                     views.retain(|view| services.contains(&(view.vip, view.port)));
-                    OrderReply { schema: SCHEMA, services: views, apart: self.apart() }
+                    OrderReply {
+                        schema: SCHEMA,
+                        services: views,
+                        apart: self.apart(),
+                        peers: self.peers().cloned().collect(),
+                    }
                 }));
             }
             Asked::Reader(reply) => {
@@ -160,8 +166,12 @@ impl Controller {
 
     /// The other directors, where each has a store of its own.
     fn apart(&self) -> Vec<NodeName> {
-        let peers = self.config.director().peers().iter();
-        peers.filter(|_| !self.book.status().shared).map(|peer| peer.name().clone()).collect()
+        self.book.status().apart(self.peers())
+    }
+
+    /// The other directors.
+    fn peers(&self) -> impl Iterator<Item = &NodeName> {
+        self.config.director().peers().iter().map(Peer::name)
     }
 
     /// Weight, drain, undrain.

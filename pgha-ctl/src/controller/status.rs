@@ -141,8 +141,8 @@ impl Status {
     /// The other directors, where they keep orders of their own.
     #[must_use]
     pub fn apart(&self) -> Vec<NodeName> {
-        let peers = self.director.peers.iter().filter(|_| !self.store.shared);
-        peers.map(|peer| peer.name.clone()).collect()
+        let peers = self.director.peers.iter().map(|peer| &peer.name);
+        self.store.apart(peers)
     }
 }
 
@@ -382,6 +382,9 @@ pub struct OrderReply {
     /// The other directors, where they keep orders of their own: they were not told.
     #[serde(default)]
     pub apart: Vec<NodeName>,
+    /// The other directors, which forward sessions of their own.
+    #[serde(default)]
+    pub peers: Vec<NodeName>,
 }
 
 /// `POST /v1/reader`: a server that is a reader by an operator's word alone.
@@ -455,6 +458,13 @@ pub struct StoreStatus {
     pub error: Option<String>,
     /// Since when not: seconds since the Unix epoch.
     pub stale_since: Option<u64>,
+}
+
+impl StoreStatus {
+    /// Those of the other directors that keep orders of their own.
+    pub(super) fn apart<'a>(&self, peers: impl Iterator<Item = &'a NodeName>) -> Vec<NodeName> {
+        peers.filter(|_| !self.shared).cloned().collect()
+    }
 }
 
 /// The API over TCP.

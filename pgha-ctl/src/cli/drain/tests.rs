@@ -51,6 +51,7 @@ fn progress_and_end_are_told_in_a_sentence() {
         sessions_left,
         waited_ms: 12_000,
         apart: Vec::new(),
+        uncounted: Vec::new(),
         services: Vec::new(),
     };
     assert_eq!(
@@ -58,9 +59,14 @@ fn progress_and_end_are_told_in_a_sentence() {
         "db2 is drained: no session is left, after 12 s\n\
          counted: the sessions that this director remembers"
     );
-    let apart = ["lb2", "lb3"].map(|name| name.parse().unwrap()).to_vec();
+    let others = || ["lb2", "lb3"].map(|name| name.parse().unwrap()).to_vec();
+    let drained = || Waited { uncounted: others(), ..waited(Ended::Drained, Some(0)) };
+    // They have the same orders, and sessions of their own all the same.
+    assert!(
+        sentence(&drained(), "db2").contains("none that lb2, lb3 forward; ask there too (--to)")
+    );
     assert_eq!(
-        sentence(&Waited { apart, ..waited(Ended::Drained, Some(0)) }, "db2"),
+        sentence(&Waited { apart: others(), ..drained() }, "db2"),
         "db2 is drained: no session is left, after 12 s\n\
          counted: the sessions that this director remembers, and none that lb2, lb3 forward; drain it there \
          too (--to), or see pg_stat_activity on the server"

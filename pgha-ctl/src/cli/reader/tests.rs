@@ -67,6 +67,6 @@ fn a_change_is_told_in_a_sentence() {
     assert_eq!(
         changed(&ReaderRequest::Remove { address }, &ReaderReply { apart, ..reply }),
         "10.0.0.9 is no reader by an operator's word any more; 2 readers are added\n\
-         orders hold on this director only: lb2, lb3 keep their own, give them the same with --to"
+         orders hold on this director only: lb2, lb3 keep their own; give them the same with --to"
     );
 }

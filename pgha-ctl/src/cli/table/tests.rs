@@ -89,7 +89,7 @@ fn a_service_without_servers_says_so() {
 
 #[test]
 fn it_is_said_that_orders_hold_here_only_where_there_are_other_directors() {
-    let line = "orders hold on this director only: lb2 keeps its own, give it the same with --to";
+    let line = "orders hold on this director only: lb2 keeps its own; give it the same with --to";
     assert!(!shown(&fixture::status()).contains("orders hold"));
     let mut sent = fixture::value();
     sent["director"]["peers"] = json!([{ "name": "lb2", "addresses": ["10.0.0.22"] }]);
