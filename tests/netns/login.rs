@@ -12,7 +12,10 @@ use pgha_ctl::config::Config;
 use pgha_ctl::postgres::{Connector, Session};
 use pgha_tests::lab::process::POSTGRES_USER;
 use pgha_tests::lab::{Postgres, SOON, hold_until, wait_for};
-use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair,
+    PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SignatureAlgorithm,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -35,10 +38,14 @@ struct Authority {
 
 impl Authority {
     fn new(name: &str) -> Result<Self> {
+        Self::signing(name, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    fn signing(name: &str, by: &'static SignatureAlgorithm) -> Result<Self> {
         let mut params = CertificateParams::new([])?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate()?;
+        let key = KeyPair::generate_for(by)?;
         let certificate = params.self_signed(&key)?.pem();
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
@@ -268,14 +275,16 @@ fn netns_a_client_certificate_is_a_login() -> Result<()> {
 fn netns_a_password_is_bound_to_the_servers_certificate() -> Result<()> {
     let cluster = prepared("hostssl")?;
     let (authority, stranger) = (Authority::new("ours")?, Authority::new("another")?);
+    // A certificate that it signs has no hash to bind to by RFC 5929.
+    let hashless = Authority::signing("a third", &PKCS_ED25519)?;
     authority.equip(&cluster.primary, &["10.77.0.11"])?;
     configure(&cluster, "sslmode = \"require\"")?;
     let config = Config::load(&cluster.director.config_path())?;
     let connector = Connector::new(&config);
     let primary = SocketAddr::new(cluster.primary.host().address().into(), 5432);
     let lb1 = cluster.lab.host("lb1")?;
-    let between = Between::new(&stranger, &authority)?;
-    let open = || {
+    let between = [Between::new(&stranger, &authority)?, Between::new(&hashless, &authority)?];
+    let open = |between: &Between| {
         on(&lb1, async || {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             let address = listener.local_addr()?;
@@ -289,19 +298,36 @@ fn netns_a_password_is_bound_to_the_servers_certificate() -> Result<()> {
         })
     };
     wait_for("TLS", SOON, || {
-        open()?.1?;
+        open(&between[0])?.1?;
         Ok(Some(()))
     })?;
-    let (relayed, direct) = open()?;
-    direct?;
-    let error = relayed.err().context("a session through whoever stands in between")?;
-    ensure!(error.contains("channel binding"), "{error}");
+    for between in &between {
+        let (relayed, direct) = open(between)?;
+        direct?;
+        let error = relayed.err().context("a session through whoever stands in between")?;
+        ensure!(error.contains("channel binding"), "{error}");
+    }
     // Nothing else keeps it from being one.
     demand(&cluster.primary, "hostssl", "trust")?;
     wait_for("a session without a password", SOON, || {
-        open()?.0.map_err(anyhow::Error::msg)?;
+        for between in &between {
+            open(between)?.0.map_err(anyhow::Error::msg)?;
+        }
         Ok(Some(()))
-    })
+    })?;
+    // A server cannot bind to such a certificate either: it takes a proof where the certificate is verified.
+    demand(&cluster.primary, "hostssl", "scram-sha-256")?;
+    hashless.equip(&cluster.primary, &["10.77.0.11"])?;
+    let root = root(&cluster, &hashless)?;
+    wait_for("a server that cannot bind a password", SOON, || {
+        let failed = on(&lb1, async || Ok(Session::open(&connector, primary, SOON).await.err()))?;
+        let error = failed.context("a session")?.to_string();
+        ensure!(error.contains("cannot bind a password to its certificate"), "{error}");
+        Ok(Some(()))
+    })?;
+    configure(&cluster, &format!("sslmode = \"verify-full\"\nsslrootcert = \"{root}\""))?;
+    let verifying = Connector::new(&Config::load(&cluster.director.config_path())?);
+    on(&lb1, async || Ok(Session::open(&verifying, primary, SOON).await.map(drop)?))
 }
 
 /// Ends TLS on both sides, with a certificate of its own, and hands on what is said.

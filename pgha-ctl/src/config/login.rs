@@ -73,6 +73,12 @@ impl Tls {
         if verifies { SslMode::VerifyCa } else { self.mode }
     }
 
+    /// Whether only a certificate is believed that a trusted authority signed.
+    #[must_use]
+    pub fn verifies(&self) -> bool {
+        self.mode() >= SslMode::VerifyCa && self.root.is_some()
+    }
+
     /// PEM: the trusted authorities; there from [`SslMode::VerifyCa`] on.
     #[must_use]
     pub fn root(&self) -> Option<&Path> {

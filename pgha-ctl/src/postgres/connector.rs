@@ -71,12 +71,12 @@ impl Connector {
     }
 
     /// Notes that a session with a server is not encrypted, for it has no TLS, or TLS failed by this error.
-    /// Whether that is news.
-    pub(super) fn goes_plain(&self, server: Server, failed: Option<&PgError>) -> bool {
-        let Some(plain) = &self.0.plain else { return false };
-        let is_new = plain.lock().unwrap_or_else(PoisonError::into_inner).insert(server);
+    pub(super) fn goes_plain(&self, server: Server, failed: Option<&PgError>) {
+        let Some(plain) = &self.0.plain else { return };
+        if !plain.lock().unwrap_or_else(PoisonError::into_inner).insert(server) {
+            return;
+        }
         match failed {
-            _ if !is_new => {}
             None => tracing::info!(
                 "sessions with {server} are not encrypted: it has no TLS, and sslmode = \"prefer\" goes without"
             ),
@@ -85,7 +85,6 @@ impl Connector {
                  ({error}); sslmode = \"require\" does not"
             ),
         }
-        is_new
     }
 
     /// Notes that a session with a server is encrypted.

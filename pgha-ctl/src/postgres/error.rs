@@ -47,6 +47,13 @@ pub enum PgError {
     /// One of the two sides does not believe the other.
     #[error("TLS by sslmode = \"{}\": {}; {}", .0.name(), said(.1), mend(.1))]
     Handshake(SslMode, rustls::Error),
+    /// The password is to be bound to a certificate that the server cannot bind it to.
+    #[error(
+        "{}; the server cannot bind a password to its certificate, as with one signed by Ed25519: issue it one \
+         signed by ECDSA or RSA, or choose sslmode = \"verify-ca\", which needs no binding",
+        with_cause(.0)
+    )]
+    Unbindable(tokio_postgres::Error),
     /// The answer lacks something.
     #[error("the answer has no usable {0}")]
     Answer(&'static str),
@@ -94,8 +101,8 @@ fn said(error: &rustls::Error) -> String {
 fn mend(error: &rustls::Error) -> &'static str {
     match error {
         _ if own(error).is_some() => {
-            "issue the server one of version 3: with its names as subject alternative names (openssl x509 -req \
-             -extfile), which openssl makes of that version"
+            "issue it again with subject alternative names (openssl x509 -req -extfile): openssl then makes \
+             version 3"
         }
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
@@ -145,6 +152,7 @@ impl PgError {
         let io = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
         match io.and_then(of_rustls) {
             Some(tls) => Self::Handshake(mode, tls),
+            None if cannot_bind(&error) => Self::Unbindable(error),
             None => Self::Session(error),
         }
     }
@@ -157,7 +165,7 @@ impl PgError {
         }
     }
 
-    /// The code PostgreSQL gives, where it answered with an error.
+    /// The code PostgreSQL gives, where it answered with an error that is no case of its own here.
     #[must_use]
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match self {
@@ -170,6 +178,7 @@ impl PgError {
             | Self::TlsFile(_)
             | Self::NoTls(_)
             | Self::Handshake(..)
+            | Self::Unbindable(_)
             | Self::Answer(_)
             | Self::NotAMonitor { .. }
             | Self::InRecovery(_) => None,
@@ -188,7 +197,7 @@ impl PgError {
             Self::Session(error) => {
                 error.source().is_some_and(|cause| cause.to_string().contains("password"))
             }
-            Self::NoTls(_) | Self::Handshake(..) => true,
+            Self::NoTls(_) | Self::Handshake(..) | Self::Unbindable(_) => true,
             Self::Connect(_)
             | Self::Start(_)
             | Self::Refused(..)
@@ -236,11 +245,22 @@ impl PgError {
             Self::Refused(..)
             | Self::NoTls(_)
             | Self::Handshake(..)
+            | Self::Unbindable(_)
             | Self::Answer(_)
             | Self::NotAMonitor { .. }
             | Self::InRecovery(_) => Finding::Answered(told),
         }
     }
+}
+
+/// Whether a server failed at the hash of its own certificate: `be_tls_get_certificate_hash` of PostgreSQL, whose
+/// messages are of use to nobody else and in no other language.
+fn cannot_bind(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|told| {
+        *told.code() == SqlState::INTERNAL_ERROR
+            && (told.message().starts_with("could not find digest for NID")
+                || told.message() == "could not determine server certificate signature algorithm")
+    })
 }
 
 fn of_rustls(error: &io::Error) -> Option<rustls::Error> {

@@ -9,6 +9,8 @@ mod check;
 mod connector;
 mod encrypted;
 mod error;
+#[cfg(test)]
+mod heard;
 pub mod inspect;
 mod report;
 mod session;

@@ -18,6 +18,9 @@ use super::{Connector, PgError, Report, Server, within};
 use crate::config::SslMode;
 use crate::config::passfile::Password;
 
+#[cfg(test)]
+mod tests;
+
 const QUESTION: &str = include_str!("server.sql");
 
 /// How long a kept session is idle before the other side's host is asked whether it is there.
@@ -143,6 +146,10 @@ impl Opening<'_> {
             }
             (false, _) => Err(PgError::NoTls(mode)),
             (true, SslMode::Prefer) => match self.encrypted(stream).await {
+                Ok(opened) => {
+                    self.connector.goes_encrypted(self.server);
+                    Ok(opened)
+                }
                 // As libpq does: a server may take some clients only without.
                 Err(error) if error.may_depend_on_tls() => {
                     match self.plain(connect(self.server).await?).await {
@@ -153,10 +160,7 @@ impl Opening<'_> {
                         Err(_) => Err(error),
                     }
                 }
-                opened => {
-                    self.connector.goes_encrypted(self.server);
-                    opened
-                }
+                Err(error) => Err(error),
             },
             (true, _) => self.encrypted(stream).await,
         }
@@ -167,7 +171,11 @@ impl Opening<'_> {
     }
 
     async fn encrypted(&self, stream: TcpStream) -> Result<Session, PgError> {
-        let tls = Handshake { config: self.connector.tls()?, server: self.server.ip().into() };
+        let tls = Handshake {
+            config: self.connector.tls()?,
+            server: self.server.ip().into(),
+            verifies: self.connector.login().tls().verifies(),
+        };
         // The server has been asked for TLS already, so that its refusal is known for what it is.
         self.on(stream, Protection::Require, tls).await
     }

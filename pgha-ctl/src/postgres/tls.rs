@@ -119,7 +119,7 @@ impl Verifier {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TlsFileError> {
         let path = match tls.root() {
-            Some(path) if tls.mode() >= SslMode::VerifyCa => path,
+            Some(path) if tls.verifies() => path,
             _ => return Ok(Self { provider: provider.clone(), trusted: None }),
         };
         let own = certificates("sslrootcert", path)?;

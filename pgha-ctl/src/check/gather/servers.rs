@@ -59,7 +59,9 @@ fn places(config: &Config) -> BTreeMap<SocketAddr, Place> {
 /// As the balancer takes it: what is a reason to take a server out there is a failure of the same kind here.
 fn trouble(error: &PgError) -> Trouble {
     let told = error.to_string();
-    let kind = if matches!(error, PgError::NoTls(_) | PgError::Handshake(..)) {
+    let of_tls =
+        matches!(error, PgError::NoTls(_) | PgError::Handshake(..) | PgError::Unbindable(_));
+    let kind = if of_tls {
         TroubleKind::Tls
     } else if error.is_login_refused() {
         TroubleKind::Login

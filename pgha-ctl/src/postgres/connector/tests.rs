@@ -1,4 +1,5 @@
 use super::*;
+use crate::postgres::heard::Heard;
 
 const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
 
@@ -38,11 +39,28 @@ fn that_a_session_is_not_encrypted_is_told_once_of_each_server() {
     let (db1, db2) = ("10.0.0.1:5432".parse().unwrap(), "10.0.0.2:5432".parse().unwrap());
     let failed = PgError::NoTls(SslMode::Prefer);
     let connector = Connector::telling(&config);
-    assert!(connector.goes_plain(db1, None));
-    assert!(connector.goes_plain(db2, Some(&failed)));
+    let (heard, _listening) = Heard::listen();
+    let no_tls = |server: Server| {
+        format!(
+            "INFO sessions with {server} are not encrypted: it has no TLS, and sslmode = \"prefer\" goes without"
+        )
+    };
+    connector.goes_plain(db1, None);
+    assert_eq!(heard.lines(), [no_tls(db1)]);
+    connector.goes_plain(db2, Some(&failed));
+    assert_eq!(
+        heard.lines(),
+        [format!(
+            "WARN sessions with {db2} are not encrypted: sslmode = \"prefer\" goes without where TLS fails \
+             ({failed}); sslmode = \"require\" does not"
+        )]
+    );
     // By a clone too, which another task has.
-    assert!(!connector.clone().goes_plain(db1, Some(&failed)));
+    connector.clone().goes_plain(db1, Some(&failed));
+    assert_eq!(heard.lines(), [""; 0]);
     connector.goes_encrypted(db1);
-    assert!(connector.goes_plain(db1, None), "it was encrypted meanwhile");
-    assert!(!Connector::new(&config).goes_plain(db1, None), "nobody is to be told");
+    connector.goes_plain(db1, None);
+    assert_eq!(heard.lines(), [no_tls(db1)], "it was encrypted meanwhile");
+    Connector::new(&config).goes_plain(db1, None);
+    assert_eq!(heard.lines(), [""; 0], "nobody is to be told");
 }

@@ -231,9 +231,9 @@ async fn a_certificate_of_version_1_does_where_none_is_verified() {
                 let told = PgError::at_start(error, SslMode::VerifyCa).to_string();
                 assert_eq!(
                     told,
-                    "TLS by sslmode = \"verify-ca\": the server's certificate is of X.509 version 1; issue the \
-                     server one of version 3: with its names as subject alternative names (openssl x509 -req \
-                     -extfile), which openssl makes of that version"
+                    "TLS by sslmode = \"verify-ca\": the server's certificate is of X.509 version 1; issue it \
+                     again with subject alternative names (openssl x509 -req -extfile): openssl then makes \
+                     version 3"
                 );
             }
             // Whoever has not its key is not believed: the password is bound to it.
