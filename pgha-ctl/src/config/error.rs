@@ -330,9 +330,10 @@ pub enum RestartNeeded {
     )]
     Api { old: Api, new: Api },
     #[error(
-        "[store] changed from {} ({old}) to {} ({new}); restart the controller",
+        "[store] changed from {} ({old}) to {} ({new}), in {}; restart the controller",
         .old.kind(),
-        .new.kind()
+        .new.kind(),
+        .old.differs_in(.new).join(", ")
     )]
     Store { old: Box<StorePlace>, new: Box<StorePlace> },
     #[error("director.log_packets changed from {old} to {new}; restart the controller")]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::passfile::Password;
 use super::private_file::{self, PrivateFileError};
 
 /// A member of etcd, as its clients reach it: `https://10.0.0.31:2379`, `https://[fd00::31]:2379` or
@@ -127,9 +128,10 @@ impl EtcdLogin {
     ///
     /// # Errors
     /// When the file cannot be read, or others may read it too.
-    pub fn password(&self) -> Result<String, PrivateFileError> {
+    pub fn password(&self) -> Result<Password, PrivateFileError> {
         let content = private_file::read(&self.password_file)?;
-        Ok(String::from_utf8_lossy(&content).lines().next().unwrap_or_default().to_owned())
+        let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        Ok(Password::new(line.strip_suffix(b"\r").unwrap_or(line).to_owned()))
     }
 }
 
@@ -156,6 +158,25 @@ impl Etcd {
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Each key, and whether its value is another there.
+    fn compared(&self, other: &Self) -> [(&'static str, bool); 8] {
+        let ca = |of: &Self| of.tls.as_ref().map(|tls| tls.ca.clone());
+        let shown = |of: &Self| of.tls.as_ref().and_then(|tls| tls.shown.clone()).unzip();
+        let login = |of: &Self| of.login.clone().map(|of| (of.user, of.password_file)).unzip();
+        let ((old_cert, old_key), (cert, key)) = (shown(self), shown(other));
+        let ((old_user, old_file), (user, file)) = (login(self), login(other));
+        [
+            ("store.endpoints", self.endpoints != other.endpoints),
+            ("store.ca", ca(self) != ca(other)),
+            ("store.cert", old_cert != cert),
+            ("store.key", old_key != key),
+            ("store.user", old_user != user),
+            ("store.password_file", old_file != file),
+            ("store.timeout", self.timeout != other.timeout),
+            ("store.path", self.seen != other.seen),
+        ]
     }
 
     /// The file that remembers what was seen of it.
@@ -200,6 +221,20 @@ impl StorePlace {
             Self::Local(_) => &[],
             Self::Etcd(etcd) => &etcd.endpoints,
         }
+    }
+}
+
+impl StorePlace {
+    /// The keys whose values are others there.
+    pub(super) fn differs_in(&self, other: &Self) -> Vec<&'static str> {
+        let differ = match (self, other) {
+            (Self::Local(old), Self::Local(new)) => vec![("store.path", old != new)],
+            (Self::Etcd(old), Self::Etcd(new)) => old.compared(new).to_vec(),
+            (Self::Local(_), Self::Etcd(_)) | (Self::Etcd(_), Self::Local(_)) => {
+                vec![("store.kind", true)]
+            }
+        };
+        differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
 }
 

@@ -257,7 +257,7 @@ fn what_a_running_controller_cannot_change_is_named() {
             "director.log_packets changed from false to true; restart the controller",
             "[api] changed from no listen (tls /etc/pgha/tls) to [::]:7432 (tls /etc/pgha/tls); restart the \
              controller",
-            "[store] changed from local (/var/lib/pgha/main.store) to local (/s); restart the controller",
+            "[store] changed from local (/var/lib/pgha/main.store) to local (/s), in store.path; restart the controller",
             "director.flows changed from 1048576 to 2048; restart the controller, after pgha detach if the table is to be resized",
             "director.flows_ipv6 changed from 1024 to 4096; restart the controller, after pgha detach if the table is to be resized",
             "director.pending_flows changed from 65536 to 2048; restart the controller, after pgha detach if the table is to be resized",

@@ -162,6 +162,8 @@ pub(super) struct Book {
     pub(super) foreign: bool,
     /// The store is empty, and did not take what the data plane remembers: it is asked to again.
     pub(super) unimported: bool,
+    /// People were told of that.
+    pub(super) unimported_told: bool,
     /// What is being written.
     under_way: Vec<OrderChange>,
     /// Why the store cannot be used, and since when.
@@ -182,6 +184,7 @@ impl Book {
             taken: None,
             foreign: false,
             unimported: false,
+            unimported_told: false,
             under_way: Vec::new(),
             trouble: None,
             tell,
@@ -215,14 +218,19 @@ impl Book {
         let at = seconds(SystemTime::now());
         // Beside the loop, which waits for no disk.
         tokio::spawn(async move {
+            let mut writes = false;
             let changed = change(&store, &key, |found| {
                 let mut orders = found.value.as_deref().map_or_else(|| Ok(base.clone()), decode)?;
                 wanted.changes.iter().for_each(|change| orders.change(change, &wanted.by, at));
+                writes = true;
                 encode(orders)
             });
-            let changed = match timeout(PATIENCE, changed).await {
+            let ended = timeout(PATIENCE, changed).await;
+            let changed = match ended {
                 Ok(changed) => changed.map_err(NotKept::from),
-                Err(_) => Err(NotKept::Unknown(hangs(&place))),
+                Err(_) if writes => Err(NotKept::Unknown(hangs(&place))),
+                // It was not even read.
+                Err(_) => Err(NotKept::Failed(hangs(&place))),
             };
             let _ = tell.send(Kept::Changed(changed, wanted)).await;
         });
@@ -242,10 +250,11 @@ impl Book {
         }
     }
 
-    /// It cannot be used. What people are told, if that is new.
+    /// It cannot be used. What people are told, if it could be used before: in one outage texts alternate, and the
+    /// latest is in the status.
     #[must_use]
     pub(super) fn failed(&mut self, error: String) -> Option<Happening> {
-        let new = self.trouble.as_ref().is_none_or(|(known, _)| *known != error);
+        let new = self.trouble.is_none();
         let text = format!("orders are neither read nor taken; those that are known stay: {error}");
         let since = self.trouble.take().map_or_else(SystemTime::now, |(_, since)| since);
         self.trouble = Some((error, since));

@@ -68,6 +68,7 @@ impl Controller {
                 match &changed {
                     Ok(reading) => {
                         self.book.unimported = false;
+                        self.book.unimported_told = false;
                         self.take_in_orders(reading);
                         // The reply says what is, so the maps come first.
                         self.program();
@@ -138,7 +139,10 @@ impl Controller {
         // Whoever asked may be gone by now.
         match asked {
             Asked::Import => {
-                if let Err(Refusal { error }) = changed {
+                // It is tried again and again: once is enough.
+                if let Err(Refusal { error }) = changed
+                    && !std::mem::replace(&mut self.book.unimported_told, true)
+                {
                     let text = format!("orders that the data plane remembers: {error}");
                     self.tell(Happening::warning(Kind::StoreFailed, text));
                 }

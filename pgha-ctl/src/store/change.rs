@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::record::{Key, Mark, Reading};
 use super::{CasError, Store, StoreError};
 
+#[cfg(test)]
+mod tests;
+
 /// How often a change begins anew. Each time somebody else was quicker, so the store itself is alive.
 const ATTEMPTS: u32 = 100;
 /// How long a store that gave no answer may take to give one when it is asked again.
@@ -21,49 +24,71 @@ pub enum ChangeError<E> {
     /// Not made, or not known to be made: the error says which.
     #[error(transparent)]
     Store(#[from] CasError),
-    /// Not made.
+    /// Not made, and no write is left that may still be.
     #[error("others change the record all the time; try again")]
     Crowded,
 }
 
 /// Replaces what is under a key by what `next` makes of it, and returns that. An answer that got lost is read
-/// back: the change counts as made where the value is there.
+/// back: the change counts as made where the value is there. Where it is not, the write may still be on its way,
+/// so from there on nothing but a write that was answered is certain.
 ///
 /// # Errors
-/// When `next` refuses, or the store cannot be used.
+/// When `next` refuses, or the store cannot be used. After a write without an answer every other error is
+/// [`CasError::Unknown`].
 pub async fn change<S: Store, E>(
     store: &S,
     key: &Key,
     mut next: impl FnMut(&Reading) -> Result<Vec<u8>, E>,
 ) -> Result<Reading, ChangeError<E>> {
+    let mut lost: Option<Lost> = None;
     let mut found = store.get(key).await.map_err(CasError::Failed)?;
     for _ in 0..ATTEMPTS {
-        let value = next(&found).map_err(ChangeError::Unwanted)?;
-        match store.cas(key, found.mark, value.clone()).await {
-            Ok(mark) => return Ok(Reading { mark, value: Some(value) }),
-            Err(CasError::Conflict(_)) => {
-                found = store.get(key).await.map_err(CasError::Failed)?;
-            }
-            Err(CasError::Failed(error)) => return Err(CasError::Failed(error).into()),
-            Err(CasError::Unknown(error)) => {
-                let now = read_back(store, key, error).await?;
-                if is_made(&now, found.mark, &value) {
-                    return Ok(now);
-                }
-                // If the lost request still comes, it meets the mark of the next one and is refused, or
-                // the next one meets its value, which is the one wanted.
-                found = now;
-            }
+        // The lost write came after all.
+        if lost.as_ref().is_some_and(|lost| lost.is_made(&found)) {
+            return Ok(found);
         }
+        let value = next(&found).map_err(ChangeError::Unwanted)?;
+        found = match store.cas(key, found.mark, value.clone()).await {
+            Ok(mark) => return Ok(Reading { mark, value: Some(value) }),
+            Err(CasError::Conflict(_)) => match store.get(key).await {
+                Ok(now) => now,
+                Err(error) => return Err(failed(lost, error).into()),
+            },
+            Err(CasError::Failed(error)) => return Err(failed(lost, error).into()),
+            Err(CasError::Unknown(error)) => {
+                lost = Some(Lost { before: found.mark, value, error });
+                // If it still comes, it meets the mark of the next one and is refused, or the next one meets
+                // its value, which is the one wanted.
+                let Some(now) = read_back(store, key).await else { break };
+                now
+            }
+        };
     }
-    Err(ChangeError::Crowded)
+    // Too often forestalled, or not even read back.
+    Err(lost.map_or(ChangeError::Crowded, |lost| CasError::Unknown(lost.error).into()))
 }
 
-fn is_made(now: &Reading, before: Mark, value: &[u8]) -> bool {
-    now.mark != before && now.value.as_deref() == Some(value)
+/// A write without an answer: it may have been made, or be made yet.
+struct Lost {
+    before: Mark,
+    value: Vec<u8>,
+    error: StoreError,
 }
 
-async fn read_back<S: Store>(store: &S, key: &Key, lost: StoreError) -> Result<Reading, CasError> {
+impl Lost {
+    fn is_made(&self, now: &Reading) -> bool {
+        now.mark != self.before && now.value.as_ref() == Some(&self.value)
+    }
+}
+
+/// What is known when the store fails: not even that nothing was written, after a write without an answer.
+fn failed(lost: Option<Lost>, error: StoreError) -> CasError {
+    lost.map_or(CasError::Failed(error), |lost| CasError::Unknown(lost.error))
+}
+
+/// `None` where the store gives no answer in time.
+async fn read_back<S: Store>(store: &S, key: &Key) -> Option<Reading> {
     let asking = async {
         loop {
             if let Ok(reading) = store.get(key).await {
@@ -72,5 +97,5 @@ async fn read_back<S: Store>(store: &S, key: &Key, lost: StoreError) -> Result<R
             tokio::time::sleep(PAUSE).await;
         }
     };
-    tokio::time::timeout(READ_BACK, asking).await.map_err(|_| CasError::Unknown(lost))
+    tokio::time::timeout(READ_BACK, asking).await.ok()
 }

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::rpc::client::cause;
 
@@ -79,7 +80,7 @@ where
     Ok(Connection { sender, task: tokio::spawn(connection) })
 }
 
-/// One request over the connection that is kept, or a new one that is kept then.
+/// One request over the connection that is kept, or a new one that is kept then. `patience` is for all of it.
 pub(super) async fn exchange<P: Peer>(
     peer: &P,
     kept: &Mutex<Option<Connection>>,
@@ -92,17 +93,18 @@ pub(super) async fn exchange<P: Peer>(
     Ok(answer)
 }
 
-/// One request over `kept`, or a new connection that is left there then.
+/// One request over `kept`, or a new connection that is left there then. `patience` is for all of it.
 pub(super) async fn exchange_over<P: Peer>(
     peer: &P,
     kept: &mut Option<Connection>,
     request: impl Fn() -> http::Result<Request<Full<Bytes>>>,
     patience: Duration,
 ) -> Result<(Parts, Bytes), Failure<P::Error>> {
+    let until = Instant::now() + patience;
     if let Some(mut connection) = kept.take()
-        && connection.sender.ready().await.is_ok()
+        && matches!(timeout_at(until, connection.sender.ready()).await, Ok(Ok(())))
     {
-        match send(peer, connection, &request, patience).await {
+        match send(peer, connection, &request, (until, patience)).await {
             // The other side had closed it since.
             Err(Failure::Unsent(_)) => {}
             answered => {
@@ -112,8 +114,10 @@ pub(super) async fn exchange_over<P: Peer>(
             }
         }
     }
-    let connection = peer.connect().await.map_err(Failure::Unsent)?;
-    let (answer, connection) = send(peer, connection, &request, patience).await?;
+    let connecting = timeout_at(until, peer.connect()).await;
+    let connection =
+        connecting.unwrap_or_else(|_| Err(peer.late(patience))).map_err(Failure::Unsent)?;
+    let (answer, connection) = send(peer, connection, &request, (until, patience)).await?;
     *kept = Some(connection);
     Ok(answer)
 }
@@ -125,10 +129,10 @@ async fn send<P: Peer>(
     peer: &P,
     connection: Connection,
     request: &impl Fn() -> http::Result<Request<Full<Bytes>>>,
-    patience: Duration,
+    (until, patience): (Instant, Duration),
 ) -> Answered<P> {
     let request = request().map_err(|error| Failure::Unsent(peer.lost(io::Error::other(error))))?;
-    tokio::time::timeout(patience, converse(peer, connection, request))
+    timeout_at(until, converse(peer, connection, request))
         .await
         .unwrap_or_else(|_| Err(Failure::Sent(peer.late(patience))))
 }

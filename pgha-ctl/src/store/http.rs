@@ -108,9 +108,10 @@ async fn write<S: Store>(
             error @ (StoreError::Local(LocalError::TooLong(_))
             | StoreError::Etcd(EtcdError::TooLong(_))),
         )) => refused(StatusCode::PAYLOAD_TOO_LARGE, &error),
-        Err(CasError::Failed(error @ StoreError::Local(LocalError::Full { .. }))) => {
-            refused(StatusCode::INSUFFICIENT_STORAGE, &error)
-        }
+        Err(CasError::Failed(
+            error @ (StoreError::Local(LocalError::Full { .. })
+            | StoreError::Etcd(EtcdError::Full { .. })),
+        )) => refused(StatusCode::INSUFFICIENT_STORAGE, &error),
         Err(CasError::Failed(error)) => refused(StatusCode::SERVICE_UNAVAILABLE, &error),
         Err(CasError::Unknown(error)) => refused(StatusCode::GATEWAY_TIMEOUT, &error),
     }

@@ -9,26 +9,31 @@ use std::time::Duration;
 use crate::check::facts::Facts;
 use crate::check::{Check, about};
 use crate::config::{Config, StorePlace};
+use crate::controller::status::StoreStatus;
 use crate::store::{Health, MemberHealth, Told};
 
 pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Check> {
     match (config.store(), &facts.store) {
         (StorePlace::Etcd(etcd), Some(health)) => {
             let members = health.members.iter().map(|member| self::member(member, etcd.timeout()));
-            std::iter::once(whole(health)).chain(members).collect()
+            std::iter::once(whole(health)).chain(members).chain(controller(facts)).collect()
         }
         // A local one is the controller's alone: it says how it is.
-        _ => facts.controller.as_ref().map_or_else(
-            |_| Vec::new(),
-            |status| {
-                let check = about("store", "", "orders are read and kept");
-                let path = status.store.path.display();
-                vec![match &status.store.error {
-                    None => check.ok(format!("{path} answers")),
-                    Some(error) => check.fail(error),
-                }]
-            },
-        ),
+        _ => controller(facts).into_iter().collect(),
+    }
+}
+
+fn controller(facts: &Facts) -> Option<Check> {
+    facts.controller.as_ref().ok().map(|status| kept(&status.store))
+}
+
+/// How the store is to the controller, which may fare otherwise than who checks.
+fn kept(store: &StoreStatus) -> Check {
+    let check = about("store", "", "orders are read and kept");
+    match &store.error {
+        Some(error) => check.fail(error),
+        None if store.shared => check.ok("it answers the controller"),
+        None => check.ok(format!("{} answers", store.path.display())),
     }
 }
 

@@ -129,7 +129,7 @@ fn the_password_of_etcd_is_its_owners_alone() {
     check().unwrap();
     let config = parse(&text).unwrap();
     let StorePlace::Etcd(etcd) = config.store() else { panic!("no etcd") };
-    assert_eq!(etcd.login().unwrap().password().unwrap(), "secret");
+    assert_eq!(etcd.login().unwrap().password().unwrap().expose(), b"secret");
 }
 
 #[test]

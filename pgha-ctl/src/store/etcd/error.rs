@@ -29,7 +29,8 @@ pub enum EtcdError {
     #[error("the connection to {at} ended before its answer: {source}")]
     Lost { at: Endpoint, source: io::Error },
     #[error(
-        "{at} gave no answer within {patience:?}; see that most members of etcd run and reach each other"
+        "{at} gave no answer within {} ms; see that most members of etcd run and reach each other",
+        .patience.as_millis()
     )]
     Late { at: Endpoint, patience: Duration },
     #[error("{at} refuses: {message} ({code})")]
@@ -48,9 +49,19 @@ pub enum EtcdError {
     OtherCluster { at: Endpoint, found: u64, known: u64 },
     #[error("the etcd at {at} is at revision {found}, and was at {known} before: it went back, as when a backup is restored; if that is meant, remove {} and restart this process", .seen.display())]
     WentBack { at: Endpoint, found: Revision, known: Revision, seen: PathBuf },
+    #[error(
+        "{at} has no space left within its quota ({message}); have etcd compact and defragment, or give it a larger --quota-backend-bytes, and disarm its alarm (etcdctl alarm disarm)"
+    )]
+    Full { at: Endpoint, message: String },
+    #[error(
+        "there is no store yet, and {agree} of {of} endpoints, which is not most of them, are of one etcd to make it in; see that store.endpoints names members of one etcd, and that they run"
+    )]
+    NotMost { agree: usize, of: usize },
+    #[error("the watch at {at} was ended: {why}")]
+    WatchEnded { at: Endpoint, why: String },
     #[error("{} remembers how far the store had come and cannot be used: {source}; see that its directory is there and writable", .path.display())]
     Seen { path: PathBuf, source: io::Error },
-    #[error("{} remembers how far the store had come and holds no such thing; remove it", .path.display())]
+    #[error("{} remembers how far the store had come and holds no such thing; remove it: then a store that went back is not noticed once", .path.display())]
     NotSeen { path: PathBuf },
     #[error("a value of {0} bytes is too long for a store, which takes {MAX_VALUE}")]
     TooLong(usize),
@@ -60,6 +71,18 @@ pub enum EtcdError {
         "others make the store anew all the time; see that no two clusters of this name use it"
     )]
     Contested,
+}
+
+impl EtcdError {
+    /// The member answered, for a store that is not the one of before.
+    pub(super) const fn is_of_another_store(&self) -> bool {
+        matches!(self, Self::OtherCluster { .. } | Self::WentBack { .. })
+    }
+
+    /// Members agree on it.
+    pub(super) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::CommonName { .. } | Self::Full { .. })
+    }
 }
 
 /// gRPC's code of a refusal (gRPC documentation, "Status codes and their use").
@@ -72,6 +95,11 @@ impl Code {
     /// (a timeout, a leader that was lost) may have been carried out.
     pub(super) const fn is_definite(self) -> bool {
         matches!(self.0, 3 | 7 | 8 | 9 | 11 | 12 | 16)
+    }
+
+    /// Out of room, or of patience: the message tells which.
+    pub(super) const fn is_exhausted(self) -> bool {
+        self.0 == 8
     }
 
     /// Another login may mend it: the token has expired (16), or users were changed since (3, "revision of

@@ -65,7 +65,7 @@ impl Shared {
         let status: StatusAnswer = self.asked(member, wire::STATUS, &wire::nothing()).await?;
         let begin = Instant::now();
         let look = wire::look(&self.incarnation_path());
-        let read = self.ask_one(member, wire::RANGE, &look).await;
+        let read = self.ask_one(member, wire::RANGE, &look, self.turn()).await;
         Ok(Told {
             cluster: status.header.cluster_id,
             id: status.header.member_id,
@@ -85,14 +85,14 @@ impl Shared {
         Some(members.iter().filter(|member| !member.learner).count())
     }
 
-    async fn asked<T: DeserializeOwned>(
+    pub(super) async fn asked<T: DeserializeOwned>(
         &self,
         member: &Member,
         path: &'static str,
         request: &Bytes,
     ) -> Result<T, EtcdError> {
         let answer: Answer<'_> =
-            self.ask_one(member, path, request).await.map_err(Failure::error)?;
+            self.ask_one(member, path, request, self.turn()).await.map_err(Failure::error)?;
         answer.read()
     }
 }

@@ -24,6 +24,9 @@ use crate::store::record::MAX_VALUE;
 /// Of a watch: what is longer without an end carries a value, so it is a change.
 const LONGEST_NEWS: usize = 4096;
 
+/// How etcd says that its quota is reached (`ErrGRPCNoSpace` in etcd's api/v3rpc/rpctypes/error.go).
+const NO_SPACE: &str = "database space exceeded";
+
 /// Of an answer that is no gateway's: as much is shown, in characters.
 const LONGEST_QUOTE: usize = 200;
 
@@ -45,20 +48,26 @@ impl Member {
         &self.at
     }
 
-    /// Asks it, and waits for the answer.
+    /// Asks it, and waits for the answer for so long.
     pub(super) async fn ask(
         &self,
         path: &'static str,
         body: &Bytes,
         token: Option<&HeaderValue>,
+        patience: Duration,
     ) -> Result<Bytes, Failure<EtcdError>> {
         let request = || self.request(path, body, token);
-        let (head, body) = exchange(self, &self.kept, request, self.timeout).await?;
+        let (head, body) = exchange(self, &self.kept, request, patience).await?;
         if head.status.is_success() {
             return Ok(body);
         }
         let at = self.at.clone();
         match Refusal::read(&body) {
+            Some(Refusal { message, code })
+                if code.is_exhausted() && message.contains(NO_SPACE) =>
+            {
+                Err(Failure::Unsent(EtcdError::Full { at, message }))
+            }
             Some(Refusal { message, code }) => {
                 let error = EtcdError::Refused { at, message, code };
                 Err(if code.is_definite() { Failure::Unsent(error) } else { Failure::Sent(error) })
@@ -79,10 +88,10 @@ impl Member {
         }
     }
 
-    /// Waits until it tells of a change, or of an end of the watch, or has said nothing for so long.
+    /// Waits until it tells of a change, or has said nothing for so long.
     ///
     /// # Errors
-    /// When it cannot be watched: whoever tries again at once would only try all the time.
+    /// When it cannot be watched, or ends the watch: whoever tries again at once would only try all the time.
     pub(super) async fn follow(
         &self,
         body: &Bytes,
@@ -103,8 +112,8 @@ impl Member {
         }
         match timeout(quiet, news(response.into_body())).await {
             // Quiet is no trouble: whoever waits reads again then.
-            Err(_) | Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(self.lost(io::Error::other("the watch ended"))),
+            Err(_) | Ok(Ok(News::Change)) => Ok(()),
+            Ok(Ok(News::Ended(why))) => Err(EtcdError::WatchEnded { at: self.at.clone(), why }),
             Ok(Err(error)) => Err(lost(error)),
         }
     }
@@ -128,30 +137,48 @@ impl Member {
     }
 }
 
-/// Returns with the first message that is more than "the watch has begun", or with the end of them; says whether
-/// there was one.
-async fn news(mut body: Incoming) -> hyper::Result<bool> {
+/// What a watch brings.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Change,
+    /// No more comes, for that reason.
+    Ended(String),
+}
+
+/// Returns with the first message that is more than "the watch has begun", or with the end of them.
+async fn news(mut body: Incoming) -> hyper::Result<News> {
     let mut line = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         for part in data.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
-            if line.len() > LONGEST_NEWS || (line.ends_with(b"\n") && !is_beginning(&line)) {
-                return Ok(true);
+            if line.len() > LONGEST_NEWS {
+                return Ok(News::Change);
             }
             if line.ends_with(b"\n") {
+                if let Some(news) = meaning(&line) {
+                    return Ok(news);
+                }
                 line.clear();
             }
         }
     }
-    Ok(false)
+    Ok(News::Ended("it says no more".to_owned()))
 }
 
-/// Whether a message of a watch only says that it has begun.
-fn is_beginning(line: &[u8]) -> bool {
-    let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else { return false };
+/// What a message of a watch says; `None` where only that it has begun.
+fn meaning(line: &[u8]) -> Option<News> {
+    let ended = |why: &dyn ToString| Some(News::Ended(why.to_string()));
+    let message: serde_json::Value = match serde_json::from_slice(line) {
+        Ok(message) => message,
+        Err(error) => return ended(&error),
+    };
     let result = &message["result"];
-    result["created"] == true && result["canceled"] != true && result["events"].is_null()
+    if result["canceled"] == true || !result.is_object() {
+        return ended(&message);
+    }
+    let only_begun = result["created"] == true && result["events"].is_null();
+    if only_begun { None } else { Some(News::Change) }
 }
 
 impl Peer for Member {

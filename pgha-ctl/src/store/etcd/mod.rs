@@ -16,30 +16,33 @@ mod seen;
 mod tests;
 mod wire;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 use pgha_machine::NodeName;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 pub use error::{Code, EtcdError};
 pub use health::{Health, MemberHealth, Told};
 
 use self::member::Member;
 use self::seen::Seen;
-use self::wire::{Header, Record, Token, TxnAnswer};
+use self::wire::{Header, HeaderAnswer, Record, Token, TxnAnswer};
 use super::exchange::Failure;
 use super::local::blocking;
 use super::record::{Incarnation, Key, MAX_VALUE, Mark, Reading, Revision};
 use super::{CasError, Store, StoreError};
 use crate::config;
 
-/// How long an answer is looked for, at one member after the other.
+/// How long an answer is looked for, at one member after the other. Less than whoever orders something waits, who
+/// hears then that it was never sent.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two rounds of all members.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -60,8 +63,10 @@ struct Shared {
     members: Vec<Member>,
     /// Who is asked first: who answered last.
     first: AtomicUsize,
-    /// Which cluster of etcd this process began with.
+    /// Which cluster of etcd this process began with: where it found a store, or had one made.
     cluster: OnceLock<u64>,
+    /// How many watches in a row could not be had.
+    unwatched: AtomicU32,
     seen: Seen,
     token: Mutex<Option<HeaderValue>>,
     prefix: String,
@@ -102,6 +107,7 @@ impl Etcd {
             members: settings.endpoints().iter().map(member).collect(),
             first: AtomicUsize::new(0),
             cluster: OnceLock::new(),
+            unwatched: AtomicU32::new(0),
             seen: Seen::new(settings.seen()),
             token: Mutex::default(),
             prefix: format!("/pgha/{cluster}/"),
@@ -110,14 +116,13 @@ impl Etcd {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Sees that the store answers, and has this node remember how far it has come.
+    /// Sees that the store would take a write, for which it needs space and this user permission, and has this node
+    /// remember how far it has come. Nothing is written there.
     ///
     /// # Errors
-    /// When it does not answer, or that cannot be remembered.
+    /// When it would not, or that cannot be remembered.
     pub async fn tend(&self) -> Result<(), StoreError> {
-        // Any key does: what is asked for is the header.
-        let key = "tend".parse().expect("a constant that is a key");
-        self.shared.read(&key).await?;
+        self.shared.read_by(&self.shared.tend_request()).await?;
         let shared = Arc::clone(&self.shared);
         Ok(blocking(move || shared.seen.write()).await.map_err(StoreError::from)??)
     }
@@ -156,19 +161,34 @@ impl Shared {
         format!("{}.incarnation", self.prefix)
     }
 
+    /// For a key that no record can have.
+    fn tend_request(&self) -> Bytes {
+        wire::could_replace(&self.incarnation_path(), &format!("{}.tend", self.prefix))
+    }
+
     /// Reads a record, and how many changes the whole store had seen.
     async fn read(&self, key: &Key) -> Result<(Reading, Revision), EtcdError> {
+        self.read_by(&wire::read(&self.incarnation_path(), &self.path(key))).await
+    }
+
+    /// The same, by a request that reads the incarnation and a record.
+    async fn read_by(&self, request: &Bytes) -> Result<(Reading, Revision), EtcdError> {
         for _ in 0..ATTEMPTS {
             let floor = self.seen.highest()?;
-            let request = wire::read(&self.incarnation_path(), &self.path(key));
-            let answer =
-                self.ask(Intent::Read, wire::TXN, &request).await.map_err(Failure::error)?;
-            let found = self.found(&answer, floor)?;
+            let believe = |answer: &Answer<'_>| {
+                let told = answer.read().and_then(|told| self.found(answer, told, floor));
+                told.map_err(Failure::Unsent)
+            };
+            let found = self.ask(Intent::Read, wire::TXN, request, believe).await;
+            let found = found.map_err(Failure::error)?;
             if let Some(incarnation) = found.incarnation {
                 let revision = found.header.revision;
                 return Ok((reading(incarnation, found.record), revision));
             }
-            self.incarnate(found.header.cluster_id, found.incarnation_at).await?;
+            // It may be of a wrong endpoint, which is passed over from here on.
+            if self.settled().await? == found.header.cluster_id {
+                self.incarnate(found.header.cluster_id, found.incarnation_at).await?;
+            }
         }
         Err(EtcdError::Contested)
     }
@@ -187,18 +207,22 @@ impl Shared {
             (&self.path(key), expected.revision),
             value,
         );
-        let answer = match self.ask(Intent::Write, wire::TXN, &request).await {
-            Ok(answer) => answer,
+        let believe = |answer: &Answer<'_>| {
+            let told: TxnAnswer = answer.read().map_err(Failure::Sent)?;
+            if told.succeeded {
+                let header = told.header;
+                self.judge(answer, header, expected.incarnation, floor).map_err(Failure::Sent)?;
+                return Ok(Ok(Mark { revision: header.revision, ..expected }));
+            }
+            // It put nothing.
+            self.found(answer, told, floor).map(Err).map_err(Failure::Unsent)
+        };
+        let found = match self.ask(Intent::Write, wire::TXN, &request, believe).await {
+            Ok(Ok(mark)) => return Ok(mark),
+            Ok(Err(found)) => found,
             Err(Failure::Unsent(error)) => return Err(failed(error)),
             Err(Failure::Sent(error)) => return Err(unknown(error)),
         };
-        let told: TxnAnswer = answer.read().map_err(unknown)?;
-        if told.succeeded {
-            let mark = Mark { revision: told.header.revision, ..expected };
-            self.judge(&answer, told.header, expected.incarnation, floor).map_err(unknown)?;
-            return Ok(mark);
-        }
-        let found = self.found(&answer, floor).map_err(failed)?;
         let mark = match found.incarnation {
             Some(incarnation) => reading(incarnation, found.record).mark,
             None => self.read(key).await.map_err(failed)?.0.mark,
@@ -212,13 +236,43 @@ impl Shared {
         let first = self.first.load(Ordering::Relaxed);
         let member = &self.members[first];
         let waited = async {
-            let token = self.token(member).await.map_err(Failure::error)?;
+            let token = self.token(member, self.turn()).await.map_err(Failure::error)?;
             member.follow(&request, token.as_ref(), QUIET).await
         };
-        if let Err(error) = waited.await {
+        let Err(error) = waited.await else {
+            self.unwatched.store(0, Ordering::Relaxed);
+            return;
+        };
+        let before = self.unwatched.fetch_add(1, Ordering::Relaxed);
+        // One that goes is no news; that no other can be watched is.
+        if usize::try_from(before).is_ok_and(|before| before == self.members.len()) {
+            tracing::warn!(
+                "no member of etcd can be watched, so changes of others are seen late: {error}"
+            );
+        } else {
             tracing::debug!("watching {key}: {error}");
-            self.leave(first);
-            sleep(PAUSE).await;
+        }
+        self.leave(first);
+        sleep(PAUSE.saturating_mul(1 << before.min(16)).min(QUIET)).await;
+    }
+
+    /// Which cluster of etcd is the one, where no answer has held a store yet: the one of most endpoints.
+    async fn settled(&self) -> Result<u64, EtcdError> {
+        if let Some(known) = self.cluster.get() {
+            return Ok(*known);
+        }
+        let look = wire::look(&self.incarnation_path());
+        let ask = |member| self.asked::<HeaderAnswer>(member, wire::RANGE, &look);
+        let mut votes = BTreeMap::new();
+        for answer in join_all(self.members.iter().map(ask)).await.into_iter().flatten() {
+            *votes.entry(answer.header.cluster_id).or_insert(0_usize) += 1;
+        }
+        let of = self.members.len();
+        let most = votes.iter().max_by_key(|(_, votes)| **votes);
+        let agree = most.map_or(0, |(_, votes)| *votes);
+        match most {
+            Some((cluster, _)) if agree * 2 > of => Ok(*self.cluster.get_or_init(|| *cluster)),
+            _ => Err(EtcdError::NotMost { agree, of }),
         }
     }
 
@@ -229,16 +283,24 @@ impl Shared {
         id.copy_from_slice(&cluster.to_be_bytes());
         SystemRandom::new().fill(drawn).map_err(|_| EtcdError::Random)?;
         let request = wire::put_over(&self.incarnation_path(), at, &bytes);
-        match self.ask(Intent::Write, wire::TXN, &request).await {
+        let believe = |answer: &Answer<'_>| {
+            let HeaderAnswer { header } = answer.read().map_err(Failure::Sent)?;
+            self.same_cluster(answer, header).map_err(Failure::Sent)
+        };
+        match self.ask(Intent::Write, wire::TXN, &request, believe).await {
             // Whether by this or by another process: it is read next.
-            Ok(_) | Err(Failure::Sent(_)) => Ok(()),
+            Ok(()) | Err(Failure::Sent(_)) => Ok(()),
             Err(Failure::Unsent(error)) => Err(error),
         }
     }
 
     /// What a transaction that reads both found, if it can be believed.
-    fn found(&self, answer: &Answer<'_>, floor: Option<Mark>) -> Result<Found, EtcdError> {
-        let told: TxnAnswer = answer.read()?;
+    fn found(
+        &self,
+        answer: &Answer<'_>,
+        told: TxnAnswer,
+        floor: Option<Mark>,
+    ) -> Result<Found, EtcdError> {
         let header = told.header;
         let [incarnation, record] =
             told.both().ok_or_else(|| answer.unreadable(&"it lacks what was asked for"))?;
@@ -263,6 +325,8 @@ impl Shared {
         incarnation: Incarnation,
         floor: Option<Mark>,
     ) -> Result<(), EtcdError> {
+        // Where a store is, this process stays.
+        self.cluster.get_or_init(|| header.cluster_id);
         self.same_cluster(answer, header)?;
         let found = Mark { incarnation, revision: header.revision };
         if let Some(known) = floor
@@ -281,88 +345,122 @@ impl Shared {
     }
 
     fn same_cluster(&self, answer: &Answer<'_>, header: Header) -> Result<(), EtcdError> {
-        let (known, found) = (*self.cluster.get_or_init(|| header.cluster_id), header.cluster_id);
-        if known == found {
-            return Ok(());
+        match (self.cluster.get(), header.cluster_id) {
+            (Some(&known), found) if known != found => {
+                Err(EtcdError::OtherCluster { at: answer.member.at().clone(), found, known })
+            }
+            _ => Ok(()),
         }
-        Err(EtcdError::OtherCluster { at: answer.member.at().clone(), found, known })
     }
 
-    /// Asks one member after the other, for as long as that may help.
-    async fn ask(
+    /// Asks one member after the other until the answer of one is believed, for as long as that may help.
+    async fn ask<T>(
         &self,
         intent: Intent,
         path: &'static str,
         request: &Bytes,
-    ) -> Result<Answer<'_>, Failure<EtcdError>> {
-        let begin = Instant::now();
+        believe: impl Fn(&Answer<'_>) -> Result<T, Failure<EtcdError>>,
+    ) -> Result<T, Failure<EtcdError>> {
+        let until = Instant::now() + PATIENCE;
+        let mut wrong = None;
         loop {
             let first = self.first.load(Ordering::Relaxed);
             let mut last = None;
             for turn in 0..self.members.len() {
                 let index = (first + turn) % self.members.len();
-                match self.ask_one(&self.members[index], path, request).await {
-                    Ok(answer) => return Ok(answer),
-                    // It would be refused by every member.
-                    Err(Failure::Unsent(
-                        error @ (EtcdError::Refused { .. } | EtcdError::CommonName { .. }),
-                    )) => {
+                let answer = self.ask_one(&self.members[index], path, request, until).await;
+                let failure = match answer.and_then(|answer| believe(&answer)) {
+                    Ok(told) => return Ok(told),
+                    Err(failure) => failure,
+                };
+                self.leave(index);
+                match failure {
+                    Failure::Unsent(error) if error.is_refusal() => {
                         return Err(Failure::Unsent(error));
                     }
-                    Err(failure) => {
-                        self.leave(index);
-                        if let (Failure::Sent(_), Intent::Write) = (&failure, intent) {
-                            return Err(failure);
-                        }
-                        last = Some(failure.error());
+                    Failure::Sent(_) if intent == Intent::Write => return Err(failure),
+                    Failure::Unsent(error) | Failure::Sent(error) => {
+                        let kind = if error.is_of_another_store() { &mut wrong } else { &mut last };
+                        *kind = Some(error);
                     }
                 }
+                if Instant::now() >= until {
+                    break;
+                }
             }
-            match last {
-                Some(error) if begin.elapsed() >= PATIENCE => return Err(Failure::Unsent(error)),
-                _ => sleep(PAUSE).await,
+            // Who is of another store stays so; who is silent may speak yet.
+            let over = last.is_none() || Instant::now() + PAUSE >= until;
+            // A wrong member says more than a silent one.
+            match wrong.take().or(last) {
+                Some(error) if over => return Err(Failure::Unsent(error)),
+                error => wrong = error.filter(EtcdError::is_of_another_store),
             }
+            sleep(PAUSE).await;
         }
     }
 
-    /// Asks one member, with a new login where the former one is no longer good.
+    /// When the turn of a member that is asked now is over.
+    fn turn(&self) -> Instant {
+        Instant::now() + self.settings.timeout()
+    }
+
+    /// Asks one member, with a new login where the former one is no longer good. All of that is one turn, and over
+    /// by `until`.
     async fn ask_one<'s>(
         &'s self,
         member: &'s Member,
         path: &'static str,
         request: &Bytes,
+        until: Instant,
     ) -> Result<Answer<'s>, Failure<EtcdError>> {
+        let until = until.min(self.turn());
+        let left = || until.saturating_duration_since(Instant::now());
         let answer = |body| Answer { member, body };
-        let token = self.token(member).await?;
-        match member.ask(path, request, token.as_ref()).await {
+        let token = self.token(member, until).await?;
+        match member.ask(path, request, token.as_ref(), left()).await {
             Err(Failure::Unsent(EtcdError::Refused { code, .. }))
                 if token.is_some() && code.may_be_stale() =>
             {
                 *self.token.lock().await = None;
-                let token = self.token(member).await?;
-                member.ask(path, request, token.as_ref()).await.map(answer)
+                let token = self.token(member, until).await?;
+                member.ask(path, request, token.as_ref(), left()).await.map(answer)
             }
             answered => answered.map(answer),
         }
     }
 
     /// What proves to members who is asking; `None` where nobody is to log in.
-    async fn token(&self, member: &Member) -> Result<Option<HeaderValue>, Failure<EtcdError>> {
+    async fn token(
+        &self,
+        member: &Member,
+        until: Instant,
+    ) -> Result<Option<HeaderValue>, Failure<EtcdError>> {
         let Some(login) = self.settings.login() else { return Ok(None) };
+        let late =
+            || EtcdError::Late { at: member.at().clone(), patience: self.settings.timeout() };
+        let token = timeout_at(until, self.logged_in(member, login)).await;
+        token.unwrap_or_else(|_| Err(late())).map(Some).map_err(Failure::Unsent)
+    }
+
+    async fn logged_in(
+        &self,
+        member: &Member,
+        login: &config::EtcdLogin,
+    ) -> Result<HeaderValue, EtcdError> {
         let mut kept = self.token.lock().await;
-        if kept.is_none() {
-            let password = login.password().map_err(|error| Failure::Unsent(error.into()))?;
-            let request = wire::login(&login.user, &password);
-            // A login changes nothing, so what became of one without an answer does not matter.
-            let body = member.ask(wire::AUTHENTICATE, &request, None).await;
-            let body = body.map_err(|failure| Failure::Unsent(failure.error()))?;
-            let answer = Answer { member, body };
-            let Token { token } = answer.read().map_err(Failure::Unsent)?;
-            let token = HeaderValue::from_str(&token)
-                .map_err(|error| Failure::Unsent(answer.unreadable(&error)))?;
-            *kept = Some(token);
+        if let Some(token) = &*kept {
+            return Ok(token.clone());
         }
-        Ok(kept.clone())
+        let password = login.password()?;
+        let request = wire::login(&login.user, &String::from_utf8_lossy(password.expose()));
+        // A login changes nothing, so what became of one without an answer does not matter.
+        let patience = self.settings.timeout();
+        let body = member.ask(wire::AUTHENTICATE, &request, None, patience).await;
+        let answer = Answer { member, body: body.map_err(Failure::error)? };
+        let Token { token } = answer.read()?;
+        let mut token = HeaderValue::from_str(&token).map_err(|error| answer.unreadable(&error))?;
+        token.set_sensitive(true);
+        Ok(kept.insert(token).clone())
     }
 
     /// Another member is asked first from here on.

@@ -118,6 +118,12 @@ fn holds_in(cluster: u64, revision: u64, of: u64) -> Reply {
     Reply::Says(200, json!({ "header": header(cluster, of), "responses": responses }))
 }
 
+/// Nothing at all is there, in that cluster of etcd.
+fn empty(cluster: u64) -> Reply {
+    let nothing = json!({ "response_range": {} });
+    Reply::Says(200, json!({ "header": header(cluster, 1), "responses": [nothing, nothing] }))
+}
+
 fn put(revision: u64) -> Reply {
     Reply::Says(200, json!({ "header": header(CLUSTER, revision), "succeeded": true }))
 }
@@ -254,9 +260,16 @@ async fn an_answer_of_the_past_is_refused_also_after_a_restart() {
 
 #[tokio::test]
 async fn members_of_two_clusters_are_not_mixed() {
-    let (_, first) = Gateway::start([holds(5, 9), Reply::BreaksOff]).await;
-    let (_, second) = Gateway::start([holds_in(8, 5, 20)]).await;
+    let (_, first) = Gateway::start([holds(5, 9), Reply::BreaksOff, holds(6, 10)]).await;
+    let (other, second) = Gateway::start([holds_in(8, 5, 20), holds_in(8, 5, 20)]).await;
     let (store, _folder) = client(&[&first, &second], "");
+    store.get(&key()).await.unwrap();
+    // The wrong one is passed over, for reads and for writes that it does not take.
+    assert_eq!(store.get(&key()).await.unwrap().mark, mark(6));
+    assert_eq!(other.asked().len(), 1);
+
+    let (_, at) = Gateway::start([holds(5, 9), holds_in(8, 5, 20)]).await;
+    let (store, _folder) = client(&[&at], "");
     store.get(&key()).await.unwrap();
     let said = store.get(&key()).await.unwrap_err().to_string();
     assert!(
@@ -266,21 +279,75 @@ async fn members_of_two_clusters_are_not_mixed() {
 }
 
 #[tokio::test]
+async fn a_write_that_a_wrong_member_does_not_take_goes_to_the_next() {
+    let (_, first) = Gateway::start([holds(5, 9), Reply::BreaksOff, put(10)]).await;
+    let (_, second) = Gateway::start([holds(5, 9), holds_in(8, 5, 20)]).await;
+    let (store, _folder) = client(&[&first, &second], "");
+    for _ in 0..2 {
+        store.get(&key()).await.unwrap();
+    }
+    assert_eq!(store.cas(&key(), mark(5), b"x".into()).await.unwrap(), mark(10));
+}
+
+#[tokio::test]
+async fn a_store_is_made_where_most_endpoints_are() {
+    let (wrong, first) = Gateway::start([empty(8), empty(8), empty(8)]).await;
+    let replies = [empty(CLUSTER), empty(CLUSTER), put(2), holds(5, 9)];
+    let (right, second) = Gateway::start(replies).await;
+    let (_, third) = Gateway::start([empty(CLUSTER)]).await;
+    let (store, _folder) = client(&[&first, &second, &third], "");
+    assert_eq!(store.get(&key()).await.unwrap().mark, mark(5));
+    let puts = |of: &Gateway| {
+        of.asked().iter().filter(|(_, b, _)| b["success"][0]["requestPut"].is_object()).count()
+    };
+    assert_eq!((puts(&wrong), puts(&right)), (0, 1));
+
+    let (wrong, first) = Gateway::start([empty(8), empty(8)]).await;
+    let (right, second) = Gateway::start([empty(CLUSTER)]).await;
+    let (store, _folder) = client(&[&first, &second], "");
+    let said = store.get(&key()).await.unwrap_err().to_string();
+    assert!(said.starts_with("there is no store yet, and 1 of 2 endpoints"), "{said}");
+    assert_eq!((puts(&wrong), puts(&right)), (0, 0));
+}
+
+#[tokio::test]
+async fn tending_finds_that_nothing_could_be_written() {
+    let (gateway, at) = Gateway::start([holds(5, 9)]).await;
+    let (store, _folder) = client(&[&at], "");
+    store.tend().await.unwrap();
+    let (_, body, _) = &gateway.asked()[0];
+    assert_eq!(body["success"][0]["requestPut"]["key"], coded(b"/pgha/main/.tend"));
+    assert_eq!(body["compare"][0]["modRevision"], i64::MAX.to_string());
+    let no_space = json!({ "message": "etcdserver: mvcc: database space exceeded", "code": 8 });
+    gateway.then([Reply::Says(429, no_space)]);
+    let full = store.tend().await;
+    assert!(matches!(full, Err(StoreError::Etcd(EtcdError::Full { .. }))), "{full:?}");
+    // Code 8 alone is not that.
+    gateway.then([refuses(403, 7), refuses(429, 8)]);
+    for _ in 0..2 {
+        let refused = store.tend().await;
+        assert!(matches!(refused, Err(StoreError::Etcd(EtcdError::Refused { .. }))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_empty_store_is_made_one_and_so_is_one_restored_elsewhere() {
-    let empty = json!({ "header": header(CLUSTER, 1), "responses": [{ "response_range": {} }, { "response_range": {} }] });
-    let (gateway, at) = Gateway::start([Reply::Says(200, empty), put(2), holds(5, 9)]).await;
+    let replies = [empty(CLUSTER), empty(CLUSTER), put(2), holds(5, 9)];
+    let (gateway, at) = Gateway::start(replies).await;
     let (store, _folder) = client(&[&at], "");
     assert_eq!(store.get(&key()).await.unwrap().mark, mark(5));
-    let (_, made, _) = &gateway.asked()[1];
+    let (_, made, _) = &gateway.asked()[2];
     assert_eq!(made["compare"][0]["modRevision"], "0", "{made}");
 
     // Its incarnation is of another cluster of etcd.
     let Reply::Says(_, mut elsewhere) = holds_in(8, 5, 9) else { panic!("no answer") };
     elsewhere["header"] = header(CLUSTER, 9);
-    let (gateway, at) = Gateway::start([Reply::Says(200, elsewhere), put(10), holds(5, 10)]).await;
+    let elsewhere = Reply::Says(200, elsewhere);
+    let replies = [elsewhere.clone(), elsewhere, put(10), holds(5, 10)];
+    let (gateway, at) = Gateway::start(replies).await;
     let (store, _folder) = client(&[&at], "");
     assert_eq!(store.get(&key()).await.unwrap().mark, mark(5));
-    let (_, made, _) = &gateway.asked()[1];
+    let (_, made, _) = &gateway.asked()[2];
     assert_eq!(made["compare"][0]["modRevision"], "2", "{made}");
 }
 
@@ -339,7 +406,15 @@ async fn a_watcher_reads_again_whatever_ends_its_watch() {
 #[tokio::test]
 async fn a_watch_that_cannot_be_had_is_not_tried_all_the_time() {
     // It says that there is no such thing, and ends at once.
-    for ended in [Reply::Says(404, json!("404 page not found")), Reply::Says(200, json!(""))] {
+    let refused =
+        json!({ "error": { "grpc_code": 7, "message": "etcdserver: permission denied" } });
+    let canceled = json!({ "result": { "canceled": true } });
+    for ended in [
+        Reply::Says(404, json!("404 page not found")),
+        Reply::Says(200, json!("")),
+        Reply::Tells(vec![refused]),
+        Reply::Tells(vec![canceled]),
+    ] {
         let rounds = std::iter::repeat_with(|| [holds(5, 9), ended.clone()]).take(1000).flatten();
         let (gateway, at) = Gateway::start(rounds).await;
         let (store, _folder) = client(&[&at], "");
@@ -347,7 +422,8 @@ async fn a_watch_that_cannot_be_had_is_not_tried_all_the_time() {
         let waited = tokio::time::timeout(time, store.watch(&key, mark(5))).await;
         assert!(waited.is_err(), "{waited:?}");
         let asked = gateway.asked().len();
-        assert!(asked <= 22, "{asked} requests in {time:?}");
+        // After 50, 100 and 200 ms, the next pause is longer than what is left.
+        assert!(asked <= 8, "{asked} requests in {time:?}");
     }
 }
 

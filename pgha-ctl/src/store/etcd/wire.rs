@@ -70,6 +70,16 @@ pub(super) fn replace(
     }))
 }
 
+/// Reads both, as a request that might put something and never does: the key would have to be at a revision that
+/// none reaches. etcd asks for permission and space all the same, and its history does not grow.
+pub(super) fn could_replace(incarnation: &str, key: &str) -> Bytes {
+    body(&json!({
+        "compare": [is_at(key, i64::MAX.unsigned_abs())],
+        "success": [put(key, b"")],
+        "failure": [range(incarnation), range(key)],
+    }))
+}
+
 /// Puts a value where the key is still at that revision.
 pub(super) fn put_over(key: &str, revision: u64, value: &[u8]) -> Bytes {
     body(&json!({ "compare": [is_at(key, revision)], "success": [put(key, value)] }))
@@ -103,6 +113,12 @@ pub(super) struct Header {
     /// How many changes the whole store has seen.
     #[serde(default, deserialize_with = "number")]
     pub(super) revision: u64,
+}
+
+/// An answer of which only that matters.
+#[derive(Debug, Deserialize)]
+pub(super) struct HeaderAnswer {
+    pub(super) header: Header,
 }
 
 #[derive(Debug, Deserialize)]

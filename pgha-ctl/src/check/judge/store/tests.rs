@@ -101,3 +101,22 @@ fn an_etcd_that_nobody_asked_is_not_judged() {
     facts.store = None;
     assert!(judge(&config, &facts).is_empty());
 }
+
+#[test]
+fn what_the_controller_says_of_the_store_counts() {
+    let mut store = StoreStatus {
+        kind: "etcd".to_owned(),
+        path: "/seen".into(),
+        shared: true,
+        endpoints: Vec::new(),
+        incarnation: None,
+        revision: None,
+        answers: true,
+        error: None,
+        stale_since: None,
+    };
+    assert_eq!(kept(&store).level, Level::Ok);
+    store.error = Some("it went back".to_owned());
+    let check = kept(&store);
+    assert_eq!((check.level, check.found.as_str()), (Level::Fail, "it went back"));
+}
