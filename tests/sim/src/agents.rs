@@ -160,7 +160,7 @@ impl World {
             Event::Heard { .. } => 3,
             Event::Ended { .. } => 4,
             Event::Gone => 5,
-            Event::Faulty(_) => 6,
+            Event::OutOfRecovery | Event::Faulty(_) => 6,
             Event::Log(_) => 7,
             Event::Standbys(_) => 8,
             Event::Tick => 9,

@@ -48,7 +48,8 @@ impl Coverage {
             agent::Event::Heard { .. } => 3,
             agent::Event::Ended { .. } => 4,
             agent::Event::Gone => 5,
-            agent::Event::Faulty(_) => 6,
+            // Nobody else promotes in these worlds.
+            agent::Event::OutOfRecovery | agent::Event::Faulty(_) => 6,
             agent::Event::Log(_) => 7,
             agent::Event::Standbys(_) => 8,
             agent::Event::Tick => 9,

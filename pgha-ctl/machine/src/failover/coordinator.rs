@@ -156,7 +156,7 @@ impl Coordinator {
             controllers: config.controllers,
             devices: config.devices,
             rules: config.rules,
-            desk: Desk::new(None, config.rules),
+            desk: Desk::new(None, Epoch::default(), config.rules),
             hearing: Hearing::from(now),
             seen: None,
             since: None,

@@ -7,7 +7,7 @@ mod tests;
 use super::message::Reading;
 use super::record::Record;
 use super::rules::{Rule, Rules};
-use crate::{Mark, Moment};
+use crate::{Epoch, Mark, Moment};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,8 @@ enum State {
 pub(super) struct Desk {
     rules: Rules,
     seen: Option<Mark>,
+    /// The highest epoch that was seen, also before the start.
+    epoch: Epoch,
     record: Option<Record>,
     state: State,
     /// The record may be another by now.
@@ -57,9 +59,9 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// A desk that believes nothing older than what was `seen` before.
-    pub(super) const fn new(seen: Option<Mark>, rules: Rules) -> Self {
-        Self { rules, seen, record: None, state: State::Idle, stale: true, answered: None }
+    /// A desk that believes nothing older than what was `seen` before, in that `epoch`.
+    pub(super) const fn new(seen: Option<Mark>, epoch: Epoch, rules: Rules) -> Self {
+        Self { rules, seen, epoch, record: None, state: State::Idle, stale: true, answered: None }
     }
 
     /// The record, where it was read since the start.
@@ -118,7 +120,7 @@ impl Desk {
 
     /// The record was read, asked for or not; `None`: it cannot be. Returns whether it is news.
     ///
-    /// An older state than one that was seen, or one of another store, is refused (S5).
+    /// An older state than one that was seen, one of another store, or one with a lower epoch is refused (S5).
     pub(super) fn read(&mut self, now: Moment, reading: Option<Reading>, asked: bool) -> bool {
         if asked && self.state == State::Reading {
             self.state = State::Idle;
@@ -128,7 +130,10 @@ impl Desk {
             self.stale = true;
             return false;
         };
-        let believed = self.seen.is_none_or(|seen| seen.admits(reading.mark));
+        // A store that was restored counts on from where its backup was made, and may have passed what was seen.
+        let epoch = reading.record.as_ref().map_or(Epoch::default(), |record| record.epoch);
+        let believed =
+            self.seen.is_none_or(|seen| seen.admits(reading.mark)) && epoch >= self.epoch;
         if self.rules.hold(Rule::S5) && !believed {
             // Asked for, it is no answer to rely on.
             if asked {
@@ -142,6 +147,7 @@ impl Desk {
         }
         let news = self.seen != Some(reading.mark) || self.record != reading.record;
         self.seen = Some(reading.mark);
+        self.epoch = epoch;
         self.record = reading.record;
         news
     }

@@ -1,5 +1,5 @@
-//! What the processes of a cluster tell each other. None of it is needed to keep the rules: what several
-//! must agree on stands in the record.
+//! What the processes of a cluster tell each other. What several must agree on stands in the record; what is
+//! told here is evidence of one node about itself: where a voter stopped (S2, S4), and what a member grants (S8).
 
 use std::collections::BTreeSet;
 

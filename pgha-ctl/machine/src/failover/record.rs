@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::pace::Pace;
-use super::voters::Voters;
+use super::voters::{Voters, at_least_one};
 use crate::{Epoch, Lsn, NodeName, Position, Timeline, Wal};
 
 /// What the cluster agrees on.
@@ -36,7 +36,8 @@ pub struct Record {
     pub nomination: Option<Nomination>,
     /// Why a quorum of frozen voters would prove nothing, where that is so.
     pub unprovable: Option<String>,
-    /// The terms, the oldest first, each beginning where the one before was left.
+    /// The terms, the oldest first, each beginning where the one before was left. Never none.
+    #[serde(deserialize_with = "at_least_one")]
     pub terms: Vec<Term>,
 }
 

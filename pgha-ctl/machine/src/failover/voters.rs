@@ -6,18 +6,50 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{NodeName, Position};
 
 /// One value of `synchronous_standby_names`: `ANY k (...)`, or `FIRST k (...)` with the nodes in any order.
 /// Either way some `k` of them have flushed what is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "WrittenSet")]
 pub struct VoterSet {
     /// The standbys.
     pub nodes: BTreeSet<NodeName>,
     /// How many of them must have flushed a commit before it is acknowledged. 0: nobody is waited for.
     pub quorum: usize,
+}
+
+/// A set as it was written, by whomever.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenSet {
+    nodes: BTreeSet<NodeName>,
+    quorum: usize,
+}
+
+impl TryFrom<WrittenSet> for VoterSet {
+    type Error = String;
+
+    fn try_from(WrittenSet { nodes, quorum }: WrittenSet) -> Result<Self, String> {
+        let of = nodes.len();
+        if quorum > of {
+            return Err(format!("a quorum of {quorum} among {of} voters"));
+        }
+        Ok(Self { nodes, quorum })
+    }
+}
+
+/// A list that is never empty.
+pub(super) fn at_least_one<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let list = Vec::deserialize(from)?;
+    if list.is_empty() { Err(D::Error::custom("an empty list")) } else { Ok(list) }
 }
 
 impl VoterSet {
@@ -60,6 +92,7 @@ impl VoterSet {
 pub struct Voters {
     /// The set that is in use and, while it is changed, those that PostgreSQL may be using by now, in the
     /// order in which they were announced. Never none.
+    #[serde(deserialize_with = "at_least_one")]
     pub sets: Vec<VoterSet>,
     /// Everything that was acknowledged before the first set alone was in use lies before this. A node that
     /// does not reach it is no candidate.

@@ -13,8 +13,8 @@ pub enum Command {
     Keep(Kept),
     /// Start PostgreSQL as a standby that streams from nobody, in a new cgroup whose gate is open.
     Start,
-    /// Start PostgreSQL after a crash, in a new cgroup with a closed gate, as the primary that it was: it
-    /// admits replication and the agent, and no client (S7).
+    /// Start PostgreSQL after a crash, in a new cgroup whose gate is open as long as it was armed for last, as
+    /// the primary that it was: it admits replication and the agent, and no client (S7).
     Restart {
         /// `synchronous_standby_names`.
         voters: VoterSet,

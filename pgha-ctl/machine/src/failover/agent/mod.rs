@@ -72,6 +72,8 @@ pub enum Event {
     },
     /// PostgreSQL has ended, and nobody ordered it (S7).
     Gone,
+    /// PostgreSQL was seen out of recovery, by whomever it was promoted.
+    OutOfRecovery,
     /// The primary cannot go on here: its disk does not write, or the link of its address is down.
     Faulty(bool),
     /// How far the log of this node is.
@@ -157,7 +159,7 @@ impl Agent {
             run: config.run,
             controllers: config.controllers,
             rules: config.rules,
-            desk: Desk::new(kept.seen, config.rules),
+            desk: Desk::new(kept.seen, kept.epoch, config.rules),
             hearing: Hearing::from(now),
             role: Role::Down,
             wal: None,
@@ -231,6 +233,11 @@ impl Agent {
             Event::Gone => {
                 if self.role != Role::Down {
                     self.crashed |= matches!(self.role, Role::Restarted { .. } | Role::Primary);
+                    self.kill();
+                }
+            }
+            Event::OutOfRecovery => {
+                if self.is_unlicensed() {
                     self.kill();
                 }
             }

@@ -148,6 +148,13 @@ impl Agent {
         writes && (deposed || self.faulty)
     }
 
+    /// Whether nobody who is out of recovery here was promoted by this agent (S1).
+    pub(super) fn is_unlicensed(&self) -> bool {
+        use Command::{Promote, Restart};
+        let promoting = matches!(self.busy, Some((_, Promote { .. } | Restart { .. })));
+        !promoting && matches!(self.role, Role::Down | Role::Standby { .. } | Role::Frozen { .. })
+    }
+
     /// The table: what follows from what PostgreSQL is and what the record says.
     pub(super) fn next(&self, now: Moment, standing: &Standing) -> Step {
         match (&self.role, standing) {

@@ -23,7 +23,7 @@ fn renewed(times: u64) -> Record {
 
 /// A desk that has read revision 5.
 fn desk() -> Desk {
-    let mut desk = Desk::new(None, Rules::default());
+    let mut desk = Desk::new(None, Epoch::new(0), Rules::default());
     assert_eq!(desk.poll(START, EVERY), Some(Request::Read));
     assert!(desk.read(START, reading(5, &renewed(0)), true));
     desk
@@ -39,7 +39,7 @@ fn writing() -> Desk {
 
 #[test]
 fn nothing_is_written_before_it_has_read() {
-    let mut desk = Desk::new(Some(mark(5)), Rules::default());
+    let mut desk = Desk::new(Some(mark(5)), Epoch::new(0), Rules::default());
     assert_eq!((desk.record(), desk.seen(), desk.reachable()), (None, Some(mark(5)), None));
     assert_eq!(desk.put(START, renewed(1)), None);
     assert_eq!(desk.poll(START, EVERY), Some(Request::Read));
@@ -135,8 +135,18 @@ fn s5_an_older_state_and_another_store_are_refused() {
         assert_eq!(desk.reachable(), Some(false));
     }
     // Also where it was seen before the start.
-    let mut desk = Desk::new(Some(mark(5)), Rules::default());
+    let mut desk = Desk::new(Some(mark(5)), Epoch::new(0), Rules::default());
     desk.poll(START, EVERY);
     assert!(!desk.read(START, reading(4, &renewed(3)), true));
     assert_eq!((desk.record(), desk.reachable()), (None, Some(false)));
+}
+
+#[test]
+fn a_lower_epoch_is_refused_whatever_its_revision_says() {
+    let mut desk = Desk::new(None, Epoch::new(2), Rules::default());
+    // Of a store that was restored, and has counted on since.
+    assert!(!desk.read(START, reading(900, &renewed(0)), true));
+    assert_eq!((desk.record(), desk.reachable()), (None, Some(false)));
+    let record = Record { epoch: Epoch::new(2), ..renewed(0) };
+    assert!(desk.read(START, reading(5, &record), true));
 }

@@ -68,3 +68,18 @@ fn a_record_survives_text() {
     let more = text.replacen('{', "{\"unheard\":1,", 1);
     assert!(serde_json::from_str::<Record>(&more).is_err(), "{more}");
 }
+
+#[test]
+fn what_is_no_record_is_refused_when_it_is_read() {
+    let whole = serde_json::to_value(cluster(SYNC)).unwrap();
+    assert_eq!(serde_json::from_value::<Record>(whole.clone()).unwrap(), cluster(SYNC));
+    let without = |what: &str, value: serde_json::Value| {
+        let mut record = whole.clone();
+        *record.pointer_mut(what).unwrap() = value;
+        serde_json::from_value::<Record>(record).unwrap_err().to_string()
+    };
+    assert_eq!(without("/terms", serde_json::json!([])), "an empty list");
+    assert_eq!(without("/voters/sets", serde_json::json!([])), "an empty list");
+    let set = serde_json::json!([{ "nodes": ["b"], "quorum": 2 }]);
+    assert_eq!(without("/voters/sets", set), "a quorum of 2 among 1 voters");
+}

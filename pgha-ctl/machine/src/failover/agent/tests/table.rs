@@ -302,3 +302,16 @@ fn a_log_that_missed_a_term_follows_without_a_rewind() {
     let beyond = Found::Standby { upstream: None, wal: Some(through(&[(1, 120), (2, 141)])) };
     assert_eq!(meets(beyond, kept(3, None), &record), "rewind from c; tell");
 }
+
+#[test]
+fn a_server_that_somebody_else_promoted_is_ended() {
+    for found in [standby(None), standby(Some("a"))] {
+        let mut play = Play::begin(kept(1, None), found);
+        play.effects();
+        assert_eq!(play.does(Event::OutOfRecovery), "kill");
+    }
+    // One that this agent promotes is what it is to be.
+    let mut play = Play::begin(kept(2, None), primary(NOW + 500, true));
+    play.effects();
+    assert_eq!(play.does(Event::OutOfRecovery), "");
+}
