@@ -358,6 +358,8 @@ fn netns_etcd_loses_nothing_that_was_answered() -> Result<()> {
     let store = |name: &str| members.client(&client, &lab.directory().join(name));
     let stores = [store("0.seen")?, store("1.seen")?, store("2.seen")?];
     let watcher = store("w.seen")?;
+    // A store is made where most members answer, so before any of them is disturbed.
+    inside(&client, async || Ok(watcher.get(&key).await?))?;
     let (answered, watched) = std::thread::scope(|scope| {
         let disturbing = scope.spawn(|| {
             let disturbed = disturb(&members, &client);
