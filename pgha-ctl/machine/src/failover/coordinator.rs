@@ -25,7 +25,6 @@ use super::desk::{Desk, Request, Written};
 use super::election::{Election, Frozen, NoCandidate, elect, elect_among};
 use super::hearing::Hearing;
 use super::message::{Message, Reading, Report};
-use super::pace::Pace;
 use super::record::{Lease, Proof, Record, Suspicion};
 use super::rules::{Rule, Rules};
 use crate::{Epoch, Moment, NodeName};
@@ -476,12 +475,6 @@ impl Coordinator {
             Some((node.clone(), at.wal.clone()?))
         };
         self.hearing.reports().filter_map(stopped).collect()
-    }
-
-    /// The times of the record.
-    #[must_use]
-    pub fn pace(&self) -> Option<Pace> {
-        self.desk.record().map(|record| record.pace)
     }
 }
 

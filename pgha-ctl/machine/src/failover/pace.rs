@@ -25,11 +25,4 @@ impl Pace {
         let interval = self.lease.renew_every();
         interval + (interval / 5).max(Duration::from_millis(100))
     }
-
-    /// How long a new set of voters must have been right before it is announced, so that who comes and goes
-    /// within a moment changes nothing.
-    #[must_use]
-    pub const fn settled(&self) -> Duration {
-        self.silence
-    }
 }
