@@ -1,4 +1,4 @@
-//! Puts the XDP program into the binary, so that `pgha` is one file.
+//! Puts the programs for the kernel into the binary, so that `pgha` is one file.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -9,11 +9,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/bpfel-unknown-none/ebpf"),
         PathBuf::from,
     );
-    let object = folder.join("balancer");
-    println!("cargo::rerun-if-changed={}", object.display());
-    let into = PathBuf::from(env::var("OUT_DIR")?).join("balancer");
-    fs::copy(&object, &into).map_err(|error| {
-        format!("no XDP program at {} ({error}): `cargo xtask build` builds it", object.display())
-    })?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    for name in ["balancer", "gate"] {
+        let object = folder.join(name);
+        println!("cargo::rerun-if-changed={}", object.display());
+        fs::copy(&object, out.join(name)).map_err(|error| {
+            let path = object.display();
+            format!("no eBPF object at {path} ({error}): `cargo xtask build` builds it")
+        })?;
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ pub mod balance;
 pub mod checksum;
 pub mod family;
 pub mod flow;
+pub mod gate;
 pub mod limit;
 pub mod maps;
 pub mod neighbour;

@@ -3,12 +3,13 @@
 //!
 //! Each module uses only those below it in this list: [`cli`], [`check`], [`controller`], then one module
 //! for each part of the outside world ([`store`], which is also asked by way of [`rpc`]; [`bpf`], [`net`],
-//! [`postgres`]), then [`config`], [`telemetry`] and [`beat`]. What is decided is decided in the package `pgha-machine`.
+//! [`postgres`]), then [`config`], [`telemetry`], [`beat`] and [`clock`]. What is decided is decided in the package `pgha-machine`.
 
 mod beat;
 pub mod bpf;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod net;

@@ -1,7 +1,9 @@
 //! BPF objects in the kernel, and where they are pinned.
 
+pub mod gate;
 pub mod kernel;
-mod program;
+mod raw;
+mod syscall;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, fstatfs};
 
-/// The directory under a BPF file system that holds what one cluster's controller pins.
+/// The directory under a BPF file system that holds what one cluster's controller and agent pin.
 #[derive(Clone, Debug)]
 pub struct PinDirectory {
     path: PathBuf,
@@ -117,20 +119,27 @@ impl PinDirectory {
         PinError::Io { path: self.path.clone(), source }
     }
 
-    /// Unpins everything and removes the directory: the kernel then lets go of what nobody else
-    /// holds. A directory that is not there is no error.
+    /// Unpins everything of the controller and removes the directory: the kernel then lets go of what nobody
+    /// else holds. The directory stays where an agent has [`gate`]s in it. One that is not there is no error.
     ///
     /// # Errors
     /// What the file system says.
     pub fn remove(&self) -> Result<(), PinError> {
         self.clear()?;
         match fs::remove_dir(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(error)),
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(self.failed(error))
+            }
             _ => Ok(()),
         }
     }
 
-    /// Unpins everything and leaves the directory, which may be locked.
+    /// Unpins everything of the controller and leaves the directory, which may be locked.
     fn clear(&self) -> Result<(), PinError> {
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
@@ -138,8 +147,11 @@ impl PinDirectory {
             Err(error) => return Err(self.failed(error)),
         };
         // The links go first, so that no program runs on maps that are half gone.
-        let mut names: Vec<_> =
-            entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
+        // Directories are the agent's.
+        let pins = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+        let mut names: Vec<_> = pins.map(|entry| entry.file_name()).collect();
         names.sort_by_key(|name| !xdp::is_link(&name.to_string_lossy()));
         names.into_iter().try_for_each(|name| unpin(&self.path.join(name)))
     }

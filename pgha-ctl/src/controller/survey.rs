@@ -8,7 +8,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Controller;
 use super::status::FlowsInUse;
-use crate::bpf::xdp::{Survey, XdpError, boot_time};
+use crate::bpf::xdp::{Survey, XdpError};
+use crate::clock::boot_time;
 
 /// How many passes of the controller make one survey; with the scheduler `least` each does. A table is
 /// expected not to go from three quarters to full between two.

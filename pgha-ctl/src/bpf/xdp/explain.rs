@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use nix::time::{ClockId, clock_gettime};
 use pgha_common::balance::{Decision, Known, World, decide};
 use pgha_common::family::Address;
 use pgha_common::flow::{Flow, RealRef, Segment};
@@ -16,6 +15,7 @@ use pgha_common::verdict::Reason;
 use super::flows::FlowState;
 use super::maps::{FlowTable, FlowTables, Maps, Raw};
 use super::{DataPlane, XdpError};
+use crate::clock::boot_time;
 
 /// What becomes of one client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,12 +223,4 @@ fn same_prefix(bits: u32, one: &AllowedKey, other: &AllowedKey) -> bool {
     let address_bits = bits.saturating_sub(u32::BITS);
     let differs = (network ^ client).checked_shr(u128::BITS - address_bits).unwrap_or(0);
     service == of && differs == 0
-}
-
-/// Nanoseconds of `CLOCK_BOOTTIME`, by which the data plane limits.
-pub(crate) fn boot_time() -> u64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
-        let nanoseconds = time.tv_sec() * 1_000_000_000 + time.tv_nsec();
-        u64::try_from(nanoseconds).unwrap_or(0)
-    })
 }

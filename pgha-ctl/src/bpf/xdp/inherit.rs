@@ -13,9 +13,9 @@ use pgha_common::maps::{
 use pgha_machine::balancer::{Inherited, InheritedReal, Steering};
 use pgha_machine::{Mac, Neighbour, Weight};
 
-use super::explain::boot_time;
 use super::maps::{Maps, Raw};
 use super::{DataPlane, XdpError};
+use crate::clock::boot_time;
 
 /// What the maps hold, as far as the controller writes them.
 pub(super) struct Seen {

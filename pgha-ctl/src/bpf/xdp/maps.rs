@@ -11,18 +11,9 @@ use pgha_common::maps::{
     AllowedKey, Counters, Director, FlowKey, MAX_INTERFACES, PeerKey, RealServer, SCHEMA, Service,
     ServiceKey, SourceKey, Tables, Traffic, name,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub(super) use super::super::raw::Raw;
 use super::XdpError;
-
-/// A value of a map, as aya wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
-#[repr(transparent)]
-pub(super) struct Raw<T>(pub(super) T);
-
-// SAFETY: `Pod` asks that any bytes are a value and that a value is all initialised bytes; `FromBytes`
-// and `IntoBytes` are proofs of just that, and the wrapper adds nothing.
-unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Pod for Raw<T> {}
 
 /// A flow table of one family.
 pub(super) type FlowTable<A> = HashMap<MapData, Raw<FlowKey<A>>, Raw<Flow>>;

@@ -31,7 +31,6 @@ use pgha_common::maps::{Counters, SCHEMA, Traffic, constant, name, state};
 pub use apply::{Active, DirectorPlan};
 pub(crate) use attach::program_name;
 pub use attach::{Attached, Mode, Port, Running};
-pub(crate) use explain::boot_time;
 pub use explain::{Choice, Explanation, KnownFlow, Reading};
 pub use flows::{AnyFlow, FlowReader, FlowState, Survey};
 pub use look::{Pinned, look};

@@ -19,7 +19,7 @@ use pgha_common::maps::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::super::{PinDirectory, PinError, program, unpin};
+use super::super::{PinDirectory, PinError, syscall, unpin};
 use super::XdpError;
 use super::maps::{Maps, Raw};
 
@@ -109,7 +109,7 @@ impl Pins {
         let used = || {
             let link = FdLink::from(PinnedLink::from_pin(self.link(0)).ok()?);
             let program = self.running_program(0, &link)?;
-            let used = program::map_ids(program.fd().ok()?.as_fd()).ok()?;
+            let used = syscall::map_ids(program.fd().ok()?.as_fd()).ok()?;
             Some(used.contains(&MapInfo::from_pin(map).ok()?.id()))
         };
         used().unwrap_or(true)

@@ -17,7 +17,8 @@ use pcap_file::{DataLink, Endianness, PcapError};
 use pgha_common::verdict::Reason;
 
 use super::action_name;
-use crate::bpf::xdp::{TracedFrame, boot_time};
+use crate::bpf::xdp::TracedFrame;
+use crate::clock::boot_time;
 
 /// `if_tsresol`: the unit of time is 10^-9 seconds.
 const NANOSECONDS: u8 = 9;
