@@ -1,7 +1,7 @@
 //! pgha: the controller and the operator's verbs. The binary is a thin `main` over this library, so
 //! that the tests exercise what is shipped.
 //!
-//! Each module uses only those below it in this list: [`cli`], [`check`], [`controller`], then one module
+//! Each module uses only those below it in this list: [`cli`], [`check`], [`controller`] and [`guardian`], then one module
 //! for each part of the outside world ([`store`], which is also asked by way of [`rpc`]; [`bpf`], [`net`],
 //! [`postgres`]), then [`config`], [`telemetry`], [`beat`] and [`clock`]. What is decided is decided in the package `pgha-machine`.
 
@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
+pub mod guardian;
 pub mod net;
 pub mod postgres;
 pub mod rpc;

@@ -11,6 +11,7 @@ mod drain;
 mod exit;
 mod explain;
 mod flows;
+mod guardian;
 mod manual;
 mod named;
 mod nodes;
@@ -121,6 +122,9 @@ enum Verb {
     /// Make the certificates by which processes and operators know each other.
     #[command(subcommand)]
     Tls(tls::Verb),
+    /// End PostgreSQL when its agent does not: the agent starts this, and nobody else needs to.
+    #[command(hide = true)]
+    Guardian(guardian::Arguments),
 }
 
 /// A real server, for the verbs that steer one.
@@ -154,6 +158,7 @@ impl Verb {
     const fn is_of_this_node(&self) -> bool {
         match self {
             Self::Controller
+            | Self::Guardian(_)
             | Self::Check(_)
             | Self::CheckConfig(_)
             | Self::Detach(_)
@@ -251,6 +256,7 @@ fn run(options: &Options, verb: Verb) -> anyhow::Result<Exit> {
         Verb::Detach(arguments) => detach::run(&options.config, &arguments)?,
         Verb::Realserver(verb) => runtime()?.block_on(realserver::run(&options.config, verb))?,
         Verb::Tls(verb) => tls::run(&options.config, &options.tls, verb)?,
+        Verb::Guardian(arguments) => guardian::run(arguments)?,
         Verb::Completions(completions) => completions.print(Pgha::command())?,
         Verb::Man(man) => man.write(Pgha::command())?,
     }
