@@ -15,7 +15,8 @@
 //! **Why a closed gate never opens again**, in whatever order CPUs write: every write replaces the word by
 //! compare-and-exchange, so it is a step of the diagram from just the word that was judged, and no step leaves
 //! `CLOSED` or leads back to `STANDBY`. An order that finds the former moment passed closes the gate, also
-//! where no packet came in between to do it. So "expired" and "closed" are the same from that moment on.
+//! where no packet came in between to do it. So "expired" and "closed" are the same from that moment on. An
+//! order that is under way at the moment counts if all of it was before; otherwise it closes the gate again.
 
 #[cfg(test)]
 mod tests;
@@ -78,12 +79,9 @@ pub trait Gate {
 #[inline(always)]
 pub fn admits(gate: &impl Gate) -> bool {
     let word = gate.word();
-    if word == STANDBY {
+    // The clock is read after the word, so that what passes does so before the moment.
+    if word == STANDBY || !is_over(word, gate.now()) {
         return true;
-    }
-    // The clock is read after the word: one that is old by now was not passed when it was read.
-    if word == CLOSED || gate.now() < word {
-        return word != CLOSED;
     }
     // Where an order was quicker, it counts for the packets after this one.
     gate.replace(word, CLOSED);
@@ -92,13 +90,22 @@ pub fn admits(gate: &impl Gate) -> bool {
 
 /// Carries out an order: `wanted` is [`CLOSED`], or the moment up to which packets are to pass. `false` when
 /// other CPUs changed the word each time, so that nothing was done. What became of it is in the word.
+///
+/// The clock is read again at the end: an order that was held up on its way until the former moment had passed
+/// closes the gate like one that came later.
 #[inline(always)]
-pub fn order(gate: &impl Gate, wanted: u64) -> bool {
+pub fn order(gate: &impl Gate, mut wanted: u64) -> bool {
     for _ in 0..TRIES {
         let word = gate.word();
-        if gate.replace(word, next(word, wanted, gate.now())) {
+        let after = next(word, wanted, gate.now());
+        if !gate.replace(word, after) {
+            continue;
+        }
+        if after == CLOSED || !is_over(word, gate.now()) {
             return true;
         }
+        // Others may have gone on from it meanwhile: whatever they made of it is closed.
+        wanted = CLOSED;
     }
     false
 }
@@ -106,8 +113,13 @@ pub fn order(gate: &impl Gate, wanted: u64) -> bool {
 /// The word after an order.
 #[inline(always)]
 const fn next(word: u64, wanted: u64, now: u64) -> u64 {
-    let over = word != STANDBY && (word == CLOSED || word <= now);
-    if over || wanted <= now { CLOSED } else { wanted }
+    if is_over(word, now) || wanted <= now { CLOSED } else { wanted }
+}
+
+/// Whether nothing passes any more under this word.
+#[inline(always)]
+const fn is_over(word: u64, now: u64) -> bool {
+    word != STANDBY && (word == CLOSED || word <= now)
 }
 
 /// Whether a packet is of concern, by the first byte of its IP header and by that which names the protocol.
