@@ -7,6 +7,7 @@ mod etcd;
 mod explain;
 mod families;
 mod forwarding;
+mod gate;
 mod interfaces;
 mod lab;
 mod login;

@@ -12,6 +12,7 @@ mod explain;
 mod flows;
 mod forward;
 mod fuzz;
+mod gate;
 mod harness;
 mod headers;
 mod icmp;

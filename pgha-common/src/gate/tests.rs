@@ -263,8 +263,10 @@ fn explore(point: Point, seen: &mut HashSet<Point>) {
     if seen.contains(&point) {
         return;
     }
-    let going = (0..point.cpus.len()).filter(|cpu| point.cpus[*cpu].ended.is_none());
-    let going: Vec<_> = going.collect();
+    let mut going: Vec<_> =
+        (0..point.cpus.len()).filter(|cpu| point.cpus[*cpu].ended.is_none()).collect();
+    // Of two ticks the first comes first.
+    going.dedup_by_key(|cpu| (point.cpus[*cpu].work != Work::Tick).then_some(*cpu));
     if going.is_empty() {
         point.judge();
     }

@@ -1,4 +1,5 @@
 //! The lab, handed to a person: a cluster of namespaces to look around in.
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,7 +12,7 @@ use pgha_tests::lab::netns::Namespace;
 use pgha_tests::lab::postgres::PORT;
 use pgha_tests::lab::process::client_environment;
 use pgha_tests::lab::state::{self, State};
-use pgha_tests::lab::{Lab, READER_VIP, config, reaper, require_root};
+use pgha_tests::lab::{Lab, READER_VIP, config, pulse, reaper, require_root};
 
 /// A PostgreSQL cluster with directors in network namespaces of this machine.
 #[derive(Debug, Parser)]
@@ -51,6 +52,12 @@ enum Verb {
         #[arg(long)]
         all: bool,
     },
+    /// Serve the time over TCP, and log it
+    #[command(hide = true)]
+    Pulse {
+        /// Where to listen
+        address: SocketAddr,
+    },
     /// Wait for the end of standard input, then take the lab down
     #[command(hide = true)]
     Reap {
@@ -77,6 +84,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::List => list(),
         Verb::Down { lab: None, all: true } => down_all(),
         Verb::Down { lab, .. } => down(&find(lab.as_deref())?),
+        Verb::Pulse { address } => pulse::serve(address),
         Verb::Reap { id } => reaper::reap(&id),
     }
 }

@@ -19,6 +19,7 @@
 pub mod artifacts;
 pub mod browser;
 pub mod capture;
+pub mod cgroup;
 pub mod config;
 pub mod director;
 pub mod etcd;
@@ -29,6 +30,7 @@ pub mod netns;
 pub mod plan;
 pub mod postgres;
 pub mod process;
+pub mod pulse;
 pub mod reaper;
 pub mod session;
 pub mod state;
@@ -48,6 +50,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use nix::unistd::geteuid;
 
 pub use capture::Capture;
+pub use cgroup::Cgroup;
 pub use director::Director;
 pub use host::Host;
 pub use plan::{Network, READER_VIP, READER_VIP6};

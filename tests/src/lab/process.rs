@@ -14,8 +14,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::{Gid, Pid, Uid, User, setgid, setgroups, setsid, setuid};
+use nix::unistd::{Gid, Pid, Uid, User, setgid, setgroups, setsid, setuid, write};
 
+use super::cgroup::Cgroup;
 use super::netns::Namespace;
 use super::wait::{SOON, wait_for};
 
@@ -35,6 +36,7 @@ pub struct Cmd {
     text: String,
     command: Command,
     namespace: Option<OwnedFd>,
+    cgroup: Option<OwnedFd>,
     user: Option<(Uid, Gid)>,
     stdin: Option<Vec<u8>>,
     deadline: Duration,
@@ -56,6 +58,7 @@ impl Cmd {
             text: words.join(" "),
             command,
             namespace: None,
+            cgroup: None,
             user: None,
             stdin: None,
             deadline: SOON,
@@ -70,6 +73,15 @@ impl Cmd {
         use std::os::fd::AsFd as _;
         self.namespace = Some(namespace.as_fd().try_clone_to_owned()?);
         self.text = format!("{} ({})", self.text, namespace.name());
+        Ok(self)
+    }
+
+    /// Runs it in a cgroup.
+    ///
+    /// # Errors
+    /// When the cgroup is gone.
+    pub fn in_cgroup(mut self, cgroup: &Cgroup) -> Result<Self> {
+        self.cgroup = Some(cgroup.entrance()?);
         Ok(self)
     }
 
@@ -192,9 +204,14 @@ impl Cmd {
     /// must not: a thread may end long before its daemons should.
     fn spawn(&mut self, foreground: bool) -> Result<Child> {
         let namespace = self.namespace.take();
+        let cgroup = self.cgroup.take();
         let user = self.user;
         let enter = move || -> io::Result<()> {
             setsid()?;
+            if let Some(cgroup) = &cgroup {
+                // The process that writes.
+                write(cgroup, b"0")?;
+            }
             if let Some(namespace) = &namespace {
                 setns(namespace, CloneFlags::CLONE_NEWNET)?;
                 // A server that is killed leaves its System V shared memory behind, of which a machine has 4,096;

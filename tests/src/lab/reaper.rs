@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 
 use super::artifacts;
+use super::cgroup;
 use super::netns::{self, ip_batch};
 use super::state::{self, State};
 use super::wait::wait_for;
@@ -95,6 +96,7 @@ pub fn tear_down(id: &str) -> Result<()> {
     let names: Vec<String> =
         state.namespaces().filter(|name| netns::path_of(name).exists()).collect();
     kill_inside(&names)?;
+    cgroup::remove_all(id)?;
     unmount(&state.places().bpf)?;
     ip_batch(None, names.iter().map(|name| format!("netns del {name}")))?;
     remove(&state.places().data)?;

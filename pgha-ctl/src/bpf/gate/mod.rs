@@ -17,6 +17,7 @@ mod error;
 mod pins;
 mod sockets;
 
+use std::fmt;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -181,6 +182,12 @@ impl Gate {
             }
         }
         Err(GateError::Ignored { start: self.start })
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the gate of start {}", self.start)
     }
 }
 
