@@ -54,7 +54,8 @@ impl Place {
     /// Watches that the server goes on long after `until`, and that nothing which it sent then or later comes, and
     /// nothing that is sent to it.
     fn assert_cut_off(&self, clients: &mut [Patient], until: Moment) -> Result<()> {
-        let end = until.max(clock::now()) + AFTER;
+        wait_until("the moment", SOON, || Ok(clock::now() > until))?;
+        let end = clock::now() + AFTER;
         for client in &mut *clients {
             client.say("after the end")?;
         }

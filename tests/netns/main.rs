@@ -8,6 +8,7 @@ mod explain;
 mod families;
 mod forwarding;
 mod gate;
+mod guardian;
 mod interfaces;
 mod lab;
 mod login;

@@ -1,12 +1,15 @@
 //! The lab, handed to a person: a cluster of namespaces to look around in.
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use nix::sched::{CloneFlags, setns};
+use pgha_ctl::clock;
+use pgha_ctl::guardian::{Charge, Client};
 use pgha_tests::lab::artifacts::pgha_binary;
 use pgha_tests::lab::netns::Namespace;
 use pgha_tests::lab::postgres::PORT;
@@ -58,6 +61,16 @@ enum Verb {
         /// Where to listen
         address: SocketAddr,
     },
+    /// Renew a lease at a guardian, as an agent does
+    #[command(hide = true)]
+    Renew {
+        /// What it is to guard, as JSON
+        charge: String,
+        /// How long each renewal lasts, in milliseconds
+        lease: u64,
+        /// The guardian's socket
+        socket: PathBuf,
+    },
     /// Wait for the end of standard input, then take the lab down
     #[command(hide = true)]
     Reap {
@@ -85,6 +98,9 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Down { lab: None, all: true } => down_all(),
         Verb::Down { lab, .. } => down(&find(lab.as_deref())?),
         Verb::Pulse { address } => pulse::serve(address),
+        Verb::Renew { charge, lease, socket } => {
+            renew(&serde_json::from_str(&charge)?, Duration::from_millis(lease), &socket)
+        }
         Verb::Reap { id } => reaper::reap(&id),
     }
 }
@@ -161,6 +177,19 @@ fn exec(lab: Option<&str>, host: &str, command: &[String]) -> Result<()> {
     }
     let error = process.exec();
     Err(error).with_context(|| format!("run `{program}`"))
+}
+
+/// Until it is killed, each renewal in the log as soon as the guardian has confirmed it.
+#[tokio::main(flavor = "current_thread")]
+async fn renew(charge: &Charge, lease: Duration, socket: &Path) -> Result<()> {
+    let mut guardian = Client::connect(socket).await?;
+    guardian.guard(charge).await?;
+    loop {
+        let until = clock::now() + lease;
+        guardian.surrender_at(charge.start, until).await?;
+        println!("renewed {}", until.milliseconds());
+        tokio::time::sleep(lease / 20).await;
+    }
 }
 
 fn list() -> Result<()> {
