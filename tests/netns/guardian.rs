@@ -15,7 +15,7 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User};
 use pgha_ctl::clock;
-use pgha_ctl::guardian::{Charge, Client, GuardianError, Refusal, Vip};
+use pgha_ctl::guardian::{Charge, Client, GuardianError, Refusal, Spawn, Vip};
 use pgha_machine::Moment;
 use pgha_tests::lab::artifacts::{lab_binary, pgha_binary};
 use pgha_tests::lab::cgroup::Cgroup;
@@ -305,6 +305,59 @@ fn netns_guardian_ends_what_a_stopped_agent_left() -> Result<()> {
 #[test]
 fn netns_guardian_ends_what_a_killed_agent_left() -> Result<()> {
     ends_what_an_agent_left(Signal::SIGKILL)
+}
+
+#[test]
+fn netns_guardian_is_started_once_and_outlives_its_agent() -> Result<()> {
+    let place = Place::new()?;
+    let socket = place.socket.with_file_name("another");
+    // As an agent does.
+    let spawn = Spawn { program: pgha_binary()?, socket: socket.clone(), may_be_ordinary: false };
+    let until = clock::now() + LEASE;
+    let charge = place.charge(until)?;
+    thread::scope(|scope| {
+        let agent = scope.spawn(|| {
+            place.host.inside(|| {
+                run(async {
+                    let mut first = Client::spawn(&spawn).await?;
+                    first.guard(&charge).await?;
+                    // The same one, which knows what it guards.
+                    let mut second = Client::spawn(&spawn).await?;
+                    Ok(second.surrender_at(7, until).await?)
+                })
+            })
+        });
+        agent.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })?;
+    place.assert_given_up(until)?;
+    wait_until("it to end", SOON, || Ok(UnixStream::connect(&socket).is_err()))?;
+    Ok(())
+}
+
+#[test]
+fn netns_guardian_says_which_right_it_lacks() -> Result<()> {
+    let lab = Lab::new()?;
+    let host = lab.host("db1")?;
+    let socket = lab.directory().join("guardian");
+    // Everybody may lock a little memory.
+    let confined = |rest: &str| -> Result<Running> {
+        let limited = format!(
+            "ulimit -l 64; exec setpriv --bounding-set=-ipc_lock,-sys_nice \
+                               --inh-caps=-ipc_lock,-sys_nice \"$0\" guardian --socket \"$1\" {rest}"
+        );
+        let command = host.command(["sh", "-c", &limited])?.args([pgha_binary()?, socket.clone()]);
+        command.start(&host.log_path("guardian"))
+    };
+    let refused = confined("")?;
+    assert!(!refused.wait(SOON)?.success());
+    let log = refused.log();
+    assert!(log.contains("CAP_IPC_LOCK") && log.contains("--may-be-ordinary"), "{log}");
+    let ordinary = confined("--may-be-ordinary")?;
+    wait_until("it to listen", SOON, || Ok(UnixStream::connect(&socket).is_ok()))?;
+    // It ends with its connection, and has said what it goes without.
+    assert!(ordinary.wait(SOON)?.success());
+    assert!(ordinary.log().contains("CAP_SYS_NICE"), "{}", ordinary.log());
+    Ok(())
 }
 
 #[test]

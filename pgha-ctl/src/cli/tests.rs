@@ -47,9 +47,10 @@ fn every_verb_and_every_option_says_what_it_is() {
 }
 
 /// Verbs that print nothing a program would read.
-const WITHOUT_JSON: [&str; 4] = [
+const WITHOUT_JSON: [&str; 5] = [
     // They run until they are ended.
     "pgha controller",
+    "pgha guardian",
     "pgha web",
     // They print files of other programs.
     "pgha completions",
@@ -90,6 +91,7 @@ fn a_verb_of_this_node_takes_no_other_controller() {
         "check",
         "check-config",
         "detach",
+        "guardian --socket /run/pgha/guardian",
         "realserver undo",
         "tls renew",
         "completions bash",

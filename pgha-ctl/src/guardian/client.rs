@@ -25,10 +25,17 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How a guardian is started where none is running.
 #[derive(Clone, Debug)]
 pub struct Spawn {
+    /// The `pgha` to start; [`Spawn::OWN`] for the program that this process is.
+    pub program: PathBuf,
     /// Its socket, of this agent alone.
     pub socket: PathBuf,
     /// It may be an ordinary process where locked memory or real-time priority is refused.
     pub may_be_ordinary: bool,
+}
+
+impl Spawn {
+    /// The program that this process is, also when its file was exchanged for a newer one.
+    pub const OWN: &str = "/proc/self/exe";
 }
 
 /// The connection of an agent to its guardian. When it ends, the guardian goes on counting.
@@ -90,8 +97,7 @@ impl Client {
             Err(GuardianError::Absent { .. } | GuardianError::Gone(_)) => {}
             answered => return answered,
         }
-        // The program that this process is, also when its file was exchanged for a newer one.
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(&settings.program);
         command.arg("guardian").arg("--socket").arg(&settings.socket);
         if settings.may_be_ordinary {
             command.arg("--may-be-ordinary");

@@ -1,6 +1,9 @@
 //! What a surrender needs, opened and put together beforehand. The surrender itself allocates nothing and opens
 //! nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;

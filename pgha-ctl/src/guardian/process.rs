@@ -198,10 +198,13 @@ impl Guardian {
 
     /// Takes a new connection in the place of the one before: the agent that comes last is the one that runs.
     fn accept(&mut self) {
-        while let Ok((mut stream, _)) = self.listener.accept() {
-            if stream.set_nonblocking(true).is_err() {
-                continue;
-            }
+        loop {
+            let mut stream = match self.listener.accept() {
+                Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // Out of descriptors, say. It will be asked for again at once, and others must run, too.
+                Ok(_) | Err(_) => return thread::sleep(LOOK),
+            };
             if let Err(refusal) = admit(&stream) {
                 let _ = stream.write_all(&line(&Answer::Refused { number: 0, refusal }));
                 continue;
