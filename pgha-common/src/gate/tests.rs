@@ -144,10 +144,9 @@ impl Step<'_> {
 
 impl Gate for Step<'_> {
     fn word(&self) -> u64 {
-        match self.ask(Said::Word(CLOSED), |machine| Said::Word(machine.word)) {
-            Said::Word(word) => word,
-            other => panic!("{other:?}"),
-        }
+        let said = self.ask(Said::Word(CLOSED), |machine| Said::Word(machine.word));
+        let Said::Word(word) = said else { panic!("{said:?}") };
+        word
     }
 
     fn replace(&self, before: u64, after: u64) -> bool {
@@ -158,17 +157,14 @@ impl Gate for Step<'_> {
             }
             Said::Replaced(same)
         });
-        match said {
-            Said::Replaced(same) => same,
-            other => panic!("{other:?}"),
-        }
+        let Said::Replaced(same) = said else { panic!("{said:?}") };
+        same
     }
 
     fn now(&self) -> u64 {
-        match self.ask(Said::Now(u64::MAX), |machine| Said::Now(machine.now)) {
-            Said::Now(now) => now,
-            other => panic!("{other:?}"),
-        }
+        let said = self.ask(Said::Now(u64::MAX), |machine| Said::Now(machine.now));
+        let Said::Now(now) = said else { panic!("{said:?}") };
+        now
     }
 }
 
@@ -221,7 +217,7 @@ impl Point {
                 let step = Step { machine: &machine, known, asked, new: Cell::new(None) };
                 let result = match *work {
                     Work::Order(wanted) => order(&step, wanted),
-                    _ => admits(&step),
+                    Work::Packet | Work::Tick => admits(&step),
                 };
                 let (asked, new) = (step.asked.get(), step.new.get());
                 match new {

@@ -12,7 +12,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::line::{Answer, Charge, Numbered, Order, Surrendered, line};
+use super::said::{Answer, Charge, Numbered, Order, Surrendered, line};
 use super::watch::Refusal;
 
 /// How long a guardian has to start. It locks its memory first, which takes as long as reading it does.

@@ -15,7 +15,7 @@ use pgha_machine::Moment;
 use socket2::{Domain, Protocol, Socket, Type};
 use zerocopy::{Immutable, IntoBytes};
 
-use super::line::{Charge, Surrendered, Vip};
+use super::said::{Charge, Surrendered, Vip};
 
 /// How long the kernel has for its answer. It gives it before the request's call returns.
 const PATIENCE: Duration = Duration::from_secs(1);

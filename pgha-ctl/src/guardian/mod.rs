@@ -11,20 +11,20 @@
 //! | [`means`] | what is opened beforehand, and the surrender itself |
 //! | [`process`] | the loop of `pgha guardian`, on one thread without a runtime |
 //! | [`priority`] | memory and scheduling |
-//! | [`line`] | what is said, as lines of JSON over one Unix socket |
+//! | [`said`] | what is said, as lines of JSON over one Unix socket |
 //! | [`client`] | the agent's side |
 //!
 //! When the agent's connection ends, the moment stays: an agent that is back in time says again what it says in
 //! [`Client::guard`], with the number of the same start. A guardian that guards nothing ends with its connection.
 
 mod client;
-mod line;
 mod means;
 mod priority;
 mod process;
+mod said;
 mod watch;
 
 pub use client::{Client, GuardianError, Spawn};
-pub use line::{Charge, Surrendered, Vip};
 pub use process::{ProcessError, Settings, run};
+pub use said::{Charge, Surrendered, Vip};
 pub use watch::Refusal;

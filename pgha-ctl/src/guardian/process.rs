@@ -19,9 +19,9 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use nix::unistd::{geteuid, setsid};
 use pgha_machine::Moment;
 
-use super::line::{Answer, Charge, MAX_LINE, Numbered, Order, line};
 use super::means::Means;
 use super::priority;
+use super::said::{Answer, Charge, MAX_LINE, Numbered, Order, line};
 use super::watch::{Refusal, Watch};
 use crate::clock;
 
