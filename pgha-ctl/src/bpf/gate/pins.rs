@@ -116,7 +116,7 @@ pub fn starts(pins: &PinDirectory) -> Result<Vec<u64>, GateError> {
 /// dead processes still send what they have, and the gate is there to drop it.
 ///
 /// # Errors
-/// What the file system says; the others are removed all the same.
+/// What the file system says. Then some that are over may be left, for the next call.
 pub fn remove_ended(pins: &PinDirectory) -> Result<Vec<u64>, GateError> {
     let mut removed = Vec::new();
     for start in starts(pins)? {
