@@ -13,6 +13,7 @@ mod error;
 mod heard;
 pub mod inspect;
 mod report;
+pub mod server;
 mod session;
 mod tls;
 mod wire;

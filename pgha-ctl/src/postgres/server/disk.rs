@@ -1,0 +1,243 @@
+//! The files by which PostgreSQL is told what it is, each whole and synced before the next step.
+//!
+//! Everything here may wait for a disk that hangs, so it runs on threads that nothing else waits for, one job at a
+//! time: a job whose command was given up runs to its end before the next command's begins, and none of it comes
+//! later.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pgha_machine::Timeline;
+use tokio::sync::Mutex;
+
+use super::config::ServerConfig;
+use super::error::ServerError;
+use super::hba::{self, Hba};
+use super::history::{Histories, file_name, is_wal_file};
+use super::process::OsUser;
+use super::settings::{Settings, without_owned};
+use super::valve;
+use crate::rpc::durable;
+
+/// That PostgreSQL comes up as a standby, whoever starts it.
+const STANDBY_SIGNAL: &str = "standby.signal";
+/// What asks a standby to be promoted, as `pg_ctl promote` does.
+const PROMOTE_SIGNAL: &str = "promote";
+
+/// The length of a WAL file unless initdb was told otherwise.
+const WAL_FILE: u64 = 16 << 20;
+
+/// Runs jobs with files, one at a time.
+#[derive(Clone, Debug)]
+pub(super) struct Disk {
+    files: Arc<Files>,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Disk {
+    pub(super) fn new(config: Arc<ServerConfig>, user: OsUser) -> Self {
+        Self { files: Arc::new(Files { config, user }), turn: Arc::default() }
+    }
+
+    /// Does it, when those before it are done.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Files) -> Result<T, ServerError> + Send + 'static,
+    ) -> Result<T, ServerError> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let files = Arc::clone(&self.files);
+        let job = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            job(&files)
+        });
+        job.await.unwrap_or_else(|error| {
+            Err(ServerError::file("use", "the data directory")(io::Error::other(error)))
+        })
+    }
+}
+
+/// The files themselves.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) config: Arc<ServerConfig>,
+    user: OsUser,
+}
+
+impl Files {
+    /// Makes the agent's directories, and the log.
+    pub(super) fn prepare(&self) -> Result<(), ServerError> {
+        let config = &self.config;
+        let made = |path: &Path, mode| {
+            durable::directory(path, mode, &durable::sync)
+                .map_err(ServerError::file("make", path))
+        };
+        made(&config.state, 0o700)?;
+        made(&config.runtime, 0o755)?;
+        made(&config.socket(), 0o700)?;
+        let socket = config.socket();
+        self.user.own(&socket).map_err(ServerError::file("give away", &socket))?;
+        // Nothing listens there any more: all processes of former starts are gone.
+        for name in [format!(".s.PGSQL.{}", config.port), format!(".s.PGSQL.{}.lock", config.port)] {
+            remove(&socket.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// A start comes up as a standby from now on.
+    pub(super) fn as_standby(&self) -> Result<(), ServerError> {
+        let path = self.config.in_data(STANDBY_SIGNAL);
+        let failed = |error| ServerError::file("write", &path)(error);
+        let mut options = OpenOptions::new();
+        let file = options.create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
+        self.user.own(&path).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        durable::sync(&self.config.data).map_err(failed)
+    }
+
+    /// Whether a start comes up as a standby.
+    pub(super) fn is_standby(&self) -> bool {
+        self.config.in_data(STANDBY_SIGNAL).exists()
+    }
+
+    /// The next start comes up as the primary that this was.
+    /// Not for good: should the machine go down before it is put back, it is best still there.
+    pub(super) fn as_primary(&self) -> Result<(), ServerError> {
+        let path = self.config.in_data(STANDBY_SIGNAL);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(ServerError::file("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the postmaster promote when it is signalled next.
+    pub(super) fn ask_to_promote(&self) -> Result<(), ServerError> {
+        let path = self.config.in_data(PROMOTE_SIGNAL);
+        let failed = |error| ServerError::file("write", &path)(error);
+        File::create(&path).map_err(failed)?;
+        self.user.own(&path).map_err(failed)
+    }
+
+    /// Writes the settings.
+    pub(super) fn set(&self, settings: &Settings) -> Result<(), ServerError> {
+        let text = settings.render(&self.config.config_file);
+        self.put(&self.config.own_config(), &text)
+    }
+
+    /// Reads the settings.
+    pub(super) fn settings(&self) -> Result<Settings, ServerError> {
+        let path = self.config.own_config();
+        let text = fs::read_to_string(&path).map_err(ServerError::file("read", path))?;
+        Ok(Settings::read(&text))
+    }
+
+    /// Takes what is pgha's out of what `ALTER SYSTEM` wrote; which settings those were.
+    pub(super) fn mend_auto_conf(&self) -> Result<Vec<String>, ServerError> {
+        let path = self.config.in_data("postgresql.auto.conf");
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.map_err(ServerError::file("read", &path))?,
+        };
+        let Some((kept, names)) = without_owned(&text) else { return Ok(Vec::new()) };
+        self.put(&path, &kept)?;
+        Ok(names)
+    }
+
+    /// Lets receivers begin, or none.
+    pub(super) fn valve(&self, open: bool) -> Result<(), ServerError> {
+        let path = self.config.valve();
+        valve::set(&path, open, &self.user).map_err(ServerError::file("write", path))
+    }
+
+    /// Has clients admitted as the operator says.
+    pub(super) fn admit(&self, hba: &Hba) -> Result<(), ServerError> {
+        hba::lead(hba, &hba.operators).map_err(ServerError::file("make", hba.link()))
+    }
+
+    /// Has no client admitted.
+    pub(super) fn admit_nobody(&self, hba: &Hba) -> Result<(), ServerError> {
+        let text = fs::read_to_string(&hba.operators)
+            .map_err(ServerError::file("read", &hba.operators))?;
+        let login = &self.config.login;
+        // `md5` takes what PostgreSQL has of the password, SCRAM too.
+        let method = if login.password.is_some() { "md5" } else { "peer" };
+        self.put(&hba.closed(), &hba::closed(&text, &login.role, method))?;
+        hba::lead(hba, &hba.closed()).map_err(ServerError::file("make", hba.link()))
+    }
+
+    /// What `pg_wal` says of timelines.
+    pub(super) fn histories(&self) -> Result<Histories, ServerError> {
+        let directory = self.config.wal();
+        let length = |name: &String| {
+            let of = || fs::metadata(directory.join(name)).ok().map(|metadata| metadata.len());
+            is_wal_file(name).then(of).flatten().filter(|bytes| bytes.is_power_of_two())
+        };
+        let listed = || -> io::Result<Vec<String>> {
+            let names = fs::read_dir(&directory)?.map(|entry| Ok(entry?.file_name()));
+            let names = names.collect::<io::Result<Vec<_>>>()?;
+            Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+        };
+        let names = listed().map_err(ServerError::file("list", &directory))?;
+        let segment = names.iter().find_map(length).unwrap_or(WAL_FILE);
+        Histories::read(names, segment, |name| {
+            let path = directory.join(name);
+            fs::read_to_string(&path).map_err(ServerError::file("read", path))
+        })
+    }
+
+    /// Writes a timeline's history.
+    pub(super) fn tell(&self, timeline: Timeline, history: &str) -> Result<(), ServerError> {
+        self.put(&self.config.wal().join(file_name(timeline)), history)
+    }
+
+    /// Removes histories that lead nowhere; which.
+    pub(super) fn forget_unused(&self) -> Result<Vec<Timeline>, ServerError> {
+        let unused = self.histories()?.unused();
+        for timeline in &unused {
+            remove(&self.config.wal().join(file_name(*timeline)))?;
+        }
+        Ok(unused)
+    }
+
+    /// The postmaster that `postmaster.pid` names.
+    pub(super) fn postmaster(&self) -> Option<i32> {
+        let text = fs::read_to_string(self.config.in_data("postmaster.pid")).ok()?;
+        text.lines().next()?.trim().parse().ok()
+    }
+
+    /// Puts a file of PostgreSQL's in one step.
+    pub(super) fn put(&self, path: &Path, text: &str) -> Result<(), ServerError> {
+        let failed = |error| ServerError::file("write", path)(error);
+        let beside = path.with_added_extension("pgha");
+        durable::replace(&beside, text.as_bytes(), 0o600).map_err(failed)?;
+        self.user.own(&beside).map_err(failed)?;
+        fs::rename(&beside, path).map_err(failed)?;
+        path.parent().map_or(Ok(()), durable::sync).map_err(failed)
+    }
+}
+
+/// Removes a file that may be there, for good.
+fn remove(path: &Path) -> Result<(), ServerError> {
+    let failed = |error| ServerError::file("remove", path)(error);
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
+        Ok(()) => path.parent().map_or(Ok(()), durable::sync).map_err(failed),
+    }
+}
+
+/// Where PostgreSQL's own idea of a path and the agent's agree: without links.
+pub(super) fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+impl Files {
+    /// What says that the data directory is half rewound.
+    pub(super) fn marker(&self) -> PathBuf {
+        self.config.state.join("rewinding.json")
+    }
+}

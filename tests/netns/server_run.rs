@@ -1,0 +1,184 @@
+//! PostgreSQL as a process of the agent: begun, stopped, killed, found again.
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pgha_ctl::postgres::server::{Found, ServerError, Stopped};
+use pgha_tests::lab::{Lab, PostgresOptions, SOON, wait_until};
+
+use crate::managed::{Managed, cluster, cluster_with};
+
+fn processes(cgroup: &Path) -> Result<Vec<i32>> {
+    let listed = fs::read_to_string(cgroup.join("cgroup.procs"))?;
+    Ok(listed.lines().map(str::parse).collect::<Result<_, _>>()?)
+}
+
+fn only(lab: &Lab) -> Result<Managed> {
+    cluster(lab, &["db1"])?.pop().context("a node")
+}
+
+/// Every start has a cgroup of its own, announced before anything runs in it, and all of PostgreSQL is in it.
+#[test]
+fn netns_server_starts_in_a_cgroup_of_its_own() -> Result<()> {
+    let lab = Lab::new()?;
+    let db1 = only(&lab)?;
+    let (number, cgroup) = db1.server.runs().context("it runs")?;
+    assert_eq!(*db1.announced.lock().unwrap(), [(number, cgroup.clone(), false)]);
+    let mut inside = processes(&cgroup)?;
+    inside.sort_unstable();
+    assert_eq!(inside, db1.postgres.processes()?);
+    let owner = db1.host().run(["stat", "-c", "%U", &format!("/proc/{}", inside[0])])?;
+    assert_eq!(owner, "postgres");
+    // It is a standby, although it was the lab's primary, and its settings are pgha's.
+    assert_eq!(db1.psql("select pg_is_in_recovery()")?, "t");
+    assert_eq!(db1.psql("show restart_after_crash")?, "off");
+    assert_eq!(db1.psql("show cluster_name")?, "db1");
+
+    assert_eq!(db1.run(|server| async move { server.stop().await })?, Stopped::Fast);
+    ensure!(!cgroup.exists(), "{} is still there", cgroup.display());
+    db1.run(|server| async move { server.start().await })?;
+    let (next, _) = db1.server.runs().context("it runs again")?;
+    ensure!(next > number, "{next} after {number}");
+    let running = db1.attempt(|server| async move { server.start().await })?.unwrap_err();
+    ensure!(matches!(running, ServerError::Running(_)), "{running}");
+    Ok(())
+}
+
+/// A kill leaves no process of PostgreSQL behind, not even one whose postmaster is dead already.
+#[test]
+fn netns_server_kill_ends_orphans_too() -> Result<()> {
+    let lab = Lab::new()?;
+    let db1 = only(&lab)?;
+    let (_, cgroup) = db1.server.runs().context("it runs")?;
+    let postmaster = db1.postgres.postmaster_pid()?.context("a postmaster")?;
+    // A backend that is stopped does not see that its postmaster dies.
+    let backend = processes(&cgroup)?.into_iter().find(|pid| *pid != postmaster).context("one")?;
+    kill(Pid::from_raw(backend), Signal::SIGSTOP)?;
+    kill(Pid::from_raw(postmaster), Signal::SIGKILL)?;
+    db1.run(|server| async move {
+        server.ended().await;
+        Ok(())
+    })?;
+    ensure!(processes(&cgroup)?.contains(&backend), "the orphan is gone by itself");
+    db1.run(|server| async move { server.kill().await })?;
+    ensure!(!cgroup.exists(), "{} is still there", cgroup.display());
+    assert_eq!(db1.postgres.processes()?, [0; 0]);
+    ensure!(db1.server.runs().is_none());
+    // And it comes up again.
+    db1.run(|server| async move { server.start().await })?;
+    Ok(())
+}
+
+/// What does not let itself be stopped is killed, each in its time.
+#[test]
+fn netns_server_stop_goes_from_fast_to_immediate_to_kill() -> Result<()> {
+    let lab = Lab::new()?;
+    let db1 = only(&lab)?;
+    let stopped = Managed::with(&lab, db1.postgres.clone(), |config| {
+        config.deadlines.fast = std::time::Duration::from_millis(200);
+        config.deadlines.immediate = std::time::Duration::from_millis(200);
+    });
+    // The lab has stopped what db1 ran; it is db1's to say so.
+    let db1 = {
+        drop(db1);
+        stopped?
+    };
+    db1.run(|server| async move { server.start().await })?;
+    let postmaster = db1.postgres.postmaster_pid()?.context("a postmaster")?;
+    kill(Pid::from_raw(postmaster), Signal::SIGSTOP)?;
+    assert_eq!(db1.run(|server| async move { server.stop().await })?, Stopped::Killed);
+    assert_eq!(db1.postgres.processes()?, [0; 0]);
+    Ok(())
+}
+
+/// An agent that begins takes a running server over as it is, and ends what is left of others.
+#[test]
+fn netns_server_is_found_again_by_the_next_agent() -> Result<()> {
+    let lab = Lab::new()?;
+    let [db1, db2] = cluster(&lab, &["db1", "db2"])?.try_into().ok().context("two")?;
+    let session = db2.postgres.processes()?;
+    db2.run(|server| async move { server.follow(&"db1".parse().unwrap()).await })?;
+    let db2 = db2.restarted()?;
+    let found = db2.run(|server| async move { server.find().await })?;
+    let Found::Standby { upstream: Some(upstream), wal: Some(_) } = &found else {
+        anyhow::bail!("{found:?}");
+    };
+    assert_eq!(upstream.as_str(), "db1");
+    ensure!(db2.postgres.processes()?.first() == session.first(), "it is another server");
+    assert_eq!(*db2.announced.lock().unwrap(), []);
+    // It can be stopped, as one that this agent began.
+    assert_eq!(db2.run(|server| async move { server.stop().await })?, Stopped::Fast);
+    let found = db2.run(|server| async move { server.find().await })?;
+    assert_eq!(found, Found::Nothing);
+
+    // Of a dead postmaster nothing is taken over.
+    let (_, cgroup) = db1.server.runs().context("it runs")?;
+    let postmaster = db1.postgres.postmaster_pid()?.context("a postmaster")?;
+    let backend = processes(&cgroup)?.into_iter().find(|pid| *pid != postmaster).context("one")?;
+    kill(Pid::from_raw(backend), Signal::SIGSTOP)?;
+    kill(Pid::from_raw(postmaster), Signal::SIGKILL)?;
+    wait_until("the postmaster's end", SOON, || Ok(!processes(&cgroup)?.contains(&postmaster)))?;
+    let db1 = db1.restarted()?;
+    assert_eq!(db1.run(|server| async move { server.find().await })?, Found::Nothing);
+    ensure!(!cgroup.exists(), "{} is still there", cgroup.display());
+    Ok(())
+}
+
+/// A server that somebody else runs in the data directory is neither taken over nor disturbed.
+#[test]
+fn netns_server_of_somebody_else_is_refused() -> Result<()> {
+    let lab = Lab::new()?;
+    let db1 = only(&lab)?;
+    db1.run(|server| async move { server.stop().await })?;
+    db1.postgres.start()?;
+    // Scenario 34: whoever starts it, it is a standby.
+    assert_eq!(db1.psql("select pg_is_in_recovery()")?, "t");
+    let foreign = |error: &ServerError| matches!(error, ServerError::Foreign { .. });
+    let found = db1.attempt(|server| async move { server.find().await })?.unwrap_err();
+    ensure!(foreign(&found), "{found}");
+    let started = db1.attempt(|server| async move { server.start().await })?.unwrap_err();
+    ensure!(foreign(&started), "{started}");
+    ensure!(db1.postgres.is_running()?, "it was disturbed");
+    db1.postgres.stop()
+}
+
+/// A start that fails says what PostgreSQL said, and leaves nothing running.
+#[test]
+fn netns_server_start_that_fails_says_why() -> Result<()> {
+    let lab = Lab::new()?;
+    let db1 = only(&lab)?;
+    db1.run(|server| async move { server.stop().await })?;
+    let conf = db1.postgres.data().join("postgresql.conf");
+    let text = fs::read_to_string(&conf)?;
+    fs::write(&conf, format!("{text}\nwal_level = 'no such level'\n"))?;
+    let error = db1.attempt(|server| async move { server.start().await })?.unwrap_err();
+    ensure!(error.to_string().contains("no such level"), "{error}");
+    assert_eq!(db1.postgres.processes()?, [0; 0]);
+    fs::write(&conf, text)?;
+    db1.run(|server| async move { server.start().await })?;
+    Ok(())
+}
+
+/// What ALTER SYSTEM wrote of pgha's settings does not count at a start, and is noticed later.
+#[test]
+fn netns_server_settings_are_not_overridden() -> Result<()> {
+    let lab = Lab::new()?;
+    let options = PostgresOptions::default().guc("restart_after_crash", "on");
+    let [db1, db2] = cluster_with(&lab, &["db1", "db2"], &options)?.try_into().ok().context("two")?;
+    // pg_basebackup -R wrote it, and the lab's standbys are made so.
+    assert_eq!(db2.psql("show primary_conninfo")?, "");
+    assert_eq!(db1.psql("show restart_after_crash")?, "off");
+    db2.psql("alter system set primary_conninfo = 'host=10.77.0.99'")?;
+    let quick = Managed::restarted(db2)?;
+    quick.run(|server| async move { server.find().await })?;
+    let overridden = quick.attempt(|server| async move {
+        // Its deadline is the lab's; the answer is what is of interest.
+        server.follow(&"db1".parse().unwrap()).await
+    })?;
+    let error = overridden.unwrap_err();
+    ensure!(matches!(error, ServerError::Overridden { name: "primary_conninfo", .. }), "{error}");
+    ensure!(error.to_string().contains("postgresql.auto.conf"), "{error}");
+    Ok(())
+}
