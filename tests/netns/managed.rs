@@ -17,40 +17,30 @@ use tokio::runtime::{Builder, Runtime};
 /// The hosts of a managed cluster, each with its name as its replication role.
 const NODES: [&str; 3] = ["db1", "db2", "db3"];
 
-pub fn node(name: &str) -> NodeName {
+pub(crate) fn node(name: &str) -> NodeName {
     name.parse().unwrap()
 }
 
 /// A start as it was announced: its number, its cgroup, and whether it was to be the primary.
-pub type Announced = (u64, PathBuf, bool);
+pub(crate) type Announced = (u64, PathBuf, bool);
 
 /// PostgreSQL on one host, run by the server under test. It ends with this.
-pub struct Managed {
-    pub server: Server,
+pub(crate) struct Managed {
+    pub(crate) server: Server,
     /// The same server in the hands of the lab.
-    pub postgres: Postgres,
+    pub(crate) postgres: Postgres,
     /// What was announced before each start.
-    pub announced: Arc<Mutex<Vec<Announced>>>,
+    pub(crate) announced: Arc<Mutex<Vec<Announced>>>,
     runtime: Option<Runtime>,
 }
 
 impl Managed {
     /// Takes over a server of the lab, which is stopped first.
-    pub fn over(lab: &Lab, postgres: Postgres) -> Result<Self> {
-        Self::with(lab, postgres, |_| {})
-    }
-
-    /// The same, configured otherwise.
-    pub fn with(
-        lab: &Lab,
-        postgres: Postgres,
-        change: impl FnOnce(&mut ServerConfig),
-    ) -> Result<Self> {
+    pub(crate) fn over(lab: &Lab, postgres: Postgres) -> Result<Self> {
         if postgres.is_running()? {
             postgres.stop()?;
         }
-        let mut config = config(lab, &postgres)?;
-        change(&mut config);
+        let config = config(lab, &postgres)?;
         let announced: Arc<Mutex<Vec<_>>> = Arc::default();
         let server = server(&config, &announced)?;
         let runtime = postgres
@@ -60,7 +50,7 @@ impl Managed {
     }
 
     /// Has the server do something, on its host.
-    pub fn run<T: Send, F>(&self, command: impl FnOnce(Server) -> F + Send) -> Result<T>
+    pub(crate) fn run<T: Send, F>(&self, command: impl FnOnce(Server) -> F + Send) -> Result<T>
     where
         F: Future<Output = Result<T, ServerError>> + Send,
     {
@@ -68,7 +58,7 @@ impl Managed {
     }
 
     /// The same, where it may be refused.
-    pub fn attempt<T: Send, F>(
+    pub(crate) fn attempt<T: Send, F>(
         &self,
         command: impl FnOnce(Server) -> F + Send,
     ) -> Result<Result<T, ServerError>>
@@ -84,30 +74,39 @@ impl Managed {
     }
 
     /// Another agent in the place of the one that ran it until now, which is gone without a word.
-    pub fn restarted(mut self) -> Result<Self> {
+    pub(crate) fn restarted(mut self) -> Result<Self> {
         let announced: Arc<Mutex<Vec<_>>> = Arc::default();
         self.server = server(self.server.config(), &announced)?;
         self.announced = announced;
         Ok(self)
     }
 
-    pub fn host(&self) -> &Host {
+    /// The same server stopped, and configured otherwise.
+    pub(crate) fn reconfigured(mut self, change: impl FnOnce(&mut ServerConfig)) -> Result<Self> {
+        self.run(|server| async move { server.kill().await })?;
+        let mut config = self.server.config().clone();
+        change(&mut config);
+        self.server = server(&config, &self.announced)?;
+        Ok(self)
+    }
+
+    pub(crate) fn host(&self) -> &Host {
         self.postgres.host()
     }
 
-    pub fn psql(&self, sql: &str) -> Result<String> {
+    pub(crate) fn psql(&self, sql: &str) -> Result<String> {
         self.postgres.psql(sql)
     }
 
     /// Follows another, and streams.
-    pub fn stream_from(&self, upstream: &str) -> Result<()> {
+    pub(crate) fn stream_from(&self, upstream: &str) -> Result<()> {
         let upstream = node(upstream);
         self.run(|server| async move { server.follow(&upstream).await })?;
         self.postgres.wait_streaming()
     }
 
     /// Where its log ends now that nothing is received.
-    pub fn stop_streaming(&self) -> Result<Position> {
+    pub(crate) fn stop_streaming(&self) -> Result<Position> {
         let wal = self.run(|server| async move { server.stop_streaming().await })?;
         Ok(wal.context("the end of the log")?.end)
     }
@@ -141,11 +140,8 @@ fn config(lab: &Lab, postgres: &Postgres) -> Result<ServerConfig> {
     let host = postgres.host();
     let peers = lab.members().into_iter().filter(|member| NODES.contains(&member.name()));
     let peers = peers.filter(|member| member.name() != host.name()).map(|member| {
-        let peer = Peer {
-            host: member.address().to_string(),
-            port: PORT,
-            role: member.name().to_owned(),
-        };
+        let peer =
+            Peer { host: member.address().to_string(), port: PORT, role: member.name().to_owned() };
         (node(member.name()), peer)
     });
     let upstream = |role: &str, parameters: &[(&str, &str)]| Upstream {
@@ -166,7 +162,11 @@ fn config(lab: &Lab, postgres: &Postgres) -> Result<ServerConfig> {
         cgroup: None,
         // So that the lab's own tools find it.
         local_sockets: vec![postgres.home()],
-        login: LocalLogin { role: "root".to_owned(), database: "postgres".to_owned(), password: None },
+        login: LocalLogin {
+            role: "root".to_owned(),
+            database: "postgres".to_owned(),
+            password: None,
+        },
         peers: peers.collect::<BTreeMap<_, _>>(),
         replication: upstream(host.name(), &[("connect_timeout", "5")]),
         rewind: upstream("postgres", &[("dbname", "postgres")]),
@@ -185,12 +185,16 @@ fn config(lab: &Lab, postgres: &Postgres) -> Result<ServerConfig> {
 
 /// A primary and its standbys, with a role for each node and one for the agent; all of them are run by servers
 /// under test, and nobody streams from anybody.
-pub fn cluster(lab: &Lab, names: &[&str]) -> Result<Vec<Managed>> {
+pub(crate) fn cluster(lab: &Lab, names: &[&str]) -> Result<Vec<Managed>> {
     cluster_with(lab, names, &PostgresOptions::default())
 }
 
 /// The same with settings that all of them have.
-pub fn cluster_with(lab: &Lab, names: &[&str], options: &PostgresOptions) -> Result<Vec<Managed>> {
+pub(crate) fn cluster_with(
+    lab: &Lab,
+    names: &[&str],
+    options: &PostgresOptions,
+) -> Result<Vec<Managed>> {
     lab.hosts(names)?;
     let (first, others) = names.split_first().context("a node")?;
     let primary = lab.primary_with(first, options)?;
@@ -198,7 +202,8 @@ pub fn cluster_with(lab: &Lab, names: &[&str], options: &PostgresOptions) -> Res
     for name in NODES {
         primary.psql(&format!("create role {name} login replication"))?;
     }
-    let standbys = others.iter().map(|name| lab.standby_with(name, first, &PostgresOptions::default()));
+    let standbys =
+        others.iter().map(|name| lab.standby_with(name, first, &PostgresOptions::default()));
     let standbys = standbys.collect::<Result<Vec<_>>>()?;
     std::iter::once(primary)
         .chain(standbys)

@@ -47,7 +47,8 @@ fn netns_server_is_promoted_and_its_next_start_is_a_standbys() -> Result<()> {
 #[test]
 fn netns_server_is_promoted_to_exactly_the_timeline_ordered() -> Result<()> {
     let lab = Lab::new()?;
-    let [db1, db2, db3] = cluster(&lab, &["db1", "db2", "db3"])?.try_into().ok().context("three")?;
+    let [db1, db2, db3] =
+        cluster(&lab, &["db1", "db2", "db3"])?.try_into().ok().context("three")?;
     promote(&db1, 2, &VoterSet::empty())?;
     db2.stream_from("db1")?;
     db3.stream_from("db1")?;

@@ -1,6 +1,7 @@
 //! PostgreSQL as a process of the agent: begun, stopped, killed, found again.
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -75,16 +76,10 @@ fn netns_server_kill_ends_orphans_too() -> Result<()> {
 #[test]
 fn netns_server_stop_goes_from_fast_to_immediate_to_kill() -> Result<()> {
     let lab = Lab::new()?;
-    let db1 = only(&lab)?;
-    let stopped = Managed::with(&lab, db1.postgres.clone(), |config| {
-        config.deadlines.fast = std::time::Duration::from_millis(200);
-        config.deadlines.immediate = std::time::Duration::from_millis(200);
-    });
-    // The lab has stopped what db1 ran; it is db1's to say so.
-    let db1 = {
-        drop(db1);
-        stopped?
-    };
+    let db1 = only(&lab)?.reconfigured(|config| {
+        config.deadlines.fast = Duration::from_millis(200);
+        config.deadlines.immediate = Duration::from_millis(200);
+    })?;
     db1.run(|server| async move { server.start().await })?;
     let postmaster = db1.postgres.postmaster_pid()?.context("a postmaster")?;
     kill(Pid::from_raw(postmaster), Signal::SIGSTOP)?;
@@ -166,7 +161,8 @@ fn netns_server_start_that_fails_says_why() -> Result<()> {
 fn netns_server_settings_are_not_overridden() -> Result<()> {
     let lab = Lab::new()?;
     let options = PostgresOptions::default().guc("restart_after_crash", "on");
-    let [db1, db2] = cluster_with(&lab, &["db1", "db2"], &options)?.try_into().ok().context("two")?;
+    let [db1, db2] =
+        cluster_with(&lab, &["db1", "db2"], &options)?.try_into().ok().context("two")?;
     // pg_basebackup -R wrote it, and the lab's standbys are made so.
     assert_eq!(db2.psql("show primary_conninfo")?, "");
     assert_eq!(db1.psql("show restart_after_crash")?, "off");

@@ -1,4 +1,6 @@
 //! Streaming, its end, and where the log ends.
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use pgha_machine::{Lsn, Timeline};
 use pgha_tests::lab::{Lab, SOON, wait_until};
@@ -41,7 +43,9 @@ fn netns_server_stops_streaming() -> Result<()> {
     // Whoever was told by the former value fails: PostgreSQL reads its settings, the receiver the valve.
     assert_eq!(db2.stop_streaming()?, end);
     db2.stream_from("db1")?;
-    wait_until("the standby to have it all", SOON, || Ok(db2.psql("select count(*) from t")? == "2000"))
+    wait_until("the standby to have it all", SOON, || {
+        Ok(db2.psql("select count(*) from t")? == "2000")
+    })
 }
 
 /// Scenario 36: with replay paused a reload alone ends no receiver. It is ended all the same, and what it had received
@@ -80,10 +84,9 @@ fn netns_server_does_not_take_delayed_replay_for_the_end() -> Result<()> {
     let lab = Lab::new()?;
     let [db1, db2] = pair(&lab)?;
     db1.psql("create table t (x int)")?;
-    let delayed = Managed::with(&lab, db2.postgres.clone(), |config| {
-        config.deadlines.log_end = std::time::Duration::from_secs(1);
+    let delayed = db2.reconfigured(|config| {
+        config.deadlines.log_end = Duration::from_secs(1);
     })?;
-    drop(db2);
     delayed.run(|server| async move { server.start().await })?;
     delayed.stream_from("db1")?;
     delayed.psql("alter system set recovery_min_apply_delay = '1h'")?;
@@ -109,7 +112,8 @@ fn netns_server_does_not_take_delayed_replay_for_the_end() -> Result<()> {
 #[test]
 fn netns_server_catches_up_with_another_standby() -> Result<()> {
     let lab = Lab::new()?;
-    let [db1, db2, db3] = cluster(&lab, &["db1", "db2", "db3"])?.try_into().ok().context("three")?;
+    let [db1, db2, db3] =
+        cluster(&lab, &["db1", "db2", "db3"])?.try_into().ok().context("three")?;
     promote(&db1, 2)?;
     db2.stream_from("db1")?;
     db1.psql("create table t as select generate_series(1, 1000) as x")?;

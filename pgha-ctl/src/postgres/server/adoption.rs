@@ -46,7 +46,9 @@ impl Server {
         let number = run.cgroup.number();
         let hba = run.hba.clone();
         self.runs_as(Arc::new(run));
-        tracing::info!("PostgreSQL runs already, as process {pid} in start {number}: it is taken over");
+        tracing::info!(
+            "PostgreSQL runs already, as process {pid} in start {number}: it is taken over"
+        );
         let session = self.session().await?;
         let wal = self.wal(&session).await?;
         match (Positions::of(&session).await?, wal) {
@@ -64,9 +66,8 @@ impl Server {
     /// The one start whose postmaster is the one that `postmaster.pid` names; the others are ended.
     async fn survivor(&self) -> Result<Option<Run>, ServerError> {
         let named = self.0.disk.run(|files| Ok(files.postmaster())).await?;
-        let ours = |pid: &i32| {
-            directory(*pid).is_some_and(|at| real(&at) == real(&self.0.config.data))
-        };
+        let ours =
+            |pid: &i32| directory(*pid).is_some_and(|at| real(&at) == real(&self.0.config.data));
         let mut survivor = None;
         for cgroup in self.0.cgroups.all()? {
             match named.filter(ours) {
@@ -80,9 +81,7 @@ impl Server {
         }
         let Some((cgroup, pid)) = survivor else {
             return match named.filter(ours) {
-                Some(pid) => {
-                    Err(ServerError::Foreign { pid, data: self.0.config.data.clone() })
-                }
+                Some(pid) => Err(ServerError::Foreign { pid, data: self.0.config.data.clone() }),
                 None => Ok(None),
             };
         };

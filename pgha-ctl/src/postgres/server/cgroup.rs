@@ -92,6 +92,8 @@ impl Cgroups {
 
     /// A new one, called after what runs in it.
     pub(super) fn fresh(&self, called: &str) -> Result<Cgroup, CgroupError> {
+        // Who delegated it may have removed it while nothing was in it.
+        fs::create_dir_all(&self.0).map_err(failed("make", &self.0))?;
         let mut number = boot_time();
         loop {
             let path = self.0.join(format!("{called}-{number}"));
@@ -105,8 +107,10 @@ impl Cgroups {
 
     /// Those that are there.
     pub(super) fn all(&self) -> Result<Vec<Cgroup>, CgroupError> {
-        let read = failed("list", &self.0);
-        let entries = fs::read_dir(&self.0).map_err(read)?;
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if is_gone(&error) => return Ok(Vec::new()),
+            read => read.map_err(failed("list", &self.0))?,
+        };
         let groups = entries.flatten().filter_map(|entry| {
             let name = entry.file_name();
             let number = name.to_str()?.rsplit_once('-')?.1.parse().ok()?;
@@ -204,8 +208,7 @@ impl Cgroup {
 
 /// A file of a cgroup that was removed: not there, or no device behind it any more.
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(nix::libc::ENODEV)
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV)
 }
 
 /// Milliseconds since the machine was started, those asleep included. A cgroup is gone after that anyway.
@@ -216,9 +219,8 @@ fn boot_time() -> u64 {
 
 /// The cgroup of this process.
 fn own() -> Result<PathBuf, CgroupError> {
-    let read = |path: &'static str| {
-        fs::read_to_string(path).map_err(failed("read", Path::new(path)))
-    };
+    let read =
+        |path: &'static str| fs::read_to_string(path).map_err(failed("read", Path::new(path)));
     let (mounts, member) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
     locate(&mounts, &member).ok_or(CgroupError::NotMounted)
 }

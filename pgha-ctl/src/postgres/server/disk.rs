@@ -63,25 +63,29 @@ impl Disk {
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) config: Arc<ServerConfig>,
-    user: OsUser,
+    pub(super) user: OsUser,
 }
 
 impl Files {
-    /// Makes the agent's directories, and the log.
-    pub(super) fn prepare(&self) -> Result<(), ServerError> {
+    /// Makes the agent's directories.
+    pub(super) fn make_directories(&self) -> Result<(), ServerError> {
         let config = &self.config;
         let made = |path: &Path, mode| {
-            durable::directory(path, mode, &durable::sync)
-                .map_err(ServerError::file("make", path))
+            durable::directory(path, mode, &durable::sync).map_err(ServerError::file("make", path))
         };
         made(&config.state, 0o700)?;
         made(&config.runtime, 0o755)?;
         made(&config.socket(), 0o700)?;
         let socket = config.socket();
-        self.user.own(&socket).map_err(ServerError::file("give away", &socket))?;
-        // Nothing listens there any more: all processes of former starts are gone.
-        for name in [format!(".s.PGSQL.{}", config.port), format!(".s.PGSQL.{}.lock", config.port)] {
-            remove(&socket.join(name))?;
+        self.user.own(&socket).map_err(ServerError::file("give away", &socket))
+    }
+
+    /// Removes the sockets of former starts: nothing listens there any more, all their processes are gone.
+    pub(super) fn remove_sockets(&self) -> Result<(), ServerError> {
+        let config = &self.config;
+        for name in [format!(".s.PGSQL.{}", config.port), format!(".s.PGSQL.{}.lock", config.port)]
+        {
+            remove(&config.socket().join(name))?;
         }
         Ok(())
     }
@@ -221,7 +225,7 @@ impl Files {
 }
 
 /// Removes a file that may be there, for good.
-fn remove(path: &Path) -> Result<(), ServerError> {
+pub(super) fn remove(path: &Path) -> Result<(), ServerError> {
     let failed = |error| ServerError::file("remove", path)(error);
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -233,11 +237,4 @@ fn remove(path: &Path) -> Result<(), ServerError> {
 /// Where PostgreSQL's own idea of a path and the agent's agree: without links.
 pub(super) fn real(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-}
-
-impl Files {
-    /// What says that the data directory is half rewound.
-    pub(super) fn marker(&self) -> PathBuf {
-        self.config.state.join("rewinding.json")
-    }
 }

@@ -8,6 +8,7 @@ use pgha_machine::{Lsn, NodeName, Timeline};
 
 use super::cgroup::CgroupError;
 use super::history::HistoryError;
+use super::rewinding::Stage;
 use crate::postgres::PgError;
 
 /// What another part of the agent has against something.
@@ -30,7 +31,9 @@ pub enum ServerError {
         error: io::Error,
     },
     /// The user of the operating system.
-    #[error("user {user} of the operating system: {error}; PostgreSQL does not run as root, name its user")]
+    #[error(
+        "user {user} of the operating system: {error}; PostgreSQL does not run as root, name its user"
+    )]
     User {
         /// Which.
         user: String,
@@ -110,14 +113,6 @@ pub enum ServerError {
         /// Where that is decided.
         hba: PathBuf,
     },
-    /// Another node's server does not answer.
-    #[error("the server of {node}: {error}")]
-    Peer {
-        /// Whose.
-        node: NodeName,
-        /// Why not.
-        error: PgError,
-    },
     /// A setting that is pgha's has another value.
     #[error(
         "{name} is {value:?} and not what pgha set, by {source_file}: ALTER SYSTEM RESET {name}, and reload"
@@ -165,13 +160,15 @@ pub enum ServerError {
     Answer(&'static str),
     /// A rewind or a copy did not come to its end.
     #[error(
-        "{} is half rewound ({}): it is not started before a rewind or a new copy comes to its end",
+        "{} is not whole: {stage} was interrupted ({}); it is not started before a rewind comes to its end",
         .data.display(),
         .marker.display()
     )]
     Unfinished {
         /// What.
         data: PathBuf,
+        /// How far it came.
+        stage: Stage,
         /// What says so.
         marker: PathBuf,
     },
@@ -190,6 +187,22 @@ pub enum ServerError {
         node: NodeName,
         /// Its system identifier.
         theirs: u64,
+    },
+    /// The log is elsewhere, and a new copy would have it in the data directory.
+    #[error(
+        "{} is a link to {}: pgha makes no copy that keeps it there; make one by pg_basebackup --waldir into {}, with \
+         nothing running there",
+        .link.display(),
+        .to.display(),
+        .data.display()
+    )]
+    LinkedWal {
+        /// The link.
+        link: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+        /// The data directory.
+        data: PathBuf,
     },
     /// A new copy cannot be made by itself.
     #[error(

@@ -154,9 +154,9 @@ impl Histories {
             return Err(HistoryError::Taken { ordered, newest: known });
         }
         let own = self.left(from)?;
-        let missing = (2..ordered.get()).map(Timeline::new).filter(|timeline| {
-            !self.files.contains_key(timeline)
-        });
+        let missing = (2..ordered.get())
+            .map(Timeline::new)
+            .filter(|timeline| !self.files.contains_key(timeline));
         Ok(missing.map(|timeline| (timeline, filling(timeline, &own))).collect())
     }
 
@@ -176,5 +176,7 @@ fn filling(timeline: Timeline, left: &[Position]) -> String {
         return format!("{NOBODY}\n");
     }
     let parents = left.iter().take_while(|parent| parent.timeline < timeline);
-    parents.map(|p| format!("{}\t{}\tpgha: as the timelines after it say\n", p.timeline, p.lsn)).collect()
+    parents
+        .map(|p| format!("{}\t{}\tpgha: as the timelines after it say\n", p.timeline, p.lsn))
+        .collect()
 }

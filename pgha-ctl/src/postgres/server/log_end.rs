@@ -25,10 +25,7 @@ const FOUND_NO_MORE: &str = "SELECT coalesce(bool_or(wait_event = 'RecoveryRetri
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Positions {
     /// It writes that timeline.
-    Primary {
-        timeline: Timeline,
-        flushed: Lsn,
-    },
+    Primary { timeline: Timeline, flushed: Lsn },
     /// It is in recovery.
     Standby {
         /// By receivers since its start; `None`: there was none.

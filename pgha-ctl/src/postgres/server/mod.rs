@@ -19,14 +19,20 @@ mod error;
 mod hba;
 mod history;
 mod log_end;
+mod own_files;
+pub mod probe;
 mod process;
 mod promotion;
+mod restarting;
+mod rewinding;
 mod session;
 mod settings;
 mod starting;
 mod streaming;
 mod tool;
 mod valve;
+mod voting;
+pub mod watching;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +52,7 @@ pub use cgroup::CgroupError;
 pub use config::ServerConfig;
 pub use error::{Objection, ServerError};
 pub use history::HistoryError;
+pub use rewinding::Stage;
 pub use starting::Stopped;
 
 /// What is asked before PostgreSQL begins in a new cgroup: whoever has to do something to that first (the lease
@@ -138,7 +145,9 @@ impl Server {
         if let Some(run) = self.forget() {
             run.postmaster.ended().await;
             let took = start.elapsed().as_millis();
-            tracing::info!("PostgreSQL is killed, and none of its processes is left, after {took} ms");
+            tracing::info!(
+                "PostgreSQL is killed, and none of its processes is left, after {took} ms"
+            );
         }
         Ok(())
     }

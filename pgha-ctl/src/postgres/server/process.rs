@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use super::cgroup::Cgroup;
 
 /// What of the agent's environment PostgreSQL is given, besides what it needs.
-const INHERITED: [&str; 5] = ["PATH", "LANG", "LC_ALL", "LC_MESSAGES", "TZ"];
+const INHERITED: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
 
 /// A user of the operating system, with the groups it is in.
 #[derive(Clone, Debug)]

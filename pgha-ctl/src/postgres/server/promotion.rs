@@ -25,13 +25,15 @@ impl Server {
         let begun = Instant::now();
         let wal = self.settled_wal().await?.ok_or(ServerError::Answer("end of the log"))?;
         let from = wal.end.timeline;
-        self.0.disk.run(move |files| {
-            for (missing, history) in files.histories()?.missing(from, timeline)? {
-                files.tell(missing, &history)?;
-            }
-            Ok(())
-        })
-        .await?;
+        self.0
+            .disk
+            .run(move |files| {
+                for (missing, history) in files.histories()?.missing(from, timeline)? {
+                    files.tell(missing, &history)?;
+                }
+                Ok(())
+            })
+            .await?;
         let names = standby_names(voters, self.0.config.method);
         self.set(move |settings| settings.synchronous_standby_names = names).await?;
         let promoted = async {
@@ -44,7 +46,10 @@ impl Server {
         let promoted = promoted.await;
         let fork = self.or_kill(promoted).await?;
         let took = begun.elapsed().as_millis();
-        tracing::info!("PostgreSQL writes timeline {timeline}, from {} on, after {took} ms", fork.lsn);
+        tracing::info!(
+            "PostgreSQL writes timeline {timeline}, from {} on, after {took} ms",
+            fork.lsn
+        );
         Ok(fork)
     }
 
@@ -56,11 +61,14 @@ impl Server {
         let begun = Instant::now();
         let mut removed = false;
         loop {
-            removed |= self.0.disk.run(|files| {
-                let removed = !files.is_standby();
-                if removed { files.as_standby().map(|()| true) } else { Ok(false) }
-            })
-            .await?;
+            removed |= self
+                .0
+                .disk
+                .run(|files| {
+                    let removed = !files.is_standby();
+                    if removed { files.as_standby().map(|()| true) } else { Ok(false) }
+                })
+                .await?;
             let now = session.row("SELECT pg_is_in_recovery() AS in_recovery").await;
             if run.postmaster.has_ended() {
                 return Err(self.obituary("while it was promoted"));

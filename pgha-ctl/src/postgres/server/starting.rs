@@ -44,8 +44,17 @@ impl Server {
 
     /// The same, with further settings on the command line.
     pub(super) async fn begin_standby(&self, further: &[&str]) -> Result<(), ServerError> {
+        self.begin_with(&Settings::default(), further).await
+    }
+
+    /// Starts a standby that streams as its settings say.
+    pub(super) async fn begin_with(
+        &self,
+        settings: &Settings,
+        further: &[&str],
+    ) -> Result<(), ServerError> {
+        self.prepare(settings, false).await?;
         let begun = async {
-            self.prepare(&Settings::default(), false).await?;
             self.begin(false, further).await?;
             self.wait_until_it_answers(true).await
         };
@@ -80,20 +89,22 @@ impl Server {
         let settings = settings.clone();
         self.0.disk.run(move |files| {
             let config = &files.config;
-            let marker = files.marker();
-            if marker.exists() {
-                return Err(ServerError::Unfinished { data: config.data.clone(), marker });
+            let streams = !settings.primary_conninfo.is_empty();
+            if let Some(unfinished) = files.unfinished()?.filter(|u| !(u.is_made() && streams)) {
+                let (data, marker) = (config.data.clone(), files.marker());
+                return Err(ServerError::Unfinished { data, stage: unfinished.stage, marker });
             }
             if let Some(pid) = files.postmaster()
                 && directory(pid).is_some_and(|at| real(&at) == real(&config.data))
             {
                 return Err(ServerError::Foreign { pid, data: config.data.clone() });
             }
-            files.prepare()?;
+            files.make_directories()?;
+            files.remove_sockets()?;
             if !as_primary {
                 files.as_standby()?;
             }
-            files.valve(false)?;
+            files.valve(streams)?;
             files.set(&settings)?;
             for name in files.mend_auto_conf()? {
                 tracing::warn!(
@@ -133,10 +144,14 @@ impl Server {
         let config = &self.0.config;
         let hba = self.operators_hba().await?;
         let link = hba.clone();
-        self.0.disk.run(move |files| {
-            if as_primary { files.admit_nobody(&link) } else { files.admit(&link) }
-        })
-        .await?;
+        self.0
+            .disk
+            .run(
+                move |files| {
+                    if as_primary { files.admit_nobody(&link) } else { files.admit(&link) }
+                },
+            )
+            .await?;
         let cgroup = self.0.cgroups.fresh("start")?;
         let starting = Starting { number: cgroup.number(), cgroup: cgroup.path(), as_primary };
         (self.0.before_start)(&starting).map_err(ServerError::Refused)?;
@@ -151,7 +166,13 @@ impl Server {
             // As late as can be: whoever starts it by hand from here on gets a primary.
             self.0.disk.run(|files| files.as_primary()).await?;
         }
-        let child = command.spawn().map_err(failed)?;
+        let child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                self.0.disk.run(|files| files.as_standby()).await?;
+                return Err(failed(error));
+            }
+        };
         let postmaster = Process::of(child).map_err(failed)?;
         tracing::info!(
             "PostgreSQL begins as process {} in {}",

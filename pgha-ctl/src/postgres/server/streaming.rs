@@ -41,9 +41,15 @@ impl Server {
         let wal = self.settled_wal().await?;
         match &wal {
             Some(Wal { end, .. }) => {
-                tracing::info!("PostgreSQL streams from nobody; its log ends at {} of timeline {}", end.lsn, end.timeline);
+                tracing::info!(
+                    "PostgreSQL streams from nobody; its log ends at {} of timeline {}",
+                    end.lsn,
+                    end.timeline
+                );
             }
-            None => tracing::info!("PostgreSQL streams from nobody; where its log ends is not known yet"),
+            None => tracing::info!(
+                "PostgreSQL streams from nobody; where its log ends is not known yet"
+            ),
         }
         Ok(wal)
     }

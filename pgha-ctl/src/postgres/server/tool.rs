@@ -21,11 +21,13 @@ impl Server {
         let config = &self.0.config;
         let path: PathBuf = config.programs.join(program);
         let said = config.runtime.join(format!("{program}.out"));
+        self.0.disk.run(|files| files.make_directories()).await?;
         let out = File::create(&said).map_err(ServerError::file("write", &said))?;
         let cgroup = self.0.cgroups.fresh("tool")?;
         let failed = |error| ServerError::Run { program: path.clone(), error };
         let mut command = command(&path, &cgroup, &self.0.user, &out).map_err(failed)?;
-        let process = Process::of(command.args(arguments).spawn().map_err(failed)?).map_err(failed)?;
+        let process =
+            Process::of(command.args(arguments).spawn().map_err(failed)?).map_err(failed)?;
         let ended = tokio::time::timeout(within, process.ended()).await;
         // Whatever it left running goes with it.
         cgroup.kill()?;

@@ -31,16 +31,18 @@ host all,replication repl 10.0.0.3/32 scram-sha-256
 #[test]
 fn a_database_of_that_name_is_no_replication() {
     assert_eq!(kept("host \"replication\" all 10.0.0.0/8 trust\n"), [""; 0]);
-    assert_eq!(kept("host \"a b\",replication all 10.0.0.0/8 trust"), [
-        "host replication all 10.0.0.0/8 trust"
-    ]);
+    assert_eq!(
+        kept("host \"a b\",replication all 10.0.0.0/8 trust"),
+        ["host replication all 10.0.0.0/8 trust"]
+    );
 }
 
 #[test]
 fn lines_may_go_on_on_the_next() {
-    assert_eq!(kept("host replication repl \\\n 10.0.0.2/32 md5\n"), [
-        "host replication repl   10.0.0.2/32 md5"
-    ]);
+    assert_eq!(
+        kept("host replication repl \\\n 10.0.0.2/32 md5\n"),
+        ["host replication repl   10.0.0.2/32 md5"]
+    );
 }
 
 #[test]

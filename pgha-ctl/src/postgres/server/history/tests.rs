@@ -30,7 +30,10 @@ fn a_log_is_on_the_newest_timeline_that_has_its_last_byte() {
     let files = [TWO, ("000000010000000000000005", ""), ("000000020000000000000005", "")];
     let wal = |end, left| Wal { end, left };
     let read = histories(&files);
-    assert_eq!(read.received(lsn("0/5000200")), Ok(wal(at(2, "0/5000200"), vec![at(1, "0/5000100")])));
+    assert_eq!(
+        read.received(lsn("0/5000200")),
+        Ok(wal(at(2, "0/5000200"), vec![at(1, "0/5000100")]))
+    );
     // The file of the new timeline begins with what the old one had.
     assert_eq!(read.received(lsn("0/5000100")), Ok(wal(at(1, "0/5000100"), vec![])));
     assert_eq!(read.received(lsn("0/5000080")), Ok(wal(at(1, "0/5000080"), vec![])));

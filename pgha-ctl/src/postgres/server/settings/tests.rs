@@ -19,19 +19,23 @@ fn the_operators_file_comes_first_and_quotes_are_doubled() {
     };
     let text = settings.render(Path::new("/etc/postgresql.conf"));
     let lines: Vec<_> = text.lines().skip(2).collect();
-    assert_eq!(lines, [
-        "include '/etc/postgresql.conf'",
-        "primary_conninfo = 'host=''db1'' passfile=''it\\\\''s'''",
-        "synchronous_standby_names = 'ANY 1 (\"db2\")'",
-        "primary_slot_name = ''",
-    ]);
+    assert_eq!(
+        lines,
+        [
+            "include '/etc/postgresql.conf'",
+            "primary_conninfo = 'host=''db1'' passfile=''it\\\\''s'''",
+            "synchronous_standby_names = 'ANY 1 (\"db2\")'",
+            "primary_slot_name = ''",
+        ]
+    );
     assert_eq!(Settings::read(&text), settings);
     assert_eq!(Settings::read(""), Settings::default());
 }
 
 #[test]
 fn what_alter_system_wrote_of_them_is_taken_out() {
-    let text = "# Do not edit\nwork_mem = '4MB'\nPrimary_Conninfo='host=x'\n primary_slot_name 'a'\n";
+    let text =
+        "# Do not edit\nwork_mem = '4MB'\nPrimary_Conninfo='host=x'\n primary_slot_name 'a'\n";
     let (kept, names) = without_owned(text).unwrap();
     assert_eq!(kept, "# Do not edit\nwork_mem = '4MB'\n");
     assert_eq!(names, ["primary_conninfo", "primary_slot_name"]);
