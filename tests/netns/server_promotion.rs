@@ -1,9 +1,15 @@
 //! Promotion: to the timeline that was ordered, and to no other.
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pgha_ctl::postgres::server::ServerError;
 use pgha_machine::Timeline;
 use pgha_machine::failover::voters::VoterSet;
-use pgha_tests::lab::{Lab, SOON, wait_until};
+use pgha_tests::lab::{Lab, SOON, Session, wait_until};
 
 use crate::managed::{Managed, cluster, node};
 
@@ -97,4 +103,58 @@ fn netns_server_refuses_a_timeline_that_is_taken() -> Result<()> {
         assert_eq!(db2.psql("select pg_is_in_recovery()")?, "t");
     }
     promote(&db2, 4, &VoterSet::empty())
+}
+
+/// Whether commits wait for anybody is the checkpointer's to say: nothing is promoted before it has taken the list in.
+#[test]
+fn netns_server_promotes_no_one_who_would_not_wait() -> Result<()> {
+    let lab = Lab::new()?;
+    let [db1] = cluster(&lab, &["db1"])?.try_into().ok().context("one")?;
+    let db1 = db1.reconfigured(|config| config.deadlines.answer = Duration::from_secs(2))?;
+    db1.run(|server| async move { server.start().await })?;
+    let pid = db1.psql("select pid from pg_stat_activity where backend_type = 'checkpointer'")?;
+    let pid = Pid::from_raw(pid.parse()?);
+    kill(pid, Signal::SIGSTOP)?;
+    let voters = &VoterSet::of([node("db2")].into(), 1);
+    let late =
+        db1.attempt(|server| async move { server.promote(Timeline::new(2), voters).await })?;
+    let error = late.unwrap_err();
+    ensure!(matches!(error, ServerError::Late { .. }), "{error}");
+    assert_eq!(db1.psql("select pg_is_in_recovery()")?, "t");
+    kill(pid, Signal::SIGCONT)?;
+    // What is there of the first attempt is no obstacle, nor at a start.
+    promote(&db1, 4, voters)?;
+    let session = Session::open(db1.host(), db1.host().address())?;
+    let waits = thread::scope(|scope| {
+        let commit = scope.spawn(|| session.query("create table t (x int)"));
+        let waits = wait_until("a commit that waits", SOON, || {
+            let sql = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+            Ok(db1.psql(sql)? == "1")
+        });
+        db1.run(|server| async move { server.kill().await })?;
+        // It ends with its server, unacknowledged.
+        ensure!(commit.join().is_ok_and(|ended| ended.is_err()), "it was acknowledged");
+        waits
+    });
+    waits
+}
+
+/// A start after a promotion that came to nothing is none's on a timeline that nobody was ever on.
+#[test]
+fn netns_server_forgets_timelines_that_were_never_begun() -> Result<()> {
+    let lab = Lab::new()?;
+    let [db1, db2] = cluster(&lab, &["db1", "db2"])?.try_into().ok().context("two")?;
+    promote(&db1, 2, &VoterSet::empty())?;
+    db2.stream_from("db1")?;
+    db2.stop_streaming()?;
+    // As an agent leaves them that is ended before PostgreSQL is promoted.
+    let wal = db2.postgres.data().join("pg_wal");
+    for timeline in [3, 4] {
+        let text = "# pgha: nobody was ever on this timeline\n";
+        fs::write(wal.join(format!("{timeline:08X}.history")), text)?;
+    }
+    db2.run(|server| async move { server.kill().await })?;
+    db2.run(|server| async move { server.start().await })?;
+    ensure!(!wal.join("00000004.history").exists());
+    db2.stream_from("db1")
 }

@@ -111,7 +111,8 @@ fn netns_server_rewind_that_is_interrupted_is_mended_by_the_next() -> Result<()>
     note_whose(&db1)?;
     let marker = db1.server.config().state.join("rewinding.json");
     let mut marked = 0;
-    for patience in (0..).map(|turn| Duration::from_millis(turn * 60)) {
+    let patience = Duration::from_millis(20);
+    for patience in std::iter::successors(Some(patience), |last| Some(*last * 5 / 4)) {
         let ended = db1.run(|server| async move {
             let rewound = tokio::time::timeout(patience, server.rewind(&node("db2"))).await;
             server.kill().await?;
@@ -153,5 +154,33 @@ fn netns_server_of_another_cluster_is_not_rewound() -> Result<()> {
     assert_eq!(beside(&db3.postgres.data(), "pgha-")?, [""; 0]);
     db3.run(|server| async move { server.start().await })?;
     assert_eq!(db3.psql("select count(*) from own")?, "1");
+    Ok(())
+}
+
+/// Where a new copy would not be what the directory was, it is refused, and nothing is touched.
+#[test]
+fn netns_server_is_not_copied_anew_where_something_lies_outside() -> Result<()> {
+    let lab = Lab::new()?;
+    let [db1, db2] = diverged(&lab, &PostgresOptions::default())?;
+    let outside = db2.postgres.home().join("outside");
+    db2.host().command(["mkdir"])?.args([&outside]).as_postgres()?.run()?;
+    db2.psql(&format!("create tablespace apart location '{}'", outside.display()))?;
+    // As a rewind leaves it that was interrupted.
+    let state = &db1.server.config().state;
+    fs::write(state.join("rewinding.json"), r#"{"stage":"rewinding","from":"db2"}"#)?;
+    let refusal = || -> Result<ServerError> {
+        let refused = db1.attempt(|server| async move { server.rewind(&node("db2")).await })?;
+        refused.err().context("it was not refused")
+    };
+    let error = refusal()?;
+    ensure!(error.to_string().contains("outside of its data directory (apart)"), "{error}");
+
+    db2.psql("drop tablespace apart")?;
+    let (log, elsewhere) = (db1.postgres.data().join("pg_wal"), db1.postgres.home().join("wal"));
+    fs::rename(&log, &elsewhere)?;
+    std::os::unix::fs::symlink(&elsewhere, &log)?;
+    let error = refusal()?;
+    ensure!(matches!(error, ServerError::LinkedWal { .. }), "{error}");
+    assert_eq!(beside(&db1.postgres.data(), "pgha-")?, [""; 0]);
     Ok(())
 }

@@ -2,6 +2,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pgha_machine::{Lsn, Timeline};
 use pgha_tests::lab::{Lab, SOON, wait_until};
 
@@ -106,6 +108,25 @@ fn netns_server_does_not_take_delayed_replay_for_the_end() -> Result<()> {
         let wal = delayed.run(|server| async move { server.stop_streaming().await })?;
         Ok(wal.is_some_and(|wal| wal.end.lsn >= written))
     })
+}
+
+/// The valve alone keeps receivers from connecting, whatever the startup process remembers: nothing is reloaded here.
+#[test]
+fn netns_server_lets_no_receiver_connect_by_what_it_was_told_before() -> Result<()> {
+    let lab = Lab::new()?;
+    let [db1, db2] = pair(&lab)?;
+    let valve = db2.server.config().runtime.join("upstream.service");
+    let open = std::fs::read(&valve)?;
+    std::fs::write(&valve, "")?;
+    let receiver: i32 = db2.psql("select pid from pg_stat_wal_receiver")?.parse()?;
+    kill(Pid::from_raw(receiver), Signal::SIGTERM)?;
+    wait_until("two attempts that fail", SOON, || {
+        let refused = "definition of service \"pgha\" not found";
+        Ok(db2.postgres.log()?.matches(refused).count() >= 2)
+    })?;
+    assert_eq!(db1.psql("select count(*) from pg_stat_replication")?, "0");
+    std::fs::write(&valve, open)?;
+    db2.postgres.wait_streaming()
 }
 
 /// Catching up ends where it was to end, and with nobody to stream from.

@@ -8,6 +8,7 @@ use super::disk::real;
 use super::hba::{self, Hba};
 use super::log_end::Positions;
 use super::process::{Process, directory};
+use super::session::is_not_yet;
 use super::{Run, Server, ServerError};
 
 /// A server that an agent before this began, taken over as it is.
@@ -49,7 +50,17 @@ impl Server {
         tracing::info!(
             "PostgreSQL runs already, as process {pid} in start {number}: it is taken over"
         );
-        let session = self.session().await?;
+        let session = match self.session().await {
+            Err(ServerError::Session(error)) if is_not_yet(&error) => {
+                tracing::warn!("it does not answer yet, and is ended: {error}");
+                self.kill().await?;
+                return Ok(Found::Nothing);
+            }
+            session => Arc::new(session?),
+        };
+        self.keep(Some(Arc::clone(&session)));
+        // The former agent may have ended before it did.
+        self.0.disk.run(|files| files.as_standby()).await?;
         let wal = self.wal(&session).await?;
         match (Positions::of(&session).await?, wal) {
             (Positions::Primary { .. }, Some(wal)) => {

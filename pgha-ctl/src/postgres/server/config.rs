@@ -113,6 +113,8 @@ pub struct Deadlines {
     pub answer: Duration,
     /// Until the end of a log that nobody received is replayed, where that is asked for.
     pub log_end: Duration,
+    /// A job with files.
+    pub disk: Duration,
     /// A promotion.
     pub promote: Duration,
     /// Until a walsender has shown by its replies that it uses the new voters, before it is ended.
@@ -132,6 +134,7 @@ impl Default for Deadlines {
             kill: Duration::from_secs(5),
             answer: Duration::from_secs(5),
             log_end: Duration::from_secs(1),
+            disk: Duration::from_secs(30),
             promote: Duration::from_secs(30),
             reply: Duration::from_millis(500),
             catch_up: Duration::from_secs(30),

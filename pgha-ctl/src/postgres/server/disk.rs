@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use pgha_machine::Timeline;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::config::ServerConfig;
 use super::error::ServerError;
@@ -47,15 +48,19 @@ impl Disk {
         &self,
         job: impl FnOnce(&Files) -> Result<T, ServerError> + Send + 'static,
     ) -> Result<T, ServerError> {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let within = self.files.config.deadlines.disk;
         let files = Arc::clone(&self.files);
-        let job = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            job(&files)
-        });
-        job.await.unwrap_or_else(|error| {
-            Err(ServerError::file("use", "the data directory")(io::Error::other(error)))
-        })
+        let done = async {
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            let job = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                job(&files)
+            });
+            job.await.map_err(io::Error::other)
+        };
+        let done = timeout(within, done).await;
+        done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(ServerError::file("use", &self.files.config.data))?
     }
 }
 

@@ -75,7 +75,7 @@ impl Server {
 
     /// The log of a standby without a receiver, if its end comes to be known before long.
     pub(super) async fn settled_wal(&self) -> Result<Option<Wal>, ServerError> {
-        let session = self.session().await?;
+        let session = self.kept_session().await?;
         let until = Instant::now() + self.0.config.deadlines.log_end;
         loop {
             let wal = self.wal(&session).await?;

@@ -81,6 +81,8 @@ struct Inner {
     disk: Disk,
     before_start: BeforeStart,
     run: Mutex<Option<Arc<Run>>>,
+    /// A session that is kept: there may be no room for another when one is needed.
+    session: Mutex<Option<Arc<Local>>>,
 }
 
 /// One start of PostgreSQL.
@@ -104,8 +106,8 @@ impl Server {
             .map_err(|error| ServerError::User { user: config.user.clone(), error })?;
         let config = Arc::new(config);
         let disk = Disk::new(Arc::clone(&config), user.clone());
-        let run = Mutex::default();
-        Ok(Self(Arc::new(Inner { config, user, cgroups, disk, before_start, run })))
+        let (run, session) = (Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { config, user, cgroups, disk, before_start, run, session })))
     }
 
     /// How it is configured.
@@ -162,6 +164,7 @@ impl Server {
     }
 
     fn forget(&self) -> Option<Arc<Run>> {
+        self.keep(None);
         self.0.run.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -179,6 +182,21 @@ impl Server {
             },
             _ => ServerError::Session(error),
         })
+    }
+
+    /// The session that is kept, or a new one that is from here on.
+    async fn kept_session(&self) -> Result<Arc<Local>, ServerError> {
+        let kept = self.0.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(session) = kept.filter(|session| !session.is_over()) {
+            return Ok(session);
+        }
+        let session = Arc::new(self.session().await?);
+        self.keep(Some(Arc::clone(&session)));
+        Ok(session)
+    }
+
+    fn keep(&self, session: Option<Arc<Local>>) {
+        *self.0.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
     }
 
     /// Has the postmaster read its configuration again.

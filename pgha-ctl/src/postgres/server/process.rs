@@ -164,10 +164,27 @@ fn open(pid: i32) -> io::Result<AsyncFd<OwnedFd>> {
 
 /// Whether a process is there that has not ended: a zombie has.
 fn is_alive(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| Some(stat.rsplit_once(") ")?.1.starts_with(['Z', 'X'])))
-        .is_some_and(|ended| !ended)
+    state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// Whether a process waits for something other than a disk.
+pub(super) fn is_asleep(pid: i32) -> bool {
+    state(pid) == Some('S')
+}
+
+/// What the kernel says of a process in one letter (proc(5), `/proc/pid/stat`).
+fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Whether a signal was sent to a process that has not taken it yet.
+pub(super) fn is_pending(pid: i32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = |name| status.lines().find_map(|line| line.strip_prefix(name));
+    let pending = ["SigPnd:", "ShdPnd:"].into_iter().filter_map(mask);
+    let mut masks = pending.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    masks.any(|mask| mask & 1 << (signal as u64 - 1) != 0)
 }
 
 /// What a process of PostgreSQL calls itself: `walreceiver streaming 0/3000148` of

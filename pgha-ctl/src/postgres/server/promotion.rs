@@ -34,8 +34,9 @@ impl Server {
                 Ok(())
             })
             .await?;
-        let names = standby_names(voters, self.0.config.method);
-        self.set(move |settings| settings.synchronous_standby_names = names).await?;
+        self.wait_for_standbys(standby_names(voters, self.0.config.method)).await?;
+        // Before there is anything to acknowledge.
+        self.wait_for_checkpointer().await?;
         let promoted = async {
             self.0.disk.run(|files| files.ask_to_promote()).await?;
             self.signal(Signal::SIGUSR1)?;
@@ -57,7 +58,7 @@ impl Server {
     async fn wait_until_promoted(&self) -> Result<(), ServerError> {
         let within = self.0.config.deadlines.promote;
         let run = self.run()?;
-        let session = self.session().await?;
+        let session = self.kept_session().await?;
         let begun = Instant::now();
         let mut removed = false;
         loop {

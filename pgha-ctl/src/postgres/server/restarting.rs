@@ -30,6 +30,7 @@ impl Server {
             self.wait_until_it_answers(false).await?;
             let joined = put_back.await.map_err(std::io::Error::other);
             joined.map_err(ServerError::file("put back", "standby.signal"))??;
+            self.wait_for_checkpointer().await?;
             match self.positions().await? {
                 Positions::Primary { flushed, .. } => Ok(flushed),
                 Positions::Standby { .. } => Err(ServerError::InRecovery),

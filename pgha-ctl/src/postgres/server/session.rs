@@ -48,6 +48,11 @@ impl Local {
         Ok(Self { client, connection, timeout })
     }
 
+    /// Whether it can be asked nothing any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.connection.is_finished()
+    }
+
     /// The rows that a statement yields.
     pub(super) async fn rows(&self, sql: &str) -> Result<Vec<Answer>, ServerError> {
         let asked = within(self.timeout, self.client.simple_query(sql)).await;

@@ -215,6 +215,7 @@ impl Server {
                 Ok(session) => {
                     let now = session.row("SELECT pg_is_in_recovery() AS in_recovery").await?;
                     let took = begun.elapsed().as_millis();
+                    self.keep(Some(Arc::new(session)));
                     return match (now.is("in_recovery")?, in_recovery) {
                         (true, true) | (false, false) => {
                             tracing::info!("PostgreSQL answers after {took} ms");

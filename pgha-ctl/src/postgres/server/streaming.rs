@@ -8,6 +8,7 @@ use pgha_machine::{NodeName, Position, Wal};
 use tokio::time::{Instant, sleep};
 
 use super::log_end::Positions;
+use super::session::Local;
 use super::settings::{Conninfo, Settings};
 use super::starting::LOOK;
 use super::{Server, ServerError};
@@ -27,7 +28,7 @@ impl Server {
     pub async fn follow(&self, node: &NodeName) -> Result<(), ServerError> {
         let conninfo = self.conninfo(node)?;
         self.0.disk.run(|files| files.valve(true)).await?;
-        self.set(|settings| settings.primary_conninfo = conninfo).await?;
+        self.stream_by(conninfo).await?;
         tracing::info!("PostgreSQL is to stream from {node}");
         Ok(())
     }
@@ -71,7 +72,7 @@ impl Server {
 
     async fn wait_for_wal(&self, from: &NodeName, to: Position) -> Result<(), ServerError> {
         let within = self.0.config.deadlines.catch_up;
-        let session = self.session().await?;
+        let session = self.kept_session().await?;
         let begun = Instant::now();
         loop {
             let wal = self.wal(&session).await?;
@@ -93,7 +94,7 @@ impl Server {
         self.0.disk.run(|files| files.valve(false)).await?;
         let run = self.run()?;
         let begun = Instant::now();
-        self.set(|settings| settings.primary_conninfo = String::new()).await?;
+        self.stream_by(String::new()).await?;
         loop {
             let receivers = self.receivers(&run);
             if receivers.is_empty() {
@@ -140,45 +141,68 @@ impl Server {
         self.0.config.peers.keys().find(is).cloned()
     }
 
-    /// Changes settings, and returns when a new session shows them.
-    pub(super) async fn set(
+    /// Has it stream by another connection string, and returns when that is the one that counts.
+    async fn stream_by(&self, conninfo: String) -> Result<(), ServerError> {
+        let shown = conninfo.clone();
+        self.change(|settings| settings.primary_conninfo = conninfo).await?;
+        let session = self.kept_session().await?;
+        let within = self.0.config.deadlines.answer;
+        let begun = Instant::now();
+        while !shows(&session, "primary_conninfo", &shown, begun.elapsed() >= within).await? {
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Has commits wait for others, and returns when a new session shows them: the postmaster has them then.
+    /// Whom they waited for before.
+    pub(super) async fn wait_for_standbys(&self, names: String) -> Result<String, ServerError> {
+        let shown = names.clone();
+        let before = self.change(|settings| settings.synchronous_standby_names = names).await?;
+        let within = self.0.config.deadlines.answer;
+        let begun = Instant::now();
+        let late = || begun.elapsed() >= within;
+        while !shows(&self.session().await?, "synchronous_standby_names", &shown, late()).await? {
+            sleep(LOOK).await;
+        }
+        Ok(before.synchronous_standby_names)
+    }
+
+    /// Writes the settings changed, and has them read; what they were.
+    async fn change(
         &self,
         change: impl FnOnce(&mut Settings) + Send + 'static,
     ) -> Result<Settings, ServerError> {
-        let written = self.0.disk.run(|files| {
-            let mut settings = files.settings()?;
+        let changed = self.0.disk.run(|files| {
+            let before = files.settings()?;
+            let mut settings = before.clone();
             change(&mut settings);
             files.set(&settings)?;
-            Ok(settings)
+            Ok(before)
         });
-        let settings = written.await?;
+        let before = changed.await?;
         self.reload()?;
-        self.wait_until_shown("primary_conninfo", &settings.primary_conninfo).await?;
-        let names = &settings.synchronous_standby_names;
-        self.wait_until_shown("synchronous_standby_names", names).await?;
-        Ok(settings)
-    }
-
-    async fn wait_until_shown(&self, name: &'static str, value: &str) -> Result<(), ServerError> {
-        let within = self.0.config.deadlines.answer;
-        let begun = Instant::now();
-        loop {
-            // A session has what the postmaster had when it began.
-            let row = self.session().await?.row(&format!("{SETTING}'{name}'")).await?;
-            let shown = row.text("setting").unwrap_or_default();
-            if shown == value {
-                return Ok(());
-            }
-            if begun.elapsed() >= within {
-                let source_file = row.text("source_file").unwrap_or_default().to_owned();
-                return Err(ServerError::Overridden { name, value: shown.to_owned(), source_file });
-            }
-            sleep(LOOK).await;
-        }
+        Ok(before)
     }
 
     /// How far it is.
     pub(super) async fn positions(&self) -> Result<Positions, ServerError> {
-        Positions::of(&self.session().await?).await
+        Positions::of(&*self.kept_session().await?).await
     }
+}
+
+/// Whether a session has that value of a setting; an error, where it should by now.
+async fn shows(
+    session: &Local,
+    name: &'static str,
+    value: &str,
+    late: bool,
+) -> Result<bool, ServerError> {
+    let row = session.row(&format!("{SETTING}'{name}'")).await?;
+    let shown = row.text("setting").unwrap_or_default();
+    if shown != value && late {
+        let source_file = row.text("source_file").unwrap_or_default().to_owned();
+        return Err(ServerError::Overridden { name, value: shown.to_owned(), source_file });
+    }
+    Ok(shown == value)
 }

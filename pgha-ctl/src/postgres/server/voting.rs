@@ -6,6 +6,9 @@
 //! configuration first. Standbys reply to whatever they are sent, so they are sent something. A walsender that
 //! shows nothing for a while is ended: its standby is gone, or comes back to one that begins with the new value.
 //!
+//! Whether a commit waits at all is decided by yet another process: it does when the checkpointer has noticed that
+//! there is a list (`SyncRepUpdateSyncStandbysDefined`). [`Server::wait_for_checkpointer`] waits for that.
+//!
 //! Only walsenders with a priority count. It is the walsender itself that works it out of what it has read, and
 //! without one it releases nothing (`SyncRepReleaseWaiters`).
 
@@ -18,6 +21,7 @@ use pgha_machine::failover::voters::VoterSet;
 use tokio::time::{Instant, sleep};
 
 use super::log_end::Positions;
+use super::process;
 use super::session::Local;
 use super::settings::standby_names;
 use super::starting::LOOK;
@@ -30,6 +34,11 @@ const WALSENDERS: &str = "SELECT pid, reply_time::text AS reply FROM pg_stat_rep
 /// Something to reply to, which waits for nobody itself.
 const SAY: &str =
     "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'pgha', '')";
+
+/// What the checkpointer is at.
+const CHECKPOINTER: &str = "SELECT pid, wait_event, \
+     coalesce(wait_event IN ('CheckpointerMain', 'CheckpointWriteDelay'), false) AS waits \
+     FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
 
 /// What a walsender has shown.
 #[derive(Debug)]
@@ -48,8 +57,11 @@ impl Server {
         let names = standby_names(voters, self.0.config.method);
         let begun = Instant::now();
         let shown = names.clone();
-        self.set(move |settings| settings.synchronous_standby_names = names).await?;
-        let session = self.session().await?;
+        let before = self.wait_for_standbys(names).await?;
+        if before.is_empty() {
+            self.wait_for_checkpointer().await?;
+        }
+        let session = self.kept_session().await?;
         self.wait_for_replies(&session).await?;
         match Positions::of(&session).await? {
             Positions::Primary { flushed, .. } => {
@@ -90,6 +102,38 @@ impl Server {
             if begun.elapsed() >= deadlines.reply && !ended {
                 ended = true;
                 self.end_walsenders(&shown)?;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Returns when the checkpointer has read the configuration as it is now.
+    ///
+    /// It is told by SIGHUP, and asleep again after that only when it has: in both of its own waits it goes by its
+    /// latch, which the signal sets, and it reads the configuration between a latch that was set and the next wait. So
+    /// it has, if the signal is not pending any more, and after that it is in such a wait, asleep, and still in one.
+    ///
+    /// # Errors
+    /// Where it is busy for too long, as in the last part of a checkpoint.
+    pub(super) async fn wait_for_checkpointer(&self) -> Result<(), ServerError> {
+        let within = self.0.config.deadlines.answer;
+        let session = self.kept_session().await?;
+        let begun = Instant::now();
+        let pid: i32 = session.row(CHECKPOINTER).await?.value("pid")?;
+        let told = kill(Pid::from_raw(pid), Signal::SIGHUP).map_err(std::io::Error::from);
+        told.map_err(ServerError::file("signal", "the checkpointer"))?;
+        loop {
+            let taken = !process::is_pending(pid, Signal::SIGHUP);
+            let before = session.row(CHECKPOINTER).await?;
+            let asleep = process::is_asleep(pid);
+            let after = session.row(CHECKPOINTER).await?;
+            if taken && before.is("waits")? && asleep && after.is("waits")? {
+                return Ok(());
+            }
+            if begun.elapsed() >= within {
+                let seen = after.text("wait_event").unwrap_or("it works").to_owned();
+                let what = "the checkpointer, by which commits come to wait,";
+                return Err(ServerError::Late { what, within, seen });
             }
             sleep(LOOK).await;
         }
