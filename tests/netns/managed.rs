@@ -1,7 +1,7 @@
 //! PostgreSQL as the agent runs it, on hosts of the lab.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, unshare};
@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 const NODES: [&str; 3] = ["db1", "db2", "db3"];
 
 pub(crate) fn node(name: &str) -> NodeName {
-    name.parse().unwrap()
+    name.parse().expect("the name of a host is one of a node")
 }
 
 /// A start as it was announced: its number, its cgroup, and whether it was to be the primary.
@@ -130,7 +130,7 @@ fn server(config: &ServerConfig, announced: &Arc<Mutex<Vec<Announced>>>) -> Resu
     let announced = Arc::clone(announced);
     let before: BeforeStart = Arc::new(move |start| {
         let start = (start.number, start.cgroup.to_owned(), start.as_primary);
-        announced.lock().unwrap().push(start);
+        announced.lock().unwrap_or_else(PoisonError::into_inner).push(start);
         Ok(())
     });
     Ok(Server::new(config.clone(), before)?)

@@ -125,7 +125,7 @@ fn netns_server_promotes_no_one_who_would_not_wait() -> Result<()> {
     // What is there of the first attempt is no obstacle, nor at a start.
     promote(&db1, 4, voters)?;
     let session = Session::open(db1.host(), db1.host().address())?;
-    let waits = thread::scope(|scope| {
+    thread::scope(|scope| {
         let commit = scope.spawn(|| session.query("create table t (x int)"));
         let waits = wait_until("a commit that waits", SOON, || {
             let sql = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
@@ -135,8 +135,7 @@ fn netns_server_promotes_no_one_who_would_not_wait() -> Result<()> {
         // It ends with its server, unacknowledged.
         ensure!(commit.join().is_ok_and(|ended| ended.is_err()), "it was acknowledged");
         waits
-    });
-    waits
+    })
 }
 
 /// A start after a promotion that came to nothing is none's on a timeline that nobody was ever on.

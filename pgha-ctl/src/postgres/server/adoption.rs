@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pgha_machine::{NodeName, Wal};
 
-use super::disk::real;
+use super::disk::{Files, real};
 use super::hba::{self, Hba};
 use super::log_end::Positions;
 use super::process::{Process, directory};
@@ -60,7 +60,7 @@ impl Server {
         };
         self.keep(Some(Arc::clone(&session)));
         // The former agent may have ended before it did.
-        self.0.disk.run(|files| files.as_standby()).await?;
+        self.0.disk.run(Files::as_standby).await?;
         let wal = self.wal(&session).await?;
         match (Positions::of(&session).await?, wal) {
             (Positions::Primary { .. }, Some(wal)) => {
@@ -68,7 +68,7 @@ impl Server {
             }
             (Positions::Primary { .. }, None) => Err(ServerError::Answer("end of the log")),
             (Positions::Standby { .. }, wal) => {
-                let settings = self.0.disk.run(|files| files.settings()).await?;
+                let settings = self.0.disk.run(Files::settings).await?;
                 Ok(Found::Standby { upstream: self.upstream(&settings), wal })
             }
         }

@@ -55,11 +55,11 @@ pub enum CgroupError {
 }
 
 fn mend(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; have the cgroup delegated to the agent (Delegate=yes in its unit)"
-        }
-        _ => "",
+    let refused = [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem];
+    if refused.contains(&error.kind()) {
+        "; have the cgroup delegated to the agent (Delegate=yes in its unit)"
+    } else {
+        ""
     }
 }
 

@@ -98,7 +98,7 @@ pub enum ServerError {
     },
     /// The node's own server does not answer the agent.
     #[error("the server of this node: {0}")]
-    Session(#[source] PgError),
+    Session(#[source] Box<PgError>),
     /// The node's own server does not let the agent in.
     #[error(
         "the server of this node refuses role {role}: {error}; give it a line \"local all {role} peer\" in {}, and \
@@ -109,7 +109,7 @@ pub enum ServerError {
         /// The agent's role.
         role: String,
         /// What PostgreSQL says.
-        error: PgError,
+        error: Box<PgError>,
         /// Where that is decided.
         hba: PathBuf,
     },

@@ -177,10 +177,10 @@ impl Server {
         opened.map_err(|error| match self.run() {
             Ok(run) if error.is_login_refused() => ServerError::Unwelcome {
                 role: config.login.role.clone(),
-                error,
+                error: error.into(),
                 hba: run.hba.link(),
             },
-            _ => ServerError::Session(error),
+            _ => ServerError::Session(error.into()),
         })
     }
 

@@ -5,6 +5,7 @@ use pgha_machine::failover::voters::VoterSet;
 use pgha_machine::{Position, Timeline};
 use tokio::time::{Instant, sleep};
 
+use super::disk::Files;
 use super::log_end::Positions;
 use super::settings::standby_names;
 use super::starting::LOOK;
@@ -38,7 +39,7 @@ impl Server {
         // Before there is anything to acknowledge.
         self.wait_for_checkpointer().await?;
         let promoted = async {
-            self.0.disk.run(|files| files.ask_to_promote()).await?;
+            self.0.disk.run(Files::ask_to_promote).await?;
             self.signal(Signal::SIGUSR1)?;
             self.wait_until_promoted().await?;
             self.promoted(timeline).await

@@ -6,6 +6,7 @@ use pgha_machine::Lsn;
 use pgha_machine::failover::voters::VoterSet;
 use tokio::time::sleep;
 
+use super::disk::Files;
 use super::log_end::Positions;
 use super::settings::{Settings, standby_names};
 use super::starting::LOOK;
@@ -66,5 +67,5 @@ async fn put_back(server: Server, run: Arc<Run>) -> Result<(), ServerError> {
     {
         sleep(LOOK).await;
     }
-    server.0.disk.run(|files| files.as_standby()).await
+    server.0.disk.run(Files::as_standby).await
 }

@@ -214,7 +214,7 @@ impl Server {
         let primary_conninfo = self.conninfo(from)?;
         self.begin_with(&Settings { primary_conninfo, ..Settings::default() }, &[]).await?;
         let wal = self.stop_streaming().await?;
-        self.0.disk.run(|files| files.unmark()).await?;
+        self.0.disk.run(Files::unmark).await?;
         Ok(wal)
     }
 

@@ -56,7 +56,8 @@ impl Local {
     /// The rows that a statement yields.
     pub(super) async fn rows(&self, sql: &str) -> Result<Vec<Answer>, ServerError> {
         let asked = within(self.timeout, self.client.simple_query(sql)).await;
-        let messages = asked.and_then(|answer| answer.map_err(of)).map_err(ServerError::Session)?;
+        let asked = asked.and_then(|answer| answer.map_err(of));
+        let messages = asked.map_err(|error| ServerError::Session(error.into()))?;
         let rows = messages.into_iter().filter_map(|message| {
             if let SimpleQueryMessage::Row(row) = message { Some(Answer(row)) } else { None }
         });

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use pgha_machine::Wal;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::disk::real;
+use super::disk::{Files, real};
 use super::hba::Hba;
 use super::process::{self, Process, command, directory, last_words};
 use super::session::is_not_yet;
@@ -164,12 +164,12 @@ impl Server {
         command.env("PGSERVICEFILE", config.valve());
         if as_primary {
             // As late as can be: whoever starts it by hand from here on gets a primary.
-            self.0.disk.run(|files| files.as_primary()).await?;
+            self.0.disk.run(Files::as_primary).await?;
         }
         let child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {
-                self.0.disk.run(|files| files.as_standby()).await?;
+                self.0.disk.run(Files::as_standby).await?;
                 return Err(failed(error));
             }
         };

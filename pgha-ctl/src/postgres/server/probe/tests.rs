@@ -53,7 +53,7 @@ fn a_log_on_a_file_system_of_its_own_is_written_to_beside_the_data() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("pg_wal");
     fs::create_dir(&log).unwrap();
-    assert_eq!(directories(directory.path()).unwrap(), [log.clone()]);
+    assert_eq!(directories(directory.path()).unwrap(), std::slice::from_ref(&log));
     fs::remove_dir(&log).unwrap();
     std::os::unix::fs::symlink(Path::new("/proc"), &log).unwrap();
     assert_eq!(directories(directory.path()).unwrap(), [log, directory.path().to_owned()]);
