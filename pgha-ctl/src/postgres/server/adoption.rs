@@ -61,16 +61,20 @@ impl Server {
         self.keep(Some(Arc::clone(&session)));
         // The former agent may have ended before it did.
         self.0.disk.run(Files::as_standby).await?;
-        let wal = self.wal(&session).await?;
-        match (Positions::of(&session).await?, wal) {
+        let (settings, open) =
+            self.0.disk.run(|files| Ok((files.settings()?, files.is_open()))).await?;
+        let positions = Positions::of(&session).await?;
+        let upstream = self.upstream(&settings).filter(|_| open);
+        if upstream.is_none() && matches!(positions, Positions::Standby { .. }) {
+            // The former agent may have ended in the middle of this.
+            self.end_receivers().await?;
+        }
+        match (positions, self.wal(&session).await?) {
             (Positions::Primary { .. }, Some(wal)) => {
                 Ok(Found::Primary { admits: !hba::is_closed(&hba), wal })
             }
             (Positions::Primary { .. }, None) => Err(ServerError::Answer("end of the log")),
-            (Positions::Standby { .. }, wal) => {
-                let settings = self.0.disk.run(Files::settings).await?;
-                Ok(Found::Standby { upstream: self.upstream(&settings), wal })
-            }
+            (Positions::Standby { .. }, wal) => Ok(Found::Standby { upstream, wal }),
         }
     }
 

@@ -144,22 +144,29 @@ impl Files {
         Ok(Settings::read(&text))
     }
 
-    /// Takes what is pgha's out of what `ALTER SYSTEM` wrote; which settings those were.
-    pub(super) fn mend_auto_conf(&self) -> Result<Vec<String>, ServerError> {
+    /// Takes what is pgha's out of what `ALTER SYSTEM` wrote, which would count more.
+    pub(super) fn mend_auto_conf(&self) -> Result<(), ServerError> {
         let path = self.config.in_data("postgresql.auto.conf");
         let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             read => read.map_err(ServerError::file("read", &path))?,
         };
-        let Some((kept, names)) = without_owned(&text) else { return Ok(Vec::new()) };
+        let Some((kept, names)) = without_owned(&text) else { return Ok(()) };
         self.put(&path, &kept)?;
-        Ok(names)
+        let names = names.join(", ");
+        tracing::warn!("taken out of {}, because pgha sets it: {names}", path.display());
+        Ok(())
     }
 
     /// Lets receivers begin, or none.
     pub(super) fn valve(&self, open: bool) -> Result<(), ServerError> {
         let path = self.config.valve();
         valve::set(&path, open, &self.user).map_err(ServerError::file("write", path))
+    }
+
+    /// Whether receivers may begin.
+    pub(super) fn is_open(&self) -> bool {
+        fs::metadata(self.config.valve()).is_ok_and(|metadata| metadata.len() > 0)
     }
 
     /// Has clients admitted as the operator says.

@@ -87,36 +87,35 @@ impl Server {
         // What a former start or a former agent left.
         self.kill().await?;
         let settings = settings.clone();
-        self.0.disk.run(move |files| {
-            let config = &files.config;
-            let streams = !settings.primary_conninfo.is_empty();
-            if let Some(unfinished) = files.unfinished()?.filter(|u| !(u.is_made() && streams)) {
-                let (data, marker) = (config.data.clone(), files.marker());
-                return Err(ServerError::Unfinished { data, stage: unfinished.stage, marker });
-            }
-            if let Some(pid) = files.postmaster()
-                && directory(pid).is_some_and(|at| real(&at) == real(&config.data))
-            {
-                return Err(ServerError::Foreign { pid, data: config.data.clone() });
-            }
-            files.make_directories()?;
-            files.remove_sockets()?;
-            if !as_primary {
-                files.as_standby()?;
-            }
-            files.valve(streams)?;
-            files.set(&settings)?;
-            for name in files.mend_auto_conf()? {
-                tracing::warn!(
-                    "postgresql.auto.conf had {name}, which is pgha's to set: taken out (ALTER SYSTEM RESET {name})"
-                );
-            }
-            for timeline in files.forget_unused()? {
-                tracing::info!("timeline {timeline}, which nobody was ever on, is forgotten");
-            }
-            Ok(())
-        })
-        .await
+        self.0
+            .disk
+            .run(move |files| {
+                let config = &files.config;
+                let streams = !settings.primary_conninfo.is_empty();
+                if let Some(unfinished) = files.unfinished()?.filter(|u| !(u.is_made() && streams))
+                {
+                    let (data, marker) = (config.data.clone(), files.marker());
+                    return Err(ServerError::Unfinished { data, stage: unfinished.stage, marker });
+                }
+                if let Some(pid) = files.postmaster()
+                    && directory(pid).is_some_and(|at| real(&at) == real(&config.data))
+                {
+                    return Err(ServerError::Foreign { pid, data: config.data.clone() });
+                }
+                files.make_directories()?;
+                files.remove_sockets()?;
+                if !as_primary {
+                    files.as_standby()?;
+                }
+                files.valve(streams)?;
+                files.set(&settings)?;
+                files.mend_auto_conf()?;
+                for timeline in files.forget_unused()? {
+                    tracing::info!("timeline {timeline}, which nobody was ever on, is forgotten");
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// Where the operator says who is admitted.

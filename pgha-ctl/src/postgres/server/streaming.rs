@@ -178,6 +178,7 @@ impl Server {
             let mut settings = before.clone();
             change(&mut settings);
             files.set(&settings)?;
+            files.mend_auto_conf()?;
             Ok(before)
         });
         let before = changed.await?;
