@@ -74,6 +74,20 @@ fn netns_server_kill_ends_orphans_too() -> Result<()> {
     Ok(())
 }
 
+/// A postmaster that was killed while it wrote a lock file leaves it empty: that keeps no other from starting.
+#[test]
+fn netns_server_starts_over_locks_that_were_half_written() -> Result<()> {
+    let lab = Lab::new()?;
+    let db1 = only(&lab)?;
+    db1.run(|server| async move { server.kill().await })?;
+    let postgres = &db1.postgres;
+    fs::write(postgres.data().join("postmaster.pid"), "")?;
+    fs::write(postgres.home().join(".s.PGSQL.5432.lock"), "")?;
+    fs::write(db1.server.config().runtime.join("socket/.s.PGSQL.5432.lock"), "")?;
+    db1.run(|server| async move { server.start().await })?;
+    Ok(())
+}
+
 /// What does not let itself be stopped is killed, each in its time.
 #[test]
 fn netns_server_stop_goes_from_fast_to_immediate_to_kill() -> Result<()> {

@@ -85,12 +85,19 @@ impl Files {
         self.user.own(&socket).map_err(ServerError::file("give away", &socket))
     }
 
-    /// Removes the sockets of former starts: nothing listens there any more, all their processes are gone.
-    pub(super) fn remove_sockets(&self) -> Result<(), ServerError> {
+    /// Removes what former starts left of sockets and locks, once all their processes are gone. A lock file that is
+    /// empty is of one that was killed while it wrote it, and PostgreSQL would refuse to start for ever.
+    pub(super) fn remove_locks(&self) -> Result<(), ServerError> {
         let config = &self.config;
-        for name in [format!(".s.PGSQL.{}", config.port), format!(".s.PGSQL.{}.lock", config.port)]
-        {
-            remove(&config.socket().join(name))?;
+        let socket = format!(".s.PGSQL.{}", config.port);
+        let lock = format!("{socket}.lock");
+        remove(&config.socket().join(socket))?;
+        remove(&config.socket().join(&lock))?;
+        let others = config.local_sockets.iter().map(|directory| directory.join(&lock));
+        for lock in others.chain([config.in_data("postmaster.pid")]) {
+            if fs::metadata(&lock).is_ok_and(|metadata| metadata.len() == 0) {
+                remove(&lock)?;
+            }
         }
         Ok(())
     }

@@ -197,6 +197,17 @@ pub(super) fn title(pid: i32, cluster_name: &str) -> Option<String> {
     Some(own.unwrap_or(title).to_owned())
 }
 
+/// The processes of whatever PostgreSQL servers there are: also of one that has no lock file yet.
+pub(super) fn servers() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    processes.filter(|pid| {
+        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        // One that was replaced by an upgrade is called `postgres (deleted)`.
+        program.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"postgres"))
+    })
+}
+
 /// The directory that a process is in.
 pub(super) fn directory(pid: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/cwd")).ok()

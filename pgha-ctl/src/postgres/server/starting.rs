@@ -97,13 +97,13 @@ impl Server {
                     let (data, marker) = (config.data.clone(), files.marker());
                     return Err(ServerError::Unfinished { data, stage: unfinished.stage, marker });
                 }
-                if let Some(pid) = files.postmaster()
-                    && directory(pid).is_some_and(|at| real(&at) == real(&config.data))
+                if let Some(pid) = process::servers()
+                    .find(|pid| directory(*pid).is_some_and(|at| real(&at) == real(&config.data)))
                 {
                     return Err(ServerError::Foreign { pid, data: config.data.clone() });
                 }
                 files.make_directories()?;
-                files.remove_sockets()?;
+                files.remove_locks()?;
                 if !as_primary {
                     files.as_standby()?;
                 }
