@@ -8,8 +8,6 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pgha_machine::failover::rules::Rules;
-
 use crate::coverage::Coverage;
 use crate::oracle::Violation;
 use crate::plan::Plan;
@@ -32,11 +30,11 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Plays the schedules of the seeds on all cores, until `enough` of them fail by what `counts`.
+    /// Plays the plans of the seeds on all cores, until `enough` of them fail by what `counts`.
     #[must_use]
     pub fn play(
         seeds: Range<u64>,
-        rules: Rules,
+        plan: impl Fn(u64) -> Plan + Sync,
         enough: usize,
         counts: impl Fn(&Violation) -> bool + Sync,
     ) -> Self {
@@ -50,7 +48,7 @@ impl Campaign {
                 if seed >= seeds.end {
                     break;
                 }
-                let outcome = run(&Plan::of(seed, rules), false);
+                let outcome = run(&plan(seed), false);
                 let mut campaign = campaign.lock().unwrap_or_else(PoisonError::into_inner);
                 if campaign.failures.len() >= enough {
                     break;

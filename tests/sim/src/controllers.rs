@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use pgha_machine::failover::Answer;
 use pgha_machine::failover::coordinator::{Config, Coordinator, Effect, Event};
 use pgha_machine::{Epoch, NodeName};
 
+use crate::breach::Breach;
 use crate::clock::{Clock, Time};
 use crate::faults::Fault;
 use crate::world::{Occurrence, World, controller_name, node_name};
@@ -12,7 +14,7 @@ use crate::world::{Occurrence, World, controller_name, node_name};
 /// A controller.
 pub(crate) struct Controller {
     clock: Clock,
-    coordinator: Option<Coordinator>,
+    pub(crate) coordinator: Option<Coordinator>,
     devices: BTreeSet<NodeName>,
     pub(crate) run: u64,
     pub(crate) paused: Time,
@@ -75,11 +77,11 @@ impl World {
         let Some(coordinator) = controller.coordinator.as_mut() else { return };
         self.coverage.coordinator(coordinator.stage(), &event);
         let kind = match &event {
-            Event::Read(_) => 0,
-            Event::Changed(_) => 1,
-            Event::Written(_) => 2,
+            Event::Store(Answer::Read(_)) => 0,
+            Event::Store(Answer::Changed(_)) => 1,
+            Event::Store(Answer::Written(_)) => 2,
             Event::Heard { .. } => 3,
-            Event::Off { .. } => 4,
+            Event::TurnedOff { .. } => 4,
             Event::Tick => 5,
         };
         coordinator.handle(shown, event);
@@ -106,18 +108,27 @@ impl World {
         }
     }
 
-    /// A fence device does it, takes its time, or does not answer.
+    /// A fence device does it or not, and says so or not. The node may be back before that is heard.
     fn turn_off(&mut self, of: usize, run: u64, node: NodeName, renewal: (Epoch, u64)) {
         let Some(target) = self.process_of(&node) else { return };
-        if self.rng.u8(0..3) == 0 {
-            return;
+        let (does, says) = match self.rng.u8(0..8) {
+            0 => (false, false),
+            1 => (true, false),
+            _ => (true, true),
+        };
+        if does {
+            self.say(|| format!("{node} is turned off"));
+            if self.plan.breach != Some(Breach::LyingDevice) {
+                self.power_off(target);
+            }
+            // It comes back by itself, or somebody turns it on.
+            let back = if self.rng.u8(0..3) == 0 { 20..300 } else { 300..3_000 };
+            let back = self.rng.u64(back);
+            self.after(back, Occurrence::End(Fault::Node(target)));
         }
-        self.say(|| format!("{node} is turned off"));
-        self.power_off(target);
-        // Somebody turns it on again.
-        let back = self.rng.u64(300..3_000);
-        self.after(back, Occurrence::End(Fault::Node(target)));
-        let delay = self.rng.u64(20..300);
-        self.after(delay, Occurrence::Controller { of, run, event: Event::Off { node, renewal } });
+        let most = if self.rng.u8(0..4) == 0 { 3_000 } else { 300 };
+        let delay = self.rng.u64(20..most);
+        let event = Event::TurnedOff { node, renewal, off: says };
+        self.after(delay, Occurrence::Controller { of, run, event });
     }
 }

@@ -3,22 +3,54 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use pgha_machine::failover::Answer;
 use pgha_machine::failover::agent::{self, Role, Standing};
 use pgha_machine::failover::coordinator::{self, Stage};
+use pgha_machine::failover::order::Refusal;
+use pgha_machine::failover::record::{Proof, Record, Suspicion};
 
 /// How often an agent was in a role and a standing when something happened, and a coordinator in a stage.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     agents: BTreeMap<(&'static str, &'static str, &'static str), u64>,
     coordinators: BTreeMap<(&'static str, &'static str), u64>,
+    /// What was written to the record, and why.
+    steps: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 /// The names of roles, of standings, and of what happens to an agent.
-const AGENT: ([&str; 5], [&str; 5], [&str; 10]) = (
+const AGENT: ([&str; 5], [&str; 5], [&str; 14]) = (
     ["down", "standby", "frozen", "restarted", "primary"],
     ["unknown", "holder", "nominee", "suspended", "follower"],
-    ["read", "changed", "written", "heard", "ended", "gone", "faulty", "log", "standbys", "tick"],
+    [
+        "read",
+        "changed",
+        "written",
+        "heard",
+        "ended",
+        "gone",
+        "recovered",
+        "shut",
+        "faulty",
+        "restores",
+        "log",
+        "standbys",
+        "doubts",
+        "tick",
+    ],
 );
+/// The writes to the record that there are, why a primary is suspected, and what proves its end.
+const STEPS: [(&str, &[&str]); 3] = [
+    (
+        "write",
+        &[
+            "join", "leave", "tag", "mode", "renew", "freeze", "thaw", "release", "nominate",
+            "withdraw", "take", "promoted", "announce", "settle", "doubt",
+        ],
+    ),
+    ("suspicion", &["reported", "silent", "cut off", "expired", "released"]),
+    ("proof", &["released", "quorum", "power", "lease"]),
+];
 /// The names of stages, and of what happens to a coordinator.
 const COORDINATOR: ([&str; 4], [&str; 6]) = (
     ["unknown", "watching", "frozen", "nominated"],
@@ -26,7 +58,13 @@ const COORDINATOR: ([&str; 4], [&str; 6]) = (
 );
 
 impl Coverage {
-    pub(crate) fn agent(&mut self, role: &Role, standing: &Standing, event: &agent::Event) {
+    /// Returns the number of the event among all that there are.
+    pub(crate) fn agent(
+        &mut self,
+        role: &Role,
+        standing: &Standing,
+        event: &agent::Event,
+    ) -> usize {
         let role = match role {
             Role::Down => AGENT.0[0],
             Role::Standby { .. } => AGENT.0[1],
@@ -41,20 +79,24 @@ impl Coverage {
             Standing::Suspended { .. } => AGENT.1[3],
             Standing::Follower { .. } => AGENT.1[4],
         };
-        let event = AGENT.2[match event {
-            agent::Event::Read(_) => 0,
-            agent::Event::Changed(_) => 1,
-            agent::Event::Written(_) => 2,
+        let number = match event {
+            agent::Event::Store(Answer::Read(_)) => 0,
+            agent::Event::Store(Answer::Changed(_)) => 1,
+            agent::Event::Store(Answer::Written(_)) => 2,
             agent::Event::Heard { .. } => 3,
             agent::Event::Ended { .. } => 4,
             agent::Event::Gone => 5,
-            // Nobody else promotes in these worlds.
-            agent::Event::OutOfRecovery | agent::Event::Faulty(_) => 6,
-            agent::Event::Log(_) => 7,
-            agent::Event::Standbys(_) => 8,
-            agent::Event::Tick => 9,
-        }];
-        *self.agents.entry((role, standing, event)).or_default() += 1;
+            agent::Event::OutOfRecovery => 6,
+            agent::Event::GateClosed => 7,
+            agent::Event::Faulty(_) => 8,
+            agent::Event::Restores(_) => 9,
+            agent::Event::Log(_) => 10,
+            agent::Event::Standbys(_) => 11,
+            agent::Event::Doubts(_) => 12,
+            agent::Event::Tick => 13,
+        };
+        *self.agents.entry((role, standing, AGENT.2[number])).or_default() += 1;
+        number
     }
 
     pub(crate) fn coordinator(&mut self, stage: Stage, event: &coordinator::Event) {
@@ -65,14 +107,71 @@ impl Coverage {
             Stage::Nominated => 3,
         }];
         let event = COORDINATOR.1[match event {
-            coordinator::Event::Read(_) => 0,
-            coordinator::Event::Changed(_) => 1,
-            coordinator::Event::Written(_) => 2,
+            coordinator::Event::Store(Answer::Read(_)) => 0,
+            coordinator::Event::Store(Answer::Changed(_)) => 1,
+            coordinator::Event::Store(Answer::Written(_)) => 2,
             coordinator::Event::Heard { .. } => 3,
-            coordinator::Event::Off { .. } => 4,
+            coordinator::Event::TurnedOff { .. } => 4,
             coordinator::Event::Tick => 5,
         }];
         *self.coordinators.entry((stage, event)).or_default() += 1;
+    }
+
+    /// The record was changed.
+    pub(crate) fn write(&mut self, before: &Record, after: &Record) {
+        let mut met = |kind, step| *self.steps.entry((kind, step)).or_default() += 1;
+        for (write, made) in writes(before, after) {
+            if made {
+                met("write", write);
+            }
+        }
+        if let Some(freeze) = after.freeze.as_ref().filter(|_| after.freezes > before.freezes) {
+            met(
+                "suspicion",
+                match freeze.reason {
+                    Suspicion::Reported => "reported",
+                    Suspicion::Silent => "silent",
+                    Suspicion::CutOff => "cut off",
+                    Suspicion::Expired => "expired",
+                    Suspicion::Released => "released",
+                },
+            );
+        }
+        if let Some(nomination) = after.nomination.as_ref().filter(|_| before.nomination.is_none())
+        {
+            met(
+                "proof",
+                match nomination.proof {
+                    Proof::Released => "released",
+                    Proof::Quorum => "quorum",
+                    Proof::Power => "power",
+                    Proof::Lease => "lease",
+                },
+            );
+        }
+    }
+
+    /// Why an operator's order was not carried out.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        let why = match refusal {
+            Refusal::Nothing => "nothing to write",
+            Refusal::Frozen(_) => "frozen",
+            Refusal::InCharge(_) => "in charge",
+            Refusal::Stranger(_) => "stranger",
+            Refusal::MustWait => "must wait",
+            Refusal::NotHolder { .. }
+            | Refusal::Nominated(_)
+            | Refusal::Unfrozen(_)
+            | Refusal::NotFrozen(_)
+            | Refusal::NotNominated(_)
+            | Refusal::Unconfirmed(_)
+            | Refusal::Diverged(_)
+            | Refusal::Shorter(_)
+            | Refusal::BelowFloor { .. }
+            | Refusal::Changing
+            | Refusal::NotChanging => "of a machine",
+        };
+        *self.steps.entry(("refusal of an order", why)).or_default() += 1;
     }
 
     /// Adds what other schedules went through.
@@ -80,9 +179,23 @@ impl Coverage {
         for (key, count) in &other.agents {
             *self.agents.entry(*key).or_default() += count;
         }
+        for (key, count) in &other.steps {
+            *self.steps.entry(*key).or_default() += count;
+        }
         for (key, count) in &other.coordinators {
             *self.coordinators.entry(*key).or_default() += count;
         }
+    }
+
+    /// What never happened to an agent in a role and a standing in which it ever was.
+    #[must_use]
+    pub fn missing_events(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let met = |role, standing| self.agents.keys().any(|(r, s, _)| (*r, *s) == (role, standing));
+        let pairs =
+            AGENT.0.iter().flat_map(|role| AGENT.1.iter().map(move |standing| (*role, *standing)));
+        let met = pairs.filter(|(role, standing)| met(*role, *standing));
+        let all = met.flat_map(|(role, standing)| AGENT.2.map(|event| (role, standing, event)));
+        all.filter(|it| !self.agents.contains_key(it)).collect()
     }
 
     /// The roles and standings of an agent that never met.
@@ -95,6 +208,46 @@ impl Coverage {
             AGENT.0.iter().flat_map(|role| AGENT.1.iter().map(move |standing| (*role, *standing)));
         all.filter(|(role, standing)| !met(role, standing)).collect()
     }
+
+    /// The writes, suspicions and proofs that there never were.
+    #[must_use]
+    pub fn missing_steps(&self) -> Vec<(&'static str, &'static str)> {
+        let all = STEPS.iter().flat_map(|(kind, steps)| steps.iter().map(|step| (*kind, *step)));
+        all.filter(|step| !self.steps.contains_key(step)).collect()
+    }
+}
+
+/// Which writes lead from one record to the next.
+fn writes(before: &Record, after: &Record) -> [(&'static str, bool); 15] {
+    let granted = after.epoch != before.epoch;
+    let tags = |record: &Record| -> Vec<_> {
+        let members = record.members.iter().filter(|(name, _)| {
+            before.members.contains_key(*name) && after.members.contains_key(*name)
+        });
+        members.map(|(name, it)| (name.clone(), it.nofailover, it.priority)).collect()
+    };
+    let known = |of: &Record, others: &Record| {
+        of.members.keys().all(|name| others.members.contains_key(name))
+    };
+    let held = before.holder().is_some() && after.holder().is_some();
+    let (was, is) = (&before.voters.sets, &after.voters.sets);
+    [
+        ("join", !known(after, before)),
+        ("leave", !known(before, after)),
+        ("tag", tags(before) != tags(after)),
+        ("mode", before.mode != after.mode),
+        ("renew", held && !granted && before.lease.renewal() < after.lease.renewal()),
+        ("freeze", before.freezes < after.freezes),
+        ("thaw", !granted && before.freeze.is_some() && after.freeze.is_none()),
+        ("release", before.holder().is_some() && after.holder().is_none()),
+        ("nominate", before.nomination.is_none() && after.nomination.is_some()),
+        ("withdraw", !granted && before.nomination.is_some() && after.nomination.is_none()),
+        ("take", granted),
+        ("promoted", !granted && !before.term().promoted && after.term().promoted),
+        ("announce", !granted && is.len() > was.len()),
+        ("settle", !granted && is.len() < was.len()),
+        ("doubt", !granted && before.doubts != after.doubts),
+    ]
 }
 
 impl fmt::Display for Coverage {
@@ -118,6 +271,19 @@ impl fmt::Display for Coverage {
                 writeln!(f, "  {role:<10} {standing:<10} {:>2} events {sum:>12} times", met.len())?;
             }
         }
-        Ok(())
+        for (kind, _) in STEPS {
+            write!(f, "  {kind}:")?;
+            for ((_, step), count) in self.steps.iter().filter(|((of, _), _)| *of == kind) {
+                write!(f, " {step} {count}")?;
+            }
+            writeln!(f)?;
+        }
+        write!(f, "  refusal of an order:")?;
+        for ((_, why), count) in
+            self.steps.iter().filter(|((of, _), _)| *of == "refusal of an order")
+        {
+            write!(f, " {why} {count}")?;
+        }
+        writeln!(f)
     }
 }

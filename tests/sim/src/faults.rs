@@ -2,6 +2,8 @@
 
 use pgha_machine::failover::agent::Event;
 
+use crate::clock::Time;
+use crate::lame::Illness;
 use crate::world::{Occurrence, Process, World};
 
 /// A fault that lasts.
@@ -27,13 +29,20 @@ impl World {
         if self.calm {
             return;
         }
+        if self.plan.restores {
+            if self.rng.u8(0..8) == 0 {
+                self.put_back();
+            }
+            self.back_up();
+        }
         let pause = self.rng.u64(self.plan.faults / 4..self.plan.faults * 2);
         self.after(pause, Occurrence::Fault);
         let node = self.target();
         let controller = self.rng.usize(0..self.plan.controllers);
         let lasts = [60, 400, 1_500, 4_000][self.rng.usize(0..4)];
         let lasts = self.rng.u64(lasts / 2..lasts);
-        let fault = match self.rng.u8(0..14) {
+        let kind = self.rng.u8(0..15);
+        let fault = match kind {
             0 => {
                 self.say(|| format!("FAULT agent of n{node} crashes"));
                 self.crash_agent(node);
@@ -49,7 +58,25 @@ impl World {
                 self.crash_controller(controller);
                 Fault::Controller(controller)
             }
-            3..=4 => self.cut_off(&[node]),
+            3..=7 => self.part(kind, node),
+            8 => {
+                self.say(|| "FAULT the store is down".to_owned());
+                self.store.down = true;
+                Fault::Store
+            }
+            9..=13 => return self.passing(kind, node, controller, lasts),
+            _ => {
+                self.say(|| format!("FAULT n{node} is faulty"));
+                self.faulty(node, true);
+                Fault::Faulty(node)
+            }
+        };
+        self.after(lasts, Occurrence::End(fault));
+    }
+
+    /// Some cannot reach others any more.
+    fn part(&mut self, kind: u8, node: usize) -> Fault {
+        match kind {
             5 => {
                 let half: Vec<_> = (0..self.processes()).filter(|_| self.rng.bool()).collect();
                 self.cut_off(&half)
@@ -62,44 +89,36 @@ impl World {
                 let store = self.processes() - 1;
                 self.cut_pairs(vec![(node, store)])
             }
-            8 => {
-                self.say(|| "FAULT the store is down".to_owned());
-                self.store.down = true;
-                Fault::Store
-            }
+            _ => self.cut_off(&[node]),
+        }
+    }
+
+    /// What has an end from the beginning, or is over at once.
+    fn passing(&mut self, kind: u8, node: usize, controller: usize, lasts: Time) {
+        let until = self.now + lasts;
+        let put_off = |time: &mut Time| *time = until.max(*time);
+        match kind {
             9 => {
                 self.say(|| format!("FAULT agent of n{node} is paused for {lasts}"));
-                let until = self.now + lasts;
-                let paused = &mut self.nodes[node].paused;
-                *paused = until.max(*paused);
-                return;
+                put_off(&mut self.nodes[node].paused);
             }
             10 => {
                 self.say(|| format!("FAULT n{node} stands still for {lasts}"));
-                let until = self.now + lasts;
-                let halted = &mut self.nodes[node].halted;
-                *halted = until.max(*halted);
-                return;
+                put_off(&mut self.nodes[node].halted);
             }
             11 => {
                 self.say(|| format!("FAULT c{controller} is paused for {lasts}"));
-                let until = self.now + lasts;
-                let paused = &mut self.controllers[controller].paused;
-                *paused = until.max(*paused);
-                return;
+                put_off(&mut self.controllers[controller].paused);
             }
             12 => {
                 self.say(|| format!("FAULT PostgreSQL of n{node} crashes"));
                 self.crash_postgres(node);
-                return;
             }
             _ => {
-                self.say(|| format!("FAULT n{node} is faulty"));
-                self.faulty(node, true);
-                Fault::Faulty(node)
+                self.say(|| format!("FAULT a role of n{node} waits for nobody, or no more"));
+                self.nodes[node].lowered ^= true;
             }
-        };
-        self.after(lasts, Occurrence::End(fault));
+        }
     }
 
     /// The primary more often than others.
@@ -130,7 +149,7 @@ impl World {
         Fault::Cut(pairs)
     }
 
-    fn faulty(&mut self, node: usize, faulty: bool) {
+    pub(crate) fn faulty(&mut self, node: usize, faulty: bool) {
         self.nodes[node].faulty = faulty;
         let run = self.nodes[node].run;
         self.agent_hears(node, run, Event::Faulty(faulty));
@@ -140,6 +159,9 @@ impl World {
     pub(crate) fn end_of(&mut self, fault: &Fault) {
         self.say(|| format!("END {fault:?}"));
         match fault {
+            Fault::Agent(node) | Fault::Node(node) if self.stays(*node, Illness::NoAgent) => {}
+            Fault::Node(node) if self.stays(*node, Illness::Off) => {}
+            Fault::Faulty(node) if self.stays(*node, Illness::Faulty) => {}
             Fault::Agent(node) => self.start_agent(*node),
             Fault::Node(node) => {
                 self.nodes[*node].off = false;
@@ -161,6 +183,8 @@ impl World {
         self.calm = true;
         self.cut.clear();
         self.end_of(&Fault::Store);
+        self.welcome_all();
+        self.fall_ill();
         for node in 0..self.plan.nodes {
             self.end_of(&Fault::Faulty(node));
             self.end_of(&Fault::Node(node));

@@ -8,19 +8,28 @@
 //! the kernel, the network and the store. The tests of the lab use the real ones.
 
 mod agents;
+mod backups;
+mod breach;
 mod campaign;
+mod checks;
 mod clock;
 mod commands;
 mod controllers;
 mod coverage;
+mod driver;
 mod faults;
+mod lame;
 pub mod model;
+mod network;
+mod operators;
 mod oracle;
 mod plan;
 mod postgres;
 mod store;
+mod traffic;
 mod world;
 
+pub use breach::Breach;
 pub use campaign::Campaign;
 pub use coverage::Coverage;
 pub use oracle::Violation;

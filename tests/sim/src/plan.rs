@@ -7,7 +7,10 @@ use pgha_machine::failover::record::Mode;
 use pgha_machine::failover::rules::Rules;
 use pgha_machine::failover::timing::{Profile, Wanted};
 
+use crate::breach::Breach;
 use crate::clock::Time;
+use crate::lame::Illness;
+use crate::operators::mode;
 
 /// How long after the last fault somebody must acknowledge again.
 const RECOVERY: Time = 10_000;
@@ -25,16 +28,26 @@ pub struct Plan {
     pub mode: Mode,
     /// The rules that hold.
     pub rules: Rules,
+    /// What the world breaks its word by.
+    pub breach: Option<Breach>,
     /// How long things last.
     pub pace: Pace,
     /// How often PostgreSQL is restarted in a term.
     pub restarts: u32,
     /// How many of a thousand messages are lost, and answers of the store.
     pub loss: u32,
-    /// How many of a thousand are late by up to half a lease.
+    /// How many of a thousand are late, by up to several leases.
     pub late: u32,
+    /// How many of a thousand messages come twice.
+    pub doubled: u32,
+    /// Whether the store may be put back from a backup.
+    pub restores: bool,
     /// How often a fault happens, on average, in milliseconds.
     pub faults: Time,
+    /// How often an operator gives an order, on average, in milliseconds; 0: never.
+    pub operators: Time,
+    /// What one node has when faults end, and keeps.
+    pub illness: Option<Illness>,
     /// When faults end.
     pub calm: Time,
     /// When the schedule ends.
@@ -47,12 +60,7 @@ impl Plan {
     pub fn of(seed: u64, rules: Rules) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let nodes = [3, 3, 3, 4, 5][rng.usize(0..5)];
-        let quorum = if nodes > 3 && rng.bool() { 2 } else { 1 };
-        let mode = match rng.u8(0..8) {
-            0 => Mode::Async { max_lag: rng.u64(0..20) },
-            1..=4 => Mode::Sync { quorum, max_lag: rng.u64(0..20) },
-            _ => Mode::Strict { quorum },
-        };
+        let mode = mode(&mut rng, nodes);
         let calm = rng.u64(1_000..4_500);
         // One in five shows that things go on when the faults have ended.
         let end = if rng.u8(0..5) == 0 { calm + RECOVERY } else { calm + 800 };
@@ -62,6 +70,7 @@ impl Plan {
             controllers: 1 + rng.usize(0..2),
             mode,
             rules,
+            breach: None,
             pace: Pace {
                 lease: Wanted::from(Profile::Fast).judge().expect("a profile is safe"),
                 heartbeat: Duration::from_millis(150),
@@ -70,10 +79,26 @@ impl Plan {
             restarts: rng.u32(0..3),
             loss: [0, 0, 10, 100][rng.usize(0..4)],
             late: [0, 0, 10, 100][rng.usize(0..4)],
+            doubled: [0, 10, 100][rng.usize(0..3)],
+            restores: rng.u8(0..8) == 0,
             faults: [200, 500, 1_000][rng.usize(0..3)],
+            illness: [
+                None,
+                None,
+                Some(Illness::Off),
+                Some(Illness::NoAgent),
+                Some(Illness::Faulty),
+            ][rng.usize(0..5)],
+            operators: [0, 300, 1_000][rng.usize(0..3)],
             calm,
             end,
         }
+    }
+
+    /// The same, in a world that breaks its word.
+    #[must_use]
+    pub fn with(self, breach: Breach) -> Self {
+        Self { breach: Some(breach), ..self }
     }
 
     /// Whether the schedule lasts long enough after the faults that a primary must be there again.

@@ -50,6 +50,14 @@ impl Log {
         Position { timeline, lsn: self.end() }
     }
 
+    /// What it was when it was that long.
+    fn before(&self, length: usize) -> Self {
+        let commits = self.commits[..length.min(self.len())].to_vec();
+        let begun = |(_, begins): &&(Timeline, usize)| *begins <= commits.len();
+        let timelines = self.timelines.iter().filter(begun).copied().collect();
+        Self { commits, timelines }
+    }
+
     pub(crate) fn wal(&self) -> Wal {
         let ends = self.timelines.iter().skip(1).map(|(_, begins)| *begins);
         let left = self.timelines.iter().zip(ends).map(|((timeline, _), end)| Position {
@@ -68,6 +76,12 @@ impl Log {
         self.len() <= other.len()
             && (self.len() == 0 || within(self.len() - 1))
             && own.zip(timeline).is_some_and(|(own, other)| own.0 <= other.0)
+    }
+
+    /// Whether the other has the same up to that place. Nothing is written twice, so that the last commit tells.
+    pub(crate) fn shares(&self, other: &Self, length: usize) -> bool {
+        let last = |log: &Self| length.checked_sub(1).map(|place| log.commits.get(place).copied());
+        last(self) == last(other)
     }
 
     /// Takes up to `count` more from a log of which it is a beginning.
@@ -105,22 +119,44 @@ pub(crate) struct Waiting {
     pub(crate) commit: Commit,
 }
 
+/// What its files say. It goes by them when it has read them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Files {
+    /// `primary_conninfo`: which node.
+    pub(crate) conninfo: Option<usize>,
+    /// `synchronous_standby_names`.
+    pub(crate) voters: VoterSet,
+    /// The hba file admits clients.
+    pub(crate) admits: bool,
+}
+
 /// A PostgreSQL server and the gate of its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Postgres {
     pub(crate) state: State,
     pub(crate) log: Log,
-    /// Which node it streams from.
+    pub(crate) files: Files,
+    /// The data directory is neither what it was nor what it shall be.
+    pub(crate) torn: bool,
+    /// So many commits at the end of the log are written and not flushed.
+    pub(crate) unflushed: usize,
+    /// The postmaster was killed, and its backends live on until the cgroup is ended.
+    pub(crate) orphans: bool,
+    /// Some of its processes have read the file with `synchronous_standby_names`, and others have not.
+    pub(crate) reloading: bool,
+    /// Which node its receiver streams from.
     pub(crate) upstream: Option<usize>,
     /// The value of `synchronous_standby_names` that its backends go by.
     pub(crate) voters: VoterSet,
     /// What it knows to be flushed elsewhere.
-    pub(crate) flushed: BTreeMap<NodeName, Lsn>,
+    pub(crate) replies: BTreeMap<NodeName, Lsn>,
     /// When each of them was last heard of.
     pub(crate) heard: BTreeMap<NodeName, u64>,
     pub(crate) waiting: Vec<Waiting>,
     /// The epoch it was promoted or restarted for.
     pub(crate) epoch: Epoch,
+    /// Where its log ended when it came up after a crash: what lies before that is seen by its first client.
+    pub(crate) recovered: Option<usize>,
     /// Of which start it is; replies to a former one are lost.
     pub(crate) life: u64,
     /// Until when the gate is open, by the node's clock; `None`: open.
@@ -134,12 +170,18 @@ impl Postgres {
         Self {
             state: State::Standby,
             log: Log::begun(Timeline::new(1)),
+            files: Files { conninfo: upstream, voters: VoterSet::empty(), admits: true },
+            torn: false,
+            unflushed: 0,
+            orphans: false,
+            reloading: false,
             upstream,
             voters: VoterSet::empty(),
-            flushed: BTreeMap::new(),
+            replies: BTreeMap::new(),
             heard: BTreeMap::new(),
             waiting: Vec::new(),
             epoch: Epoch::new(0),
+            recovered: None,
             life: 0,
             gate: None,
             latched: false,
@@ -149,21 +191,42 @@ impl Postgres {
     /// Begins in a new cgroup.
     pub(crate) fn start(&mut self, state: State, gate: Option<Moment>) {
         self.life += 1;
+        self.orphans = false;
+        self.reloading = false;
+        // It flushes what it finds before it recovers.
+        self.unflushed = 0;
         self.state = state;
         self.upstream = None;
-        self.flushed.clear();
+        self.replies.clear();
         self.heard.clear();
         self.waiting.clear();
+        self.recovered = None;
         self.gate = gate;
         self.latched = false;
     }
 
     pub(crate) fn kill(&mut self) {
         self.life += 1;
+        self.orphans = false;
         self.state = State::Down;
         self.upstream = None;
         self.waiting.clear();
         self.latched = true;
+    }
+
+    /// Whether the gate will close, if it is not armed again.
+    pub(crate) const fn is_armed(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// Closes the gate for good.
+    pub(crate) const fn shut(&mut self) {
+        self.latched = true;
+    }
+
+    /// Whether a server runs whose gate was found closed.
+    pub(crate) fn is_shut(&mut self, now: Moment) -> bool {
+        self.state != State::Down && !self.passes(now)
     }
 
     pub(crate) fn arm(&mut self, until: Moment) {
@@ -180,15 +243,45 @@ impl Postgres {
         !self.latched
     }
 
-    /// The commits that clients are told of now, by the voters that it goes by.
+    /// The postmaster is killed, and backends that wait go on waiting.
+    pub(crate) fn orphan(&mut self) {
+        self.orphans = self.state == State::Primary { admits: true };
+        self.state = State::Down;
+        self.upstream = None;
+    }
+
+    /// What was written and not flushed is lost, but for that many commits.
+    pub(crate) fn lose(&mut self, but: usize) {
+        let lost = self.unflushed.saturating_sub(but);
+        self.log = self.log.before(self.log.len() - lost);
+        self.unflushed -= lost;
+    }
+
+    /// How much of the log is flushed.
+    pub(crate) fn flushed(&self) -> usize {
+        self.log.len() - self.unflushed
+    }
+
+    /// The log as far as it is flushed.
+    pub(crate) fn durable(&self) -> Wal {
+        if self.unflushed == 0 { self.log.wal() } else { self.log.before(self.flushed()).wal() }
+    }
+
+    /// The values of `synchronous_standby_names` that some of its processes may go by.
+    pub(crate) fn used(&self) -> impl Iterator<Item = &VoterSet> {
+        [&self.voters].into_iter().chain(self.reloading.then_some(&self.files.voters))
+    }
+
+    /// The commits that clients are told of now, by any of the voters that it goes by.
     pub(crate) fn acknowledged(&mut self, now: Moment) -> Vec<Waiting> {
-        if self.state != (State::Primary { admits: true }) || !self.passes(now) {
+        let answers = self.orphans || self.state == State::Primary { admits: true };
+        if !answers || !self.passes(now) {
             return Vec::new();
         }
         let done = |waiting: &Waiting| {
             let after = Lsn::new(waiting.place as u64 + 1);
-            let has = |name: &NodeName| self.flushed.get(name).is_some_and(|lsn| *lsn >= after);
-            self.voters.acknowledged_by(has)
+            let has = |name: &NodeName| self.replies.get(name).is_some_and(|lsn| *lsn >= after);
+            waiting.place < self.flushed() && self.used().any(|set| set.acknowledged_by(has))
         };
         let count = self.waiting.iter().take_while(|waiting| done(waiting)).count();
         self.waiting.drain(..count).collect()

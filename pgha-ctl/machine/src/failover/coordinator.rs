@@ -15,18 +15,21 @@
 //! The stage is nothing but what the record says, so that any controller goes on where another one stopped,
 //! and two who act at once are held apart by the store.
 
+mod resolve;
+mod suspicion;
+
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::desk::{Desk, Request, Written};
-use super::election::{Election, Frozen, NoCandidate, elect, elect_among};
+use super::desk::{Answer, Desk, Request, Written};
+use super::election::{Election, NoCandidate, elect};
 use super::hearing::Hearing;
-use super::message::{Message, Reading, Report};
-use super::record::{Lease, Proof, Record, Suspicion};
-use super::rules::{Rule, Rules};
+use super::message::{Message, Report};
+use super::record::{Lease, Progress, Record};
+use super::rules::Rules;
 use crate::{Epoch, Moment, NodeName};
 
 /// What is known before the record was read.
@@ -48,12 +51,8 @@ pub struct Config {
 /// What happens to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// [`Request::Read`] was answered; `None`: the store cannot be reached.
-    Read(Option<Reading>),
-    /// The store says that the record has changed.
-    Changed(Reading),
-    /// [`Request::Put`] was answered.
-    Written(Written),
+    /// The store has answered, or says that the record has changed.
+    Store(Answer),
     /// A message came.
     Heard {
         /// From whom.
@@ -61,12 +60,14 @@ pub enum Event {
         /// What.
         message: Message,
     },
-    /// A fence device has turned the node off and its status confirms it.
-    Off {
+    /// [`Effect::TurnOff`] has ended.
+    TurnedOff {
         /// Who.
         node: NodeName,
-        /// As [`Effect::TurnOff`] had it.
+        /// As the effect had it.
         renewal: (Epoch, u64),
+        /// The device has turned the node off and its status confirms it. An error or a timeout is no proof.
+        off: bool,
     },
     /// [`Coordinator::poll_timeout`] has come.
     Tick,
@@ -84,7 +85,7 @@ pub enum Effect {
         /// What.
         message: Message,
     },
-    /// Turn a node off, and find out whether it is.
+    /// Turn a node off, and find out whether it is. [`Event::TurnedOff`] follows in any case.
     TurnOff {
         /// Who.
         node: NodeName,
@@ -125,6 +126,15 @@ struct Since {
     renewal: u64,
 }
 
+/// A question to a fence device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    /// After which renewal.
+    renewal: (Epoch, u64),
+    /// When it was answered, if it was.
+    answered: Option<(Moment, bool)>,
+}
+
 /// The fencing coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinator {
@@ -140,8 +150,10 @@ pub struct Coordinator {
     cut_off: Option<Moment>,
     /// The node that was turned off, and its last renewal before.
     off: Option<(NodeName, (Epoch, u64))>,
-    /// The renewal after which a device was asked.
-    asked: Option<(Epoch, u64)>,
+    /// The last question to a fence device.
+    asked: Option<Asked>,
+    /// When a candidate was told last from whom it shall catch up.
+    caught_up: Option<Moment>,
     told: Option<Moment>,
     effects: VecDeque<Effect>,
 }
@@ -155,13 +167,14 @@ impl Coordinator {
             controllers: config.controllers,
             devices: config.devices,
             rules: config.rules,
-            desk: Desk::new(None, Epoch::default(), config.rules),
+            desk: Desk::new(None, Progress::default(), config.rules),
             hearing: Hearing::from(now),
             seen: None,
             since: None,
             cut_off: None,
             off: None,
             asked: None,
+            caught_up: None,
             told: None,
             effects: VecDeque::new(),
         }
@@ -171,20 +184,14 @@ impl Coordinator {
     /// (CLOCK_BOOTTIME).
     pub fn handle(&mut self, now: Moment, event: Event) {
         match event {
-            Event::Read(reading) => {
-                if reading.is_none() {
+            Event::Store(answer) => {
+                if matches!(
+                    answer,
+                    Answer::Read(None) | Answer::Written(Written::Failed | Written::Unknown)
+                ) {
                     self.lost();
                 }
-                self.desk.read(now, reading, true);
-            }
-            Event::Changed(reading) => {
-                self.desk.read(now, Some(reading), false);
-            }
-            Event::Written(written) => {
-                if matches!(written, Written::Failed | Written::Unknown) {
-                    self.lost();
-                }
-                self.desk.written(now, written);
+                self.desk.take(now, answer);
             }
             Event::Heard { from, message } => match message {
                 Message::Report(report) => {
@@ -195,7 +202,12 @@ impl Coordinator {
                 }
                 Message::Ask { .. } | Message::Grant { .. } | Message::CatchUp { .. } => {}
             },
-            Event::Off { node, renewal } => self.off = Some((node, renewal)),
+            Event::TurnedOff { node, renewal, off } => {
+                self.asked = Some(Asked { renewal, answered: Some((now, off)) });
+                if off {
+                    self.off = Some((node, renewal));
+                }
+            }
             Event::Tick => {}
         }
         self.observe(now);
@@ -211,7 +223,8 @@ impl Coordinator {
     #[must_use]
     pub fn poll_timeout(&self, now: Moment) -> Option<Moment> {
         let Some(record) = self.desk.record() else {
-            return Some(self.desk.due(FIRST_READ).unwrap_or(now + FIRST_READ));
+            let due = self.desk.due(FIRST_READ).filter(|due| *due > now);
+            return Some(due.unwrap_or(now + FIRST_READ));
         };
         let pace = &record.pace;
         let told = self.told.unwrap_or(now) + pace.heartbeat;
@@ -222,7 +235,10 @@ impl Coordinator {
             .iter()
             .flat_map(|seen| [seen.at + pace.overdue(), seen.at + pace.lease.proven_after()]);
         let stage = self.since.map(|since| since.at + pace.lease.duration());
-        [Some(told), Some(read), silent, stage]
+        let device = self.asked.and_then(|asked| asked.answered);
+        let device = device.map(|(at, _)| at + pace.lease.duration());
+        let caught_up = self.caught_up.map(|at| at + pace.heartbeat);
+        [Some(told), Some(read), silent, stage, device, caught_up]
             .into_iter()
             .flatten()
             .chain(seen)
@@ -315,9 +331,7 @@ impl Coordinator {
             epoch: record.epoch,
             seen: self.desk.seen().map(|mark| mark.revision),
             silent: self.hearing.silent(now, record.members.keys(), &pace),
-            fault: false,
-            faulty: false,
-            frozen: None,
+            ..Report::default()
         };
         for to in record.members.keys().chain(&self.controllers) {
             let message = Message::Report(report.clone());
@@ -330,151 +344,11 @@ impl Coordinator {
         record.freeze(self.name.clone(), reason).ok()
     }
 
-    /// Suspicion is no proof. While renewals move on, only the primary's own word freezes, or that no
-    /// controller and less than half of the members hear of it for two leases. One observer alone waits for
-    /// the lease.
-    fn suspicion(&self, now: Moment, record: &Record) -> Option<Suspicion> {
-        let holder = record.lease.node();
-        let pace = &record.pace;
-        let own_word = self.hearing.report(holder);
-        if own_word.is_some_and(|report| report.fault && report.epoch == record.epoch) {
-            return Some(Suspicion::Reported);
-        }
-        let seen = self.seen?;
-        let without = now.since(seen.at);
-        if without >= pace.lease.proven_after() {
-            return Some(Suspicion::Expired);
-        }
-        let observers = self.observers(now, record);
-        if without >= pace.overdue() && observers >= 2 {
-            return Some(Suspicion::Silent);
-        }
-        self.cut_off
-            .is_some_and(|since| now.since(since) >= pace.lease.patience())
-            .then_some(Suspicion::CutOff)
-    }
-
-    /// How many processes hear nothing of the primary, as far as this one hears of them.
-    fn observers(&self, now: Moment, record: &Record) -> usize {
-        let holder = record.lease.node();
-        let others = self.hearing.reports().filter(|(node, report)| {
-            *node != holder
-                && report.silent.contains(holder)
-                && !self.hearing.is_silent(now, node, &record.pace)
-        });
-        others.count() + usize::from(self.hearing.is_silent(now, holder, &record.pace))
-    }
-
-    /// Whether no controller and less than half of the members hear of the primary.
-    fn nobody_hears(&self, now: Moment, record: &Record) -> bool {
-        let holder = record.lease.node();
-        let deaf = |node: &NodeName| {
-            self.hearing.report(node).is_some_and(|report| report.silent.contains(holder))
-                && !self.hearing.is_silent(now, node, &record.pace)
-        };
-        let members = || record.members.keys().filter(|member| *member != holder);
-        self.hearing.is_silent(now, holder, &record.pace)
-            && self.controllers.iter().all(deaf)
-            && members().filter(|member| deaf(member)).count() * 2 >= members().count()
-    }
-
-    /// Looks for a proof and a candidate; undoes the freeze where the primary is well.
-    fn resolve(&mut self, now: Moment, record: &Record) -> Option<Record> {
-        let frozen = self.frozen(record);
-        if let Some(proof) = self.proof(now, record, &frozen) {
-            match self.elect(now, record, &frozen) {
-                Election::Candidate(node) => {
-                    let voters = frozen.keys().filter(|name| **name != node).cloned().collect();
-                    let by = self.name.clone();
-                    return record.nominate(node, by, proof, voters, self.rules).ok();
-                }
-                Election::CatchUp { node, from } => {
-                    let message = Message::CatchUp { freeze: record.freezes, from };
-                    self.effects.push_back(Effect::Send { to: node, message });
-                }
-                Election::Nobody(_) => {}
-            }
-        }
-        // One that came back after it was turned off is not turned off again for that.
-        if self.suspicion(now, record).is_some() {
-            self.turn_off(record);
-        }
-        if self.is_well(now, record) { record.thaw().ok() } else { None }
-    }
-
-    /// The first proof that there is (S2).
-    fn proof(&self, now: Moment, record: &Record, frozen: &Frozen) -> Option<Proof> {
-        if matches!(record.lease, Lease::Released { .. }) {
-            return Some(Proof::Released);
-        }
-        if record.unprovable.is_none() && record.voters.blocked_by(|node| frozen.contains_key(node))
-        {
-            return Some(Proof::Quorum);
-        }
-        let is_last = |(node, renewal): &(NodeName, (Epoch, u64))| {
-            node == record.lease.node() && Some(*renewal) == last_renewal(record)
-        };
-        if self.off.as_ref().is_some_and(is_last) {
-            return Some(Proof::Power);
-        }
-        let expired = |seen: Seen| now.since(seen.at) >= record.pace.lease.proven_after();
-        if self.seen.is_some_and(expired) || !self.rules.hold(Rule::S2) {
-            return Some(Proof::Lease);
-        }
-        None
-    }
-
-    fn turn_off(&mut self, record: &Record) {
-        let holder = record.lease.node();
-        if let Some(renewal) = last_renewal(record)
-            && self.asked != Some(renewal)
-            && self.devices.contains(holder)
-        {
-            self.asked = Some(renewal);
-            self.effects.push_back(Effect::TurnOff { node: holder.clone(), renewal });
-        }
-    }
-
-    /// The primary has renewed since the freeze, is heard, and complains of nothing.
-    fn is_well(&self, now: Moment, record: &Record) -> bool {
-        let Lease::Held { by, renewal, .. } = &record.lease else { return false };
-        let lasted = |since: &Since| now.since(since.at) >= record.pace.silence;
-        let renewed = self.since.filter(lasted).is_some_and(|since| *renewal > since.renewal);
-        let healthy = self.hearing.report(by).is_some_and(|report| !report.fault);
-        renewed && healthy && !self.hearing.is_silent(now, by, &record.pace)
-    }
-
     /// The nominee had time enough.
     fn withdraw(&self, now: Moment, record: &Record) -> Option<Record> {
         let late =
             self.since.is_some_and(|since| now.since(since.at) >= record.pace.lease.duration());
         if late { record.withdraw().ok() } else { None }
-    }
-
-    /// Chooses among those who are there. Who stopped and was lost since counts only where they are too few: for
-    /// what it had, and never as the candidate.
-    fn elect(&self, now: Moment, record: &Record, frozen: &Frozen) -> Election {
-        let able = |node: &NodeName| {
-            !self.hearing.is_silent(now, node, &record.pace)
-                && self.hearing.report(node).is_some_and(|report| !report.faulty)
-        };
-        let there = frozen.iter().filter(|(node, _)| able(node));
-        let there = there.map(|(node, wal)| (node.clone(), wal.clone())).collect();
-        match elect(record, &there, self.rules) {
-            Election::Candidate(node) => Election::Candidate(node),
-            Election::CatchUp { .. } | Election::Nobody(_) => {
-                elect_among(record, frozen, able, self.rules)
-            }
-        }
-    }
-
-    /// Who stopped for this freeze, with a known log.
-    fn frozen(&self, record: &Record) -> Frozen {
-        let stopped = |(node, report): (&NodeName, &Report)| {
-            let at = report.frozen.as_ref().filter(|at| at.freeze == record.freezes)?;
-            Some((node.clone(), at.wal.clone()?))
-        };
-        self.hearing.reports().filter_map(stopped).collect()
     }
 }
 

@@ -5,9 +5,9 @@
 mod tests;
 
 use super::message::Reading;
-use super::record::Record;
+use super::record::{Progress, Record};
 use super::rules::{Rule, Rules};
-use crate::{Epoch, Mark, Moment};
+use crate::{Mark, Moment};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +20,17 @@ pub enum Written {
     Failed,
     /// It was written or not.
     Unknown,
+}
+
+/// What the store answers, and what it says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// [`Request::Read`] was answered; `None`: the store cannot be reached.
+    Read(Option<Reading>),
+    /// The record has changed.
+    Changed(Reading),
+    /// [`Request::Put`] was answered.
+    Written(Written),
 }
 
 /// What to ask of the store.
@@ -48,8 +59,8 @@ enum State {
 pub(super) struct Desk {
     rules: Rules,
     seen: Option<Mark>,
-    /// The highest epoch that was seen, also before the start.
-    epoch: Epoch,
+    /// How far the record had come when it was seen last, also before the start.
+    progress: Progress,
     record: Option<Record>,
     state: State,
     /// The record may be another by now.
@@ -59,9 +70,17 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// A desk that believes nothing older than what was `seen` before, in that `epoch`.
-    pub(super) const fn new(seen: Option<Mark>, epoch: Epoch, rules: Rules) -> Self {
-        Self { rules, seen, epoch, record: None, state: State::Idle, stale: true, answered: None }
+    /// A desk that believes nothing older than what was `seen` before, when the record had come so far.
+    pub(super) const fn new(seen: Option<Mark>, progress: Progress, rules: Rules) -> Self {
+        Self {
+            rules,
+            seen,
+            progress,
+            record: None,
+            state: State::Idle,
+            stale: true,
+            answered: None,
+        }
     }
 
     /// The record, where it was read since the start.
@@ -118,42 +137,50 @@ impl Desk {
         Some(Request::Put { expected, record: Box::new(record) })
     }
 
-    /// The record was read, asked for or not; `None`: it cannot be. Returns whether it is news.
+    /// Takes in what the store said. Returns the record and when it was sent, where it is there now.
+    pub(super) fn take(&mut self, now: Moment, answer: Answer) -> Option<(Moment, Record)> {
+        match answer {
+            Answer::Read(reading) => self.read(now, reading, true),
+            Answer::Changed(reading) => self.read(now, Some(reading), false),
+            Answer::Written(written) => return self.written(now, written),
+        }
+        None
+    }
+
+    /// The record was read, asked for or not; `None`: it cannot be.
     ///
-    /// An older state than one that was seen, one of another store, or one with a lower epoch is refused (S5).
-    pub(super) fn read(&mut self, now: Moment, reading: Option<Reading>, asked: bool) -> bool {
+    /// An older state than one that was seen, one of another store, or one that has come less far is refused (S5).
+    fn read(&mut self, now: Moment, reading: Option<Reading>, asked: bool) {
         if asked && self.state == State::Reading {
             self.state = State::Idle;
         }
         let Some(reading) = reading else {
             self.answered = Some((now, false));
             self.stale = true;
-            return false;
+            return;
         };
         // A store that was restored counts on from where its backup was made, and may have passed what was seen.
-        let epoch = reading.record.as_ref().map_or(Epoch::default(), |record| record.epoch);
-        let believed =
-            self.seen.is_none_or(|seen| seen.admits(reading.mark)) && epoch >= self.epoch;
+        let progress = reading.record.as_deref().map(Record::progress).unwrap_or_default();
+        let believed = self.seen.is_none_or(|seen| seen.admits(reading.mark))
+            && self.progress.admits(progress);
         if self.rules.hold(Rule::S5) && !believed {
             // Asked for, it is no answer to rely on.
             if asked {
                 self.answered = Some((now, false));
             }
-            return false;
+            return;
         }
         if asked {
             self.answered = Some((now, true));
             self.stale = false;
         }
-        let news = self.seen != Some(reading.mark) || self.record != reading.record;
         self.seen = Some(reading.mark);
-        self.epoch = epoch;
-        self.record = reading.record;
-        news
+        self.progress = progress;
+        self.record = reading.record.map(|record| *record);
     }
 
-    /// What became of the write. Returns the record and when it was sent, where it is there now.
-    pub(super) fn written(&mut self, now: Moment, written: Written) -> Option<(Moment, Record)> {
+    /// What became of the write.
+    fn written(&mut self, now: Moment, written: Written) -> Option<(Moment, Record)> {
         let State::Writing { sent, record } = std::mem::replace(&mut self.state, State::Idle)
         else {
             return None;
@@ -164,6 +191,7 @@ impl Desk {
             (Written::Done(revision), Some(seen)) => {
                 if seen.revision < revision {
                     self.seen = Some(Mark { revision, ..seen });
+                    self.progress = record.progress();
                     self.record = Some((*record).clone());
                 }
                 Some((sent, *record))

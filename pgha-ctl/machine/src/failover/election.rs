@@ -6,7 +6,7 @@ mod tests;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::record::{Kinship, Record};
+use super::record::{Doubt, Kinship, Lease, Member, Mode, Record};
 use super::rules::{Rule, Rules};
 use crate::{Lsn, NodeName, Timeline, Wal};
 
@@ -52,6 +52,11 @@ pub enum NoCandidate {
         /// On this timeline.
         timeline: Timeline,
     },
+    /// Nobody knows what was acknowledged.
+    #[error(
+        "somebody else streamed under the name of {0}, so that what was acknowledged need not be on a voter"
+    )]
+    Impersonated(NodeName),
     /// All of them are excluded.
     #[error("none of the frozen nodes may become the primary")]
     NobodyEligible,
@@ -70,75 +75,97 @@ pub enum NoCandidate {
 /// 1. **Enough voters** (S4). Of each set that PostgreSQL may have been using, so many are frozen that every
 ///    quorum has one of them. A set that waits for nobody needs none.
 /// 2. **One history** (S6). A log that diverged from the cluster's does not count at all.
-/// 3. **The floor** (S3). A log that lacks what was acknowledged before the sets came into use does not
-///    either.
-/// 4. **The furthest** (S4), of all that are left: also of those who may not become the primary, since what
+/// 3. **The floor** (S3). Somebody has what was acknowledged before the sets came into use.
+/// 4. **The furthest** (S4), of those who have: also of those who may not become the primary, since what
 ///    they have may have been acknowledged.
 /// 5. **Eligible**: a confirmed member without `nofailover`. Where only others are the furthest, the best
-///    eligible one streams from one of them first.
-/// 6. **Not too far behind** the primary, where that may have acknowledged alone.
+///    eligible one streams from one of them first, also one below the floor.
+/// 6. **Not too far behind** the primary, where that may have acknowledged alone, or somebody else has streamed
+///    under the name of a voter; `strict` has nobody then.
 /// 7. A voter of the newest set before others, then priority, then name.
 #[must_use]
 pub fn elect(record: &Record, frozen: &Frozen, rules: Rules) -> Election {
-    elect_among(record, frozen, |_| true, rules)
+    elect_among(record, frozen, |_| true, |_| true, rules)
 }
 
-/// As [`elect`], where only those who are `able` can become the primary by now. What the others have counts.
+/// As [`elect`], where only those who are `able` can become the primary by now, and only who is `there` can be
+/// streamed from. What the others have counts.
 #[must_use]
 pub fn elect_among(
     record: &Record,
     frozen: &Frozen,
     able: impl Fn(&NodeName) -> bool,
+    there: impl Fn(&NodeName) -> bool,
     rules: Rules,
 ) -> Election {
     let careful = rules.hold(Rule::S4);
-    if careful && let Some(missing) = missing_voters(record, frozen) {
+    // A primary that gave the lease back and stopped has everything that it ever acknowledged.
+    let complete = match &record.lease {
+        Lease::Released { by, .. } => frozen.contains_key(by),
+        Lease::Held { .. } => false,
+    };
+    if careful
+        && !complete
+        && let Some(missing) = missing_voters(record, frozen)
+    {
         return Election::Nobody(missing);
     }
     let floor = record.voters.floor;
     let related = |wal: &Wal| !rules.hold(Rule::S6) || record.kinship(wal) == Kinship::Follows;
-    let counted: Vec<_> = frozen
-        .iter()
-        .filter(|(node, wal)| {
-            record.members.contains_key(*node) && related(wal) && (!careful || wal.contains(floor))
-        })
-        .collect();
-    let Some(furthest) = counted.iter().map(|(_, wal)| wal.end).max() else {
+    let known: Vec<_> =
+        frozen.iter().filter(|(node, wal)| record.concerns(node) && related(wal)).collect();
+    let reaches = |wal: &Wal| !careful || wal.contains(floor);
+    let counted = known.iter().filter(|(_, wal)| reaches(wal));
+    let Some(furthest) = counted.map(|(_, wal)| wal.end).max() else {
         return Election::Nobody(NoCandidate::BelowFloor {
             floor: floor.lsn,
             timeline: floor.timeline,
         });
     };
     let eligible = |node: &NodeName| {
-        let member = &record.members[node];
-        able(node) && !member.nofailover && (member.confirmed || !rules.hold(Rule::S8))
+        let may =
+            |member: &Member| !member.nofailover && (member.confirmed || !rules.hold(Rule::S8));
+        able(node) && record.members.get(node).is_some_and(may)
     };
     // Greatest first.
     let merit = |(node, wal): &(&NodeName, &Wal)| {
-        let member = &record.members[*node];
+        let priority = record.members.get(*node).map(|member| member.priority);
         let voter = record.voters.wanted().nodes.contains(*node);
         let further = if careful { wal.end } else { furthest };
-        (further, voter, member.priority, Reverse((*node).clone()))
+        (further, voter, priority, Reverse((*node).clone()))
     };
     let Some((node, wal)) =
-        counted.iter().filter(|(node, _)| eligible(node)).max_by_key(|it| merit(it))
+        known.iter().filter(|(node, _)| eligible(node)).max_by_key(|it| merit(it))
     else {
         return Election::Nobody(NoCandidate::NobodyEligible);
     };
-    if careful && wal.end < furthest {
-        let source = counted
+    if careful && (wal.end < furthest || !reaches(wal)) {
+        let source = known
             .iter()
-            .filter(|(node, wal)| wal.end == furthest && able(node))
+            .filter(|(node, wal)| wal.end == furthest && reaches(wal) && there(node))
             .max_by_key(|it| merit(it));
         return match source {
             Some((from, _)) => Election::CatchUp { node: (*node).clone(), from: (*from).clone() },
             None => Election::Nobody(NoCandidate::NobodyEligible),
         };
     }
-    match too_far_behind(record, wal) {
-        Some(behind) if careful => Election::Nobody(behind),
+    match uncertain(record).or_else(|| too_far_behind(record, wal)) {
+        Some(behind) if careful && !complete => Election::Nobody(behind),
         Some(_) | None => Election::Candidate((*node).clone()),
     }
+}
+
+/// Who streamed under another's name.
+fn impersonated(record: &Record) -> Option<&NodeName> {
+    record.doubts.iter().find_map(|doubt| match doubt {
+        Doubt::Impersonated(node) => Some(node),
+        Doubt::Lowered(_) => None,
+    })
+}
+
+fn uncertain(record: &Record) -> Option<NoCandidate> {
+    let strict = matches!(record.mode, Mode::Strict { .. });
+    impersonated(record).filter(|_| strict).cloned().map(NoCandidate::Impersonated)
 }
 
 fn missing_voters(record: &Record, frozen: &Frozen) -> Option<NoCandidate> {
@@ -155,6 +182,6 @@ fn too_far_behind(record: &Record, wal: &Wal) -> Option<NoCandidate> {
     let on_it =
         wal.extent(record.term().timeline).unwrap_or(record.term().fork.lsn.min(wal.end.lsn));
     let (bytes, allowed) = (on_it.behind(record.lease.flushed()), record.mode.max_lag());
-    let alone = record.voters.may_acknowledge_alone();
+    let alone = record.voters.may_acknowledge_alone() || impersonated(record).is_some();
     (alone && bytes > allowed).then_some(NoCandidate::Behind { bytes, allowed })
 }

@@ -1,8 +1,10 @@
 //! The cluster that the tests of failover begin with: `a` is the primary since ever, `b` and `c` are its
 //! voters, and a commit waits for one of them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::election::Frozen;
 use super::pace::Pace;
 use super::record::{Lease, Member, Mode, Nomination, Record, Suspicion, Term};
 use super::timing::{Profile, Wanted};
@@ -56,15 +58,15 @@ pub(super) const fn member(nofailover: bool, priority: i32) -> Member {
 
 /// The cluster, renewed twice.
 pub(super) fn cluster(mode: Mode) -> Record {
-    let founded = Record::founded(name("a"), &wal(FLOOR), mode, pace());
-    let joined = |record: Record, node| record.join(name(node), &member(false, 0)).unwrap();
-    let all = ["b", "c"].into_iter().fold(founded, joined);
-    let renewed = all.renew(&name("a"), RUN, Lsn::new(FLOOR)).unwrap();
+    let others = ["b", "c"].map(|node| (name(node), member(false, 0))).into();
+    let founded = Record::founded(&name("a"), &wal(FLOOR), &others, mode, pace()).unwrap();
+    let renewed = founded.renew(&name("a"), RUN, Lsn::new(FLOOR)).unwrap();
     let settled = match mode {
         Mode::Async { .. } => renewed,
         Mode::Sync { .. } | Mode::Strict { .. } => {
-            let announced = renewed.announce(&name("a"), set(&["b", "c"], mode.quorum())).unwrap();
-            announced.settle(&name("a"), at(1, FLOOR)).unwrap()
+            let both = set(&["b", "c"], mode.quorum());
+            let announced = renewed.announce(&name("a"), both).unwrap_or(renewed);
+            announced.settle(&name("a"), at(1, FLOOR), &BTreeSet::new()).unwrap()
         }
     };
     settled.renew(&name("a"), RUN, Lsn::new(FLOOR)).unwrap()
@@ -85,7 +87,9 @@ pub(super) fn changes(before: &Record, after: &Record) -> String {
             Lease::Held { by, run, renewal, flushed } => {
                 format!("renewal {renewal} of {by} run {run} at {}", flushed.bytes())
             }
-            Lease::Released { by, flushed } => format!("released by {by} at {}", flushed.bytes()),
+            Lease::Released { by, flushed, .. } => {
+                format!("released by {by} at {}", flushed.bytes())
+            }
         });
     }
     if after.voters.sets != before.voters.sets {
@@ -102,26 +106,47 @@ pub(super) fn changes(before: &Record, after: &Record) -> String {
     }
     if after.nomination != before.nomination {
         said.push(after.nomination.as_ref().map_or("no nominee".to_owned(), |nomination| {
-            let Nomination { node, by, proof, voters } = nomination;
+            let Nomination { node, by, proof, voters, .. } = nomination;
             let voters: Vec<_> = voters.iter().map(NodeName::as_str).collect();
             format!("{node} nominated by {by}: {proof:?}, voters {}", voters.join(" "))
         }));
     }
     if after.terms != before.terms {
-        let Term { epoch, node, timeline, fork, promoted } = after.term();
-        let promoted = if *promoted { "promoted" } else { "to be promoted" };
-        said.push(format!("term {epoch} of {node}: {timeline} from {}, {promoted}", place(*fork)));
+        said.push(term(before.term(), after.term()));
+    }
+    if after.doubts != before.doubts {
+        said.push(format!("doubts {:?}", after.doubts));
     }
     let confirmed =
         |node: &&NodeName| after.members[*node].confirmed != before.members[*node].confirmed;
     said.extend(before.members.keys().filter(confirmed).map(|node| format!("{node} confirmed")));
     let rest = |record: &Record| {
-        let Record { members, mode, pace, unprovable, .. } = record.clone();
+        let Record { members, mode, pace, .. } = record.clone();
         let told = |(node, member): (_, Member)| (node, member.nofailover, member.priority);
-        (members.into_iter().map(told).collect::<Vec<_>>(), mode, pace, unprovable)
+        (members.into_iter().map(told).collect::<Vec<_>>(), mode, pace)
     };
     assert_eq!(rest(after), rest(before));
     said.join(", ")
+}
+
+/// What is another in a term, or all of a new one.
+fn term(before: &Term, after: &Term) -> String {
+    let same = Term { degraded: after.degraded.clone(), ..before.clone() } == *after;
+    let degraded = after.degraded.last().filter(|_| before.degraded != after.degraded);
+    let degraded = degraded.map(|degraded| {
+        let until = degraded.until.map_or(String::new(), |until| format!(" to {}", until.bytes()));
+        format!("degraded from {}{until}", degraded.from.bytes())
+    });
+    let Term { epoch, node, timeline, fork, promoted, .. } = after;
+    let promoted = if *promoted { "promoted" } else { "to be promoted" };
+    let term = format!("term {epoch} of {node}: {timeline} from {}, {promoted}", place(*fork));
+    let parts = [Some(term).filter(|_| !same), degraded];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Nodes that have stopped, with logs that never left the first timeline.
+pub(super) fn stopped(nodes: &[(&str, u64)]) -> Frozen {
+    nodes.iter().map(|(node, lsn)| (name(node), wal(*lsn))).collect()
 }
 
 pub(super) fn voters(set: &VoterSet) -> String {

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Epoch, Mark, NodeName, Wal};
 
 /// From one process to another. Each may be lost, late, doubled or out of order.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Message {
     /// I live, and this is how it is here. To everybody, as often as [`super::pace::Pace::heartbeat`]
     /// says and whenever something has changed.
@@ -32,6 +35,8 @@ pub enum Message {
     /// Stream from that node, which has more than you and may not become the primary. From a controller to
     /// a frozen candidate (S4).
     CatchUp {
+        /// In which epoch.
+        epoch: Epoch,
         /// In which freeze.
         freeze: u64,
         /// From whom.
@@ -40,7 +45,7 @@ pub enum Message {
 }
 
 /// How it is with a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Report {
     /// The highest epoch it knows.
     pub epoch: Epoch,
@@ -52,12 +57,17 @@ pub struct Report {
     pub fault: bool,
     /// An agent: it would refuse to be the primary.
     pub faulty: bool,
+    /// An agent: PostgreSQL may fetch log from an archive here (`restore_command`), so that a frozen log may
+    /// grow.
+    pub restores: bool,
+    /// An agent: the primary goes on by what its members granted, because the store is gone (S8).
+    pub failsafe: bool,
     /// An agent: it has stopped for a freeze, and had this log then.
     pub frozen: Option<FrozenAt>,
 }
 
 /// A voter that has stopped.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FrozenAt {
     /// For which freeze.
     pub freeze: u64,
@@ -71,5 +81,5 @@ pub struct Reading {
     /// Which.
     pub mark: Mark,
     /// `None` where there is no cluster yet.
-    pub record: Option<super::record::Record>,
+    pub record: Option<Box<super::record::Record>>,
 }

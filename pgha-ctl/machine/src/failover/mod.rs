@@ -24,4 +24,4 @@ pub mod rules;
 pub mod timing;
 pub mod voters;
 
-pub use desk::{Request, Written};
+pub use desk::{Answer, Request, Written};

@@ -22,132 +22,48 @@
 //!        v
 //!   announce ------------- settle                  the primary: its voters grow
 //! ```
+//!
+//! Beside it: `doubt` is the primary's, and what operators write stands in `order/operator.rs`.
 
+mod operator;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
-use super::pace::Pace;
+use refusal::Next;
+pub use refusal::Refusal;
+
+use super::election::Frozen;
 use super::record::{
-    Freeze, Kinship, Lease, Member, Mode, Nomination, Proof, Record, Suspicion, Term,
+    Degraded, Doubt, Freeze, Kinship, Lease, Mode, Nomination, Proof, Record, Suspicion, Term,
 };
 use super::rules::{Rule, Rules};
 use super::voters::{VoterSet, Voters};
-use crate::{Epoch, Lsn, NodeName, Position, Timeline, Wal};
+use crate::{Lsn, NodeName, Position, Timeline, Wal};
 
 /// Of how many sets the voters of an epoch may be, at most: a change that does not come to its end is
-/// followed by another.
+/// followed by another. The last place is for the set that always comes to its end, if any does.
 const MAX_SETS: usize = 4;
-
-/// Why a write is not made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Another node, or nobody, holds the lease.
-    #[error("{node} does not hold the lease of epoch {epoch}")]
-    NotHolder {
-        /// Who wanted to write.
-        node: NodeName,
-        /// The epoch of the record.
-        epoch: Epoch,
-    },
-    /// A candidate may be taking the next epoch.
-    #[error("{0} is nominated for the next epoch")]
-    Nominated(NodeName),
-    /// Voters may have stopped.
-    #[error("the voters of epoch {0} are frozen")]
-    Frozen(Epoch),
-    /// There is nothing to prove anything about.
-    #[error("the voters of epoch {0} are not frozen")]
-    NotFrozen(Epoch),
-    /// Somebody else was nominated, or nobody.
-    #[error("{0} is not nominated")]
-    NotNominated(NodeName),
-    /// Nobody would ask it when the store is gone.
-    #[error("the primary has not yet confirmed {0} as a member")]
-    Unconfirmed(NodeName),
-    /// There is no such member.
-    #[error("{0} is no member")]
-    Stranger(NodeName),
-    /// Its log has something that the cluster's does not have.
-    #[error("the log of {0} is not a beginning of the cluster's")]
-    Diverged(NodeName),
-    /// It lacks what may have been acknowledged.
-    #[error("the log of {node} does not reach the floor of epoch {epoch}")]
-    BelowFloor {
-        /// Who.
-        node: NodeName,
-        /// Whose floor.
-        epoch: Epoch,
-    },
-    /// A set of voters follows another and PostgreSQL has not come to the last one.
-    #[error("the voters change already")]
-    Changing,
-    /// Only with the last set alone can the change be ended.
-    #[error("there is no change of the voters to be ended")]
-    NotChanging,
-    /// `strict` waits for voters, whoever is gone.
-    #[error("the mode does not allow that a commit waits for fewer voters than its quorum")]
-    MustWait,
-    /// It was said already.
-    #[error("nothing is to be written")]
-    Nothing,
-}
-
-type Next = Result<Record, Refusal>;
+/// So many terms are remembered. A log that left the history before the first of them is copied anew.
+const MAX_TERMS: usize = 64;
+/// So many degraded times of a term are remembered.
+const MAX_DEGRADED: usize = 16;
 
 impl Record {
-    /// The first record: one primary, with nobody to wait for yet.
-    #[must_use]
-    pub fn founded(node: NodeName, wal: &Wal, mode: Mode, pace: Pace) -> Self {
-        let epoch = Epoch::new(1);
-        let member = Member { confirmed: true, nofailover: false, priority: 0 };
-        let term = Term {
-            epoch,
-            node: node.clone(),
-            timeline: wal.end.timeline,
-            fork: wal.end,
-            promoted: true,
-        };
-        Self {
-            members: [(node.clone(), member)].into(),
-            mode,
-            pace,
-            epoch,
-            lease: Lease::Held { by: node, run: 0, renewal: 0, flushed: wal.end.lsn },
-            voters: Voters { sets: vec![VoterSet::empty()], floor: wal.end },
-            freeze: None,
-            freezes: 0,
-            nomination: None,
-            unprovable: None,
-            terms: vec![term],
-        }
-    }
-
-    /// A node is managed from now on. It is no candidate before the primary has confirmed it (S8).
-    ///
-    /// # Errors
-    /// When it is already.
-    pub fn join(&self, node: NodeName, member: &Member) -> Next {
-        if self.members.contains_key(&node) {
-            return Err(Refusal::Nothing);
-        }
-        let mut next = self.clone();
-        next.members.insert(node, Member { confirmed: false, ..member.clone() });
-        Ok(next)
-    }
-
     /// The primary goes on. It has seen all members by now, and asks them too when the store is gone. That
     /// its log was further already stays known: an agent that was restarted does not know it at once.
     ///
     /// # Errors
     /// When it does not hold the lease any more, or a candidate may be taking the next epoch.
     pub fn renew(&self, node: &NodeName, run: u64, flushed: Lsn) -> Next {
-        let renewal = self.held_by(node)?;
+        self.held_by(node)?;
         self.not_nominated()?;
         let mut next = self.clone();
         let flushed = flushed.max(self.lease.flushed());
-        next.lease = Lease::Held { by: node.clone(), run, renewal: renewal + 1, flushed };
+        let renewal = self.lease.renewal() + 1;
+        next.lease = Lease::Held { by: node.clone(), run, renewal, flushed };
         for member in next.members.values_mut() {
             member.confirmed = true;
         }
@@ -193,21 +109,22 @@ impl Record {
             Some(_) => self.clone(),
             None => self.freeze(node.clone(), Suspicion::Released)?,
         };
-        next.lease = Lease::Released { by: node.clone(), flushed: self.lease.flushed() };
+        let renewal = self.lease.renewal() + 1;
+        next.lease = Lease::Released { by: node.clone(), renewal, flushed: self.lease.flushed() };
         Ok(next)
     }
 
     /// A candidate may take the next epoch.
     ///
     /// # Errors
-    /// When the voters are not frozen, somebody else was nominated, or the primary would not ask the
-    /// candidate when the store is gone (S8).
+    /// When the voters are not frozen, somebody else was nominated, the log of the candidate is not known, or
+    /// the primary would not ask the candidate when the store is gone (S8).
     pub fn nominate(
         &self,
         node: NodeName,
         by: NodeName,
         proof: Proof,
-        voters: Vec<NodeName>,
+        frozen: &Frozen,
         rules: Rules,
     ) -> Next {
         if self.freeze.is_none() {
@@ -218,7 +135,9 @@ impl Record {
         if rules.hold(Rule::S8) && !member.confirmed {
             return Err(Refusal::Unconfirmed(node));
         }
-        let nomination = Nomination { node, by, proof, voters };
+        let end = frozen.get(&node).ok_or_else(|| Refusal::Unfrozen(node.clone()))?.end;
+        let voters = frozen.keys().filter(|name| **name != node).cloned().collect();
+        let nomination = Nomination { node, by, proof, end, voters };
         Ok(Self { nomination: Some(nomination), ..self.clone() })
     }
 
@@ -247,17 +166,23 @@ impl Record {
         if rules.hold(Rule::S6) && self.kinship(wal) == Kinship::Diverged {
             return Err(Refusal::Diverged(node.clone()));
         }
+        if rules.hold(Rule::S4) && !wal.contains(nomination.end) {
+            return Err(Refusal::Shorter(node.clone()));
+        }
         if rules.hold(Rule::S4) && !wal.contains(self.voters.floor) {
             return Err(Refusal::BelowFloor { node: node.clone(), epoch: self.epoch });
         }
         let epoch = self.epoch.next();
         let known = self.terms.iter().map(|term| term.timeline).chain(wal.timelines());
         let newest = known.max().map_or(0, Timeline::get);
+        let first = self.first_voters(node, &nomination.voters)?;
+        // Where nobody is waited for and nobody was, nothing of the log was promised to anybody.
+        let promised = !first.is_open() || self.voters.sets.iter().any(|set| !set.is_open());
+        let floor = if promised { wal.end } else { self.voters.floor };
         let mut next = self.clone();
         next.epoch = epoch;
         next.lease = Lease::Held { by: node.clone(), run, renewal: 0, flushed: wal.end.lsn };
-        next.voters =
-            Voters { sets: vec![self.first_voters(node, &nomination.voters)?], floor: wal.end };
+        next.voters = Voters { sets: vec![first], floor };
         next.freeze = None;
         next.nomination = None;
         next.terms.push(Term {
@@ -266,7 +191,13 @@ impl Record {
             timeline: Timeline::new(newest + 1),
             fork: wal.end,
             promoted: false,
+            degraded: Vec::new(),
         });
+        next.terms.drain(..next.terms.len().saturating_sub(MAX_TERMS));
+        if matches!(next.mode, Mode::Sync { .. }) && next.voters.may_acknowledge_alone() {
+            next.degrade();
+        }
+        next.doubts.clear();
         for member in next.members.values_mut() {
             member.confirmed = true;
         }
@@ -278,15 +209,27 @@ impl Record {
     fn first_voters(&self, node: &NodeName, there: &[NodeName]) -> Result<VoterSet, Refusal> {
         let others = |name: &&NodeName| *name != node && self.members.contains_key(*name);
         let there: BTreeSet<NodeName> = there.iter().filter(others).cloned().collect();
-        let all = || self.members.keys().filter(others).cloned().collect::<BTreeSet<_>>();
         match self.mode {
             Mode::Async { .. } => Ok(VoterSet::empty()),
             Mode::Sync { quorum, .. } => Ok(VoterSet::of(there, quorum)),
-            Mode::Strict { quorum } => [there, all()]
-                .into_iter()
-                .find(|voters| voters.len() >= quorum)
-                .map(|voters| VoterSet::of(voters, quorum))
-                .ok_or(Refusal::MustWait),
+            Mode::Strict { quorum } if there.len() >= quorum => Ok(VoterSet::of(there, quorum)),
+            Mode::Strict { .. } => self.last_resort(node),
+        }
+    }
+
+    /// The set that comes to its end if any does: nobody or, for `strict`, as many as it says of all others.
+    ///
+    /// # Errors
+    /// When those are fewer.
+    pub(super) fn last_resort(&self, node: &NodeName) -> Result<VoterSet, Refusal> {
+        match self.mode {
+            Mode::Async { .. } | Mode::Sync { .. } => Ok(VoterSet::empty()),
+            Mode::Strict { quorum } => {
+                let others = self.members.keys().filter(|name| *name != node);
+                let others: BTreeSet<NodeName> = others.cloned().collect();
+                let enough = others.len() >= quorum.max(1);
+                enough.then(|| VoterSet::of(others, quorum)).ok_or(Refusal::MustWait)
+            }
         }
     }
 
@@ -302,8 +245,9 @@ impl Record {
         let mut next = self.clone();
         if let Some(term) = next.terms.last_mut() {
             // The log may have ended within an entry, which is no part of it.
-            if next.voters.floor == term.fork {
-                next.voters.floor = fork;
+            let floor = &mut next.voters.floor;
+            if floor.timeline == fork.timeline && floor.lsn > fork.lsn {
+                *floor = fork;
             }
             term.fork = fork;
             term.promoted = true;
@@ -322,7 +266,11 @@ impl Record {
         if *self.voters.wanted() == set {
             return Err(Refusal::Nothing);
         }
-        if self.voters.sets.len() >= MAX_SETS {
+        // It may be using any of them, so that one is not told twice.
+        let mut sets = self.voters.sets.clone();
+        sets.retain(|before| *before != set);
+        let last_resort = self.last_resort(node).as_ref() == Ok(&set);
+        if !last_resort && sets.len() + 1 >= MAX_SETS {
             return Err(Refusal::Changing);
         }
         if let Mode::Strict { quorum } = self.mode
@@ -330,19 +278,24 @@ impl Record {
         {
             return Err(Refusal::MustWait);
         }
+        sets.push(set);
         let mut next = self.clone();
-        next.voters.sets.push(set);
+        next.voters.sets = sets;
+        if matches!(self.mode, Mode::Sync { .. }) && next.voters.may_acknowledge_alone() {
+            next.degrade();
+        }
         Ok(next)
     }
 
-    /// PostgreSQL uses the last set and no other, and enough of it have everything before `floor` (S3).
+    /// PostgreSQL uses the last set and no other, and enough of it have everything before `floor` (S3). What was
+    /// doubtful before that floor is no more; `doubts` are those that are left.
     ///
     /// # Errors
-    /// When the node does not hold the lease, the voters are frozen, or there is but one set.
-    pub fn settle(&self, node: &NodeName, floor: Position) -> Next {
+    /// When the node does not hold the lease, the voters are frozen, or there is but one set and no doubt less.
+    pub fn settle(&self, node: &NodeName, floor: Position, doubts: &BTreeSet<Doubt>) -> Next {
         self.held_by(node)?;
         self.not_frozen()?;
-        if self.voters.is_settled() {
+        if self.voters.is_settled() && self.doubts.is_subset(doubts) {
             return Err(Refusal::NotChanging);
         }
         if floor < self.voters.floor {
@@ -350,13 +303,50 @@ impl Record {
         }
         let mut next = self.clone();
         next.voters = Voters { sets: vec![self.voters.wanted().clone()], floor };
+        next.doubts.clone_from(doubts);
+        if !next.voters.may_acknowledge_alone() {
+            next.recover();
+        }
         Ok(next)
     }
 
-    /// The number of the last renewal.
-    fn held_by(&self, node: &NodeName) -> Result<u64, Refusal> {
+    /// A quorum of frozen voters would prove nothing from now on. Only [`Record::settle`] takes it back.
+    ///
+    /// # Errors
+    /// When the node does not hold the lease, a candidate may be taking the next epoch, or that is written.
+    pub fn doubt(&self, node: &NodeName, doubts: &BTreeSet<Doubt>) -> Next {
+        self.held_by(node)?;
+        self.not_nominated()?;
+        if doubts.is_subset(&self.doubts) {
+            return Err(Refusal::Nothing);
+        }
+        let mut next = self.clone();
+        next.doubts.extend(doubts.iter().cloned());
+        Ok(next)
+    }
+
+    /// Commits wait for nobody from here on.
+    fn degrade(&mut self) {
+        let from = self.lease.flushed();
+        let Some(term) = self.terms.last_mut() else { return };
+        if term.degraded.last().is_none_or(|last| last.until.is_some()) {
+            term.degraded.push(Degraded { from, until: None });
+            term.degraded.drain(..term.degraded.len().saturating_sub(MAX_DEGRADED));
+        }
+    }
+
+    /// They wait again, or shall not wait.
+    fn recover(&mut self) {
+        let until = self.voters.floor.lsn;
+        let last = self.terms.last_mut().and_then(|term| term.degraded.last_mut());
+        if let Some(last) = last.filter(|last| last.until.is_none()) {
+            last.until = Some(until.max(last.from));
+        }
+    }
+
+    fn held_by(&self, node: &NodeName) -> Result<(), Refusal> {
         match &self.lease {
-            Lease::Held { by, renewal, .. } if by == node => Ok(*renewal),
+            Lease::Held { by, .. } if by == node => Ok(()),
             Lease::Held { .. } | Lease::Released { .. } => {
                 Err(Refusal::NotHolder { node: node.clone(), epoch: self.epoch })
             }

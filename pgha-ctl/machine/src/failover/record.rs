@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +35,8 @@ pub struct Record {
     /// Who may take the next epoch.
     pub nomination: Option<Nomination>,
     /// Why a quorum of frozen voters would prove nothing, where that is so.
-    pub unprovable: Option<String>,
-    /// The terms, the oldest first, each beginning where the one before was left. Never none.
+    pub doubts: BTreeSet<Doubt>,
+    /// The last terms, the oldest first, each beginning where the one before was left. Never none.
     #[serde(deserialize_with = "at_least_one")]
     pub terms: Vec<Term>,
 }
@@ -116,6 +116,8 @@ pub enum Lease {
     Released {
         /// Who held it.
         by: NodeName,
+        /// As with [`Lease::Held`].
+        renewal: u64,
         /// How far its write-ahead log was when it renewed last.
         flushed: Lsn,
     },
@@ -127,6 +129,14 @@ impl Lease {
     pub const fn node(&self) -> &NodeName {
         match self {
             Self::Held { by, .. } | Self::Released { by, .. } => by,
+        }
+    }
+
+    /// How often its holder has written.
+    #[must_use]
+    pub const fn renewal(&self) -> u64 {
+        match self {
+            Self::Held { renewal, .. } | Self::Released { renewal, .. } => *renewal,
         }
     }
 
@@ -177,8 +187,21 @@ pub struct Nomination {
     pub by: NodeName,
     /// Why the epoch before can acknowledge nothing more.
     pub proof: Proof,
+    /// How far its log was found to be: it was chosen for that.
+    pub end: Position,
     /// The others whose end of the log was read: the voters it begins with.
     pub voters: Vec<NodeName>,
+}
+
+/// Why a quorum of frozen voters would prove nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doubt {
+    /// Somebody else has streamed under the name of that voter: what was acknowledged need not be on it.
+    Impersonated(NodeName),
+    /// `synchronous_commit` is lowered for that role or database: it waits for nobody. Nothing of it counts as
+    /// acknowledged, but it goes on while voters are frozen.
+    Lowered(String),
 }
 
 /// Evidence that the holder of an epoch can acknowledge nothing more.
@@ -211,6 +234,40 @@ pub struct Term {
     pub fork: Position,
     /// The timeline exists: others may follow.
     pub promoted: bool,
+    /// The last times in which `sync` waited for nobody, the oldest first.
+    pub degraded: Vec<Degraded>,
+}
+
+/// A time in which a commit waited for nobody though the mode says that it shall, told by the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Degraded {
+    /// What was committed before waited for a quorum.
+    pub from: Lsn,
+    /// From there on commits wait for a quorum again, and what lies before is on one. `None`: it lasts, or the
+    /// term ended in it.
+    pub until: Option<Lsn>,
+}
+
+/// How far a record has come, by what it says itself. No write lowers any of it: a store that was put back from
+/// a backup is known by it, whatever its revisions say by now (S5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// How often the holder of that epoch has written.
+    pub renewal: u64,
+    /// How many freezes there were.
+    pub freezes: u64,
+}
+
+impl Progress {
+    /// Whether a record that has come this far is not older than this.
+    #[must_use]
+    pub fn admits(self, other: Self) -> bool {
+        (other.epoch, other.renewal) >= (self.epoch, self.renewal) && other.freezes >= self.freezes
+    }
 }
 
 /// How a node's log is related to that of the cluster.
@@ -230,6 +287,20 @@ impl Record {
             Lease::Held { by, .. } => Some(by),
             Lease::Released { .. } => None,
         }
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub const fn progress(&self) -> Progress {
+        Progress { epoch: self.epoch, renewal: self.lease.renewal(), freezes: self.freezes }
+    }
+
+    /// Whether a node is a member, or a voter that has left: that one stops with the others, and what it has
+    /// counts, until no commit can wait for it any more.
+    #[must_use]
+    pub fn concerns(&self, node: &NodeName) -> bool {
+        let votes = || self.voters.sets.iter().any(|set| set.nodes.contains(node));
+        self.members.contains_key(node) || votes()
     }
 
     /// The term that lasts.
@@ -263,6 +334,10 @@ impl Record {
                 |left: Option<Lsn>| left.is_none_or(|left| wal.extent(timeline) <= Some(left));
             known.is_some_and(|(_, left)| within(left))
         };
-        if wal.timelines().all(follows) { Kinship::Follows } else { Kinship::Diverged }
+        // What came before the first term that is remembered belongs to its timeline.
+        let Some((oldest, _)) = self.lineage().last() else { return Kinship::Diverged };
+        let mut since = wal.timelines().skip_while(|timeline| *timeline != oldest).peekable();
+        let related = since.peek().is_some() && since.all(follows);
+        if related { Kinship::Follows } else { Kinship::Diverged }
     }
 }

@@ -1,15 +1,16 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 /// The name of a node: 1 to 63 letters, digits, `-`, `_` or `.`, beginning with a letter or digit.
 ///
-/// 63 is what PostgreSQL keeps of an `application_name` (NAMEDATALEN - 1), which carries it.
+/// 63 is what PostgreSQL keeps of an `application_name` (NAMEDATALEN - 1), which carries it. Copies share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct NodeName(String);
+#[serde(try_from = "String", into = "String")]
+pub struct NodeName(Arc<str>);
 
 impl NodeName {
     /// The name as text.
@@ -24,6 +25,12 @@ impl TryFrom<String> for NodeName {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
+    }
+}
+
+impl From<NodeName> for String {
+    fn from(name: NodeName) -> Self {
+        name.0.as_ref().to_owned()
     }
 }
 
@@ -54,6 +61,6 @@ impl FromStr for NodeName {
         let named = text.len() <= 63
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.chars().all(legal);
-        if named { Ok(Self(text.to_owned())) } else { Err(ParseNodeNameError(text.to_owned())) }
+        if named { Ok(Self(text.into())) } else { Err(ParseNodeNameError(text.to_owned())) }
     }
 }

@@ -23,6 +23,12 @@ pub struct Wal {
 }
 
 impl Wal {
+    /// A log of which nothing can be used. It is on no timeline that there is.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { end: Position { timeline: Timeline::new(0), lsn: Lsn::new(0) }, left: Vec::new() }
+    }
+
     /// How far it goes on a timeline; `None` where it never was on that.
     #[must_use]
     pub fn extent(&self, timeline: Timeline) -> Option<Lsn> {

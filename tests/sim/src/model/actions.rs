@@ -1,21 +1,24 @@
 //! What can happen next in a state, and what it leads to.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pgha_machine::failover::agent::Event;
 use pgha_machine::failover::coordinator;
-use pgha_machine::failover::record::Suspicion;
-use pgha_machine::{Lsn, NodeName, Wal};
+use pgha_machine::failover::{Answer, Request};
+use pgha_machine::{Lsn, Moment, NodeName, Wal};
 
-use super::case::{Case, Fault};
+use super::case::{Case, Fault, Trouble, Window};
 use super::state::{Asked, Process, Reply, State};
+use crate::oracle::Violation;
 use crate::postgres::{State as Runs, Waiting};
 use crate::world::node_name;
 
 /// How often a process writes to the store before time goes on by a millisecond.
 const WRITES_AT_ONCE: u8 = 3;
+
+/// Whoever does more than this at one moment never comes to rest.
+const AT_ONCE: usize = 1_000;
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +39,8 @@ pub enum Action {
     Report(usize),
     /// An agent hears that PostgreSQL has ended.
     Gone(usize),
+    /// A process is told of the state that the record had at the very beginning.
+    Stale(usize),
     /// A client writes.
     Write(usize),
     /// A standby receives and flushes what its upstream has.
@@ -50,11 +55,45 @@ pub enum Action {
     Wait,
 }
 
+/// What can be late, once in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Line(Process),
+    Letter(usize),
+    Order(usize),
+}
+
+impl Action {
+    /// Whether it is a fault, or the end of one.
+    pub(super) const fn goes_wrong(self) -> bool {
+        matches!(self, Self::Begin(_) | Self::Mend(_) | Self::Lose(_))
+    }
+
+    /// What is late if time goes on before this; `None`: time does not go on before.
+    const fn mark(self) -> Option<Mark> {
+        match self {
+            Self::Serve(process) | Self::Answer(process) => Some(Mark::Line(process)),
+            Self::Deliver(letter) => Some(Mark::Letter(letter)),
+            Self::Apply(node) | Self::Report(node) => Some(Mark::Order(node)),
+            Self::Gone(_)
+            | Self::Lose(_)
+            | Self::Stray(_)
+            | Self::Stale(_)
+            | Self::Write(_)
+            | Self::Stream(_)
+            | Self::Reply(_)
+            | Self::Begin(_)
+            | Self::Mend(_)
+            | Self::Wait => None,
+        }
+    }
+}
+
 impl State {
     /// What happens before time goes on, unless it is late.
     pub(super) fn pending(&self, case: &Case) -> Vec<Action> {
         let mut pending = Vec::new();
-        for process in 0..=Self::controller_process(case) {
+        for process in 0..case.processes() {
             if !self.runs(case, process) {
                 continue;
             }
@@ -85,12 +124,44 @@ impl State {
         pending
     }
 
+    /// What comes before everything else ([`Case::coarse`]).
+    pub(super) fn first(&self, pending: &[Action]) -> Option<Action> {
+        let writes = |process: Process| {
+            let asked = self.line(process).request.as_ref();
+            matches!(asked, Some(Asked::Sent(Request::Put { .. })))
+        };
+        let nobody_writes = !(0..self.nodes.len() + self.controllers.len()).any(writes);
+        let comes_first = |action: &&Action| match action {
+            Action::Serve(_) => nobody_writes,
+            Action::Answer(_) | Action::Report(_) => true,
+            Action::Lose(_)
+            | Action::Stray(_)
+            | Action::Deliver(_)
+            | Action::Apply(_)
+            | Action::Gone(_)
+            | Action::Stale(_)
+            | Action::Write(_)
+            | Action::Stream(_)
+            | Action::Reply(_)
+            | Action::Begin(_)
+            | Action::Mend(_)
+            | Action::Wait => false,
+        };
+        pending.iter().find(comes_first).copied()
+    }
+
     /// What happens or not, at any time.
     pub(super) fn possible(&self, case: &Case) -> Vec<Action> {
         let mut possible: Vec<_> = (0..self.strays.len()).map(Action::Stray).collect();
-        for process in 0..=Self::controller_process(case) {
-            if self.lost > 0 && self.runs(case, process) && self.line(process).request.is_some() {
+        for process in 0..case.processes() {
+            if !self.runs(case, process) {
+                continue;
+            }
+            if self.lost > 0 && self.line(process).request.is_some() {
                 possible.push(Action::Lose(process));
+            }
+            if self.stale > 0 {
+                possible.push(Action::Stale(process));
             }
         }
         for (node, of) in self.nodes.iter().enumerate() {
@@ -104,12 +175,11 @@ impl State {
                 possible.push(Action::Reply(node));
             }
         }
-        let within = |(from, until): (u64, u64)| (from..=until).contains(&self.now.milliseconds());
-        for (at, fault) in case.faults.iter().enumerate() {
-            let bit = 1 << at;
-            if self.begun & bit == 0 && within(case.when) {
-                possible.push(Action::Begin(*fault));
-            } else if self.lasts(case, *fault) && case.mended.is_some_and(within) {
+        let within = |(from, until): Window| (from..=until).contains(&self.now.milliseconds());
+        for (at, Trouble { fault, begins, ends }) in case.faults.iter().enumerate() {
+            if self.begun & (1 << at) == 0 {
+                possible.extend(within(*begins).then_some(Action::Begin(*fault)));
+            } else if self.lasts(case, *fault) && ends.is_some_and(within) {
                 possible.push(Action::Mend(*fault));
             }
         }
@@ -130,7 +200,7 @@ impl State {
         if !serves || !self.streams_from(case, of).contains(&node) {
             return false;
         }
-        let told = |lsn: Lsn| other.flushed.get(&node_name(node)) == Some(&lsn);
+        let told = |lsn: Lsn| other.replies.get(&node_name(node)) == Some(&lsn);
         let tells = |lsn: Lsn| {
             let reply = self.nodes[node].reply.as_ref();
             reply.is_some_and(|reply| (reply.to, reply.life, reply.lsn) == (of, other.life, lsn))
@@ -149,40 +219,38 @@ impl State {
                 let streams = self.streams_from(case, node);
                 let known =
                     |(name, _): &(&NodeName, &Lsn)| streams.contains(&self.process_of(name));
-                pg.flushed.iter().filter(known).map(|(name, lsn)| (name.clone(), *lsn)).collect()
+                pg.replies.iter().filter(known).map(|(name, lsn)| (name.clone(), *lsn)).collect()
             }
         };
         Some((pg.log.wal(), standbys))
     }
 
-    /// How many of what is pending would be late if time went on; `None`: some of it cannot be.
-    fn would_be_late(&self, pending: &[Action]) -> Option<u8> {
-        let mut count = 0;
-        for action in pending {
-            let late = match action {
-                Action::Serve(process) | Action::Answer(process) => self.line(*process).late,
-                Action::Deliver(letter) => self.letters[*letter].late,
-                Action::Apply(node) | Action::Report(node) => {
-                    self.nodes[*node].order.as_ref().is_some_and(|order| order.late)
+    /// What of all that is pending is late if time goes on now and was not before; `None`: it does not go on.
+    fn would_be_late(&self, pending: &[Action]) -> Option<Vec<Mark>> {
+        let marks: Option<Vec<_>> = pending.iter().map(|action| action.mark()).collect();
+        let was_late = |mark: &Mark| match *mark {
+            Mark::Line(process) => self.line(process).late,
+            Mark::Letter(letter) => self.letters[letter].late,
+            Mark::Order(node) => self.nodes[node].order.as_ref().is_some_and(|order| order.late),
+        };
+        Some(marks?.into_iter().filter(|mark| !was_late(mark)).collect())
+    }
+
+    fn is_late(&mut self, mark: Mark) {
+        match mark {
+            Mark::Line(process) => self.line_mut(process).late = true,
+            Mark::Letter(letter) => self.letters[letter].change().late = true,
+            Mark::Order(node) => {
+                if let Some(order) = &mut self.nodes[node].change().order {
+                    order.late = true;
                 }
-                Action::Gone(_)
-                | Action::Lose(_)
-                | Action::Stray(_)
-                | Action::Write(_)
-                | Action::Stream(_)
-                | Action::Reply(_)
-                | Action::Begin(_)
-                | Action::Mend(_)
-                | Action::Wait => return None,
-            };
-            count += u8::from(!late);
+            }
         }
-        Some(count)
     }
 
     /// When something is due next.
-    fn next_due(&self, case: &Case) -> Option<pgha_machine::Moment> {
-        let running = (0..=Self::controller_process(case)).filter(|of| self.runs(case, *of));
+    fn next_due(&self, case: &Case) -> Option<Moment> {
+        let running = (0..case.processes()).filter(|of| self.runs(case, *of));
         let due = |of: Process| {
             let waits = self.has_written(of).then(|| self.now + Duration::from_millis(1));
             [self.line(of).due, waits].into_iter().flatten().min()
@@ -195,43 +263,39 @@ impl State {
         self.line(process).writes == (self.now, WRITES_AT_ONCE)
     }
 
+    /// What is late if time goes on now; `None`: it does not.
+    fn late_by_waiting(&self, case: &Case, pending: &[Action]) -> Option<Vec<Mark>> {
+        let late = self.would_be_late(pending)?;
+        (self.next_due(case).is_some() && late.len() <= usize::from(self.late)).then_some(late)
+    }
+
     pub(super) fn can_wait(&self, case: &Case, pending: &[Action]) -> bool {
-        self.next_due(case).is_some()
-            && self.would_be_late(pending).is_some_and(|count| count <= self.late)
+        self.late_by_waiting(case, pending).is_some()
     }
 
     fn wait(&mut self, case: &Case) {
-        let pending = self.pending(case);
-        self.late -= self.would_be_late(&pending).unwrap_or(0).min(self.late);
-        for action in pending {
-            match action {
-                Action::Serve(process) | Action::Answer(process) => {
-                    self.line_mut(process).late = true;
-                }
-                Action::Deliver(letter) => Arc::make_mut(&mut self.letters[letter]).late = true,
-                Action::Apply(node) | Action::Report(node) => {
-                    if let Some(order) = Arc::make_mut(&mut self.nodes[node]).order.as_mut() {
-                        order.late = true;
-                    }
-                }
-                Action::Gone(_)
-                | Action::Lose(_)
-                | Action::Stray(_)
-                | Action::Write(_)
-                | Action::Stream(_)
-                | Action::Reply(_)
-                | Action::Begin(_)
-                | Action::Mend(_)
-                | Action::Wait => {}
-            }
+        let late = self.late_by_waiting(case, &self.pending(case)).unwrap_or_default();
+        for mark in late {
+            self.is_late(mark);
+            self.late -= 1;
         }
         self.letters.sort();
         if let Some(due) = self.next_due(case) {
             self.now = self.now.max(due);
         }
         let now = self.now;
-        for node in 0..self.nodes.len() {
-            self.postgres(node).passes(now);
+        for node in &mut self.nodes {
+            let mut postgres = node.postgres.clone();
+            postgres.passes(now);
+            if postgres != node.postgres {
+                node.change().postgres = postgres;
+            }
+        }
+        for process in 0..case.processes() {
+            // That was at another moment.
+            if self.line(process).writes != (Moment::new(0), 0) {
+                self.line_mut(process).writes = (Moment::new(0), 0);
+            }
         }
     }
 
@@ -240,7 +304,7 @@ impl State {
     pub(super) fn perform(&mut self, case: &Case, action: Action) {
         self.happen(case, action);
         loop {
-            let processes = 0..=Self::controller_process(case);
+            let processes = 0..case.processes();
             let is_due = |of: &Process| self.line(*of).due.is_some_and(|due| due <= self.now);
             let due = processes.filter(|of| self.runs(case, *of)).find(is_due);
             let looks = |node: &usize| {
@@ -250,16 +314,20 @@ impl State {
                     && self.shows(case, *node).is_some_and(|shows| of.shown != Some(shows))
             };
             if let Some(process) = due {
-                if process == Self::controller_process(case) {
-                    self.controller_hears(case, coordinator::Event::Tick);
-                } else {
-                    self.agent_hears(case, process, Event::Tick);
-                }
+                self.tick(case, process);
             } else if let Some(node) = (0..self.nodes.len()).find(looks) {
                 self.look(case, node);
             } else {
                 break;
             }
+        }
+    }
+
+    fn tick(&mut self, case: &Case, process: Process) {
+        if self.is_controller(process) {
+            self.controller_hears(case, process, coordinator::Event::Tick);
+        } else {
+            self.agent_hears(case, process, Event::Tick);
         }
     }
 
@@ -276,17 +344,27 @@ impl State {
             }
             Action::Stray(at) => {
                 let request = self.strays.remove(at);
-                self.execute(Arc::unwrap_or_clone(request));
+                self.execute(request.into_inner());
             }
             Action::Deliver(at) => {
-                let letter = Arc::unwrap_or_clone(self.letters.remove(at));
+                let letter = self.letters.remove(at).into_inner();
                 self.hear(case, letter.to, letter.from, letter.message);
             }
             Action::Apply(node) => self.apply(case, node),
             Action::Report(node) => self.report(case, node),
             Action::Gone(node) => {
-                Arc::make_mut(&mut self.nodes[node]).gone = false;
+                self.nodes[node].change().gone = false;
                 self.agent_hears(case, node, Event::Gone);
+            }
+            Action::Stale(process) => {
+                self.stale -= 1;
+                let reading = Self::first_reading(case);
+                let answer = Answer::Changed(reading);
+                if self.is_controller(process) {
+                    self.controller_hears(case, process, coordinator::Event::Store(answer));
+                } else {
+                    self.agent_hears(case, process, Event::Store(answer));
+                }
             }
             Action::Write(node) => self.write(node),
             Action::Stream(node) => self.stream(node),
@@ -300,7 +378,7 @@ impl State {
     fn look(&mut self, case: &Case, node: usize) {
         let Some((wal, standbys)) = self.shows(case, node) else { return };
         let primary = self.nodes[node].postgres.state != Runs::Standby;
-        Arc::make_mut(&mut self.nodes[node]).shown = Some((wal.clone(), standbys.clone()));
+        self.nodes[node].change().shown = Some((wal.clone(), standbys.clone()));
         self.agent_hears(case, node, Event::Log(wal));
         if primary {
             self.agent_hears(case, node, Event::Standbys(standbys));
@@ -323,103 +401,32 @@ impl State {
         let Some(of) = self.nodes[node].postgres.upstream else { return };
         let source = self.nodes[of].postgres.log.clone();
         let life = self.nodes[of].postgres.life;
-        let own = Arc::make_mut(&mut self.nodes[node]);
+        let own = self.nodes[node].change();
         own.postgres.log.follow(&source, 1);
         own.reply = Some(Reply { to: of, life, lsn: own.postgres.log.end() });
     }
 
     pub(super) fn reply(&mut self, node: usize) {
-        let Some(reply) = Arc::make_mut(&mut self.nodes[node]).reply.take() else { return };
+        let Some(reply) = self.nodes[node].change().reply.take() else { return };
         let now = self.now;
         let pg = self.postgres(reply.to);
         if pg.life == reply.life && pg.passes(now) {
-            pg.flushed.insert(node_name(node), reply.lsn);
+            pg.replies.insert(node_name(node), reply.lsn);
             self.acknowledge(reply.to);
-        }
-    }
-
-    fn begin_fault(&mut self, case: &Case, fault: Fault) {
-        let Some(at) = case.faults.iter().position(|of| *of == fault) else { return };
-        self.begun |= 1 << at;
-        match fault {
-            Fault::Agent(node) => self.end_agent(node),
-            Fault::Off(node) => {
-                self.end_agent(node);
-                self.postgres(node).kill();
-            }
-            Fault::Crash(node) => {
-                self.mended |= 1 << at;
-                if self.nodes[node].postgres.state != Runs::Down {
-                    let of = Arc::make_mut(&mut self.nodes[node]);
-                    of.postgres.kill();
-                    of.gone = of.agent.is_some();
-                }
-            }
-            Fault::Suspicion => {
-                self.mended |= 1 << at;
-                let reading = self.store.reading();
-                let by = crate::world::controller_name(1);
-                if let Ok(next) = self.store.record().freeze(by, Suspicion::Silent) {
-                    Arc::make_mut(&mut self.store).put(reading.mark, next);
-                }
-            }
-            Fault::Alone(node) => {
-                self.letters.retain(|letter| letter.from != node && letter.to != node);
-                for of in &mut self.nodes {
-                    if of.reply.as_ref().is_some_and(|reply| reply.to == node) {
-                        Arc::make_mut(of).reply = None;
-                    }
-                }
-                Arc::make_mut(&mut self.nodes[node]).reply = None;
-            }
-            Fault::Paused(_) | Fault::Store | Fault::StoreOf(_) => {}
-        }
-    }
-
-    pub(super) fn mend(&mut self, case: &Case, fault: Fault) {
-        let Some(at) = case.faults.iter().position(|of| *of == fault) else { return };
-        self.mended |= 1 << at;
-        match fault {
-            Fault::Agent(node) | Fault::Off(node) => {
-                if self.nodes[node].agent.is_none() {
-                    self.start_agent(case, node);
-                }
-            }
-            Fault::Paused(_)
-            | Fault::Crash(_)
-            | Fault::Store
-            | Fault::StoreOf(_)
-            | Fault::Alone(_)
-            | Fault::Suspicion => {}
-        }
-    }
-
-    /// The process of an agent ends. What was not done is not done; what was sent to the store may come there.
-    fn end_agent(&mut self, node: Process) {
-        self.letters.retain(|letter| letter.to != node);
-        let of = Arc::make_mut(&mut self.nodes[node]);
-        of.agent = None;
-        of.order = None;
-        of.gone = false;
-        of.shown = None;
-        let line = std::mem::take(&mut of.line);
-        if let Some(Asked::Sent(request)) = line.request
-            && matches!(request, pgha_machine::failover::Request::Put { .. })
-        {
-            self.strays.push(Arc::new(request));
         }
     }
 
     /// Does what is to be done, in one fixed order, until nothing is.
     pub(super) fn rest(&mut self, case: &Case) {
-        loop {
+        for _ in 0..AT_ONCE {
             let streams = |action: &Action| matches!(action, Action::Stream(_) | Action::Reply(_));
             let next = self.pending(case).first().copied();
             let next = next.or_else(|| self.possible(case).into_iter().find(streams));
             match next {
                 Some(action) => self.perform(case, action),
-                None => break,
+                None => return,
             }
         }
+        self.check(Err(Violation::NoProgress));
     }
 }

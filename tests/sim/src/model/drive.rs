@@ -1,23 +1,22 @@
 //! Drives the shipped machines: what they hear, and what becomes of their effects.
 
-use std::sync::Arc;
-
 use pgha_machine::failover::agent::{self, Command, Outcome};
 use pgha_machine::failover::coordinator;
 use pgha_machine::failover::message::{Message, Report};
-use pgha_machine::failover::{Request, Written};
+use pgha_machine::failover::{Answer, Request, Written};
 use pgha_machine::{Epoch, NodeName};
 
 use super::case::Case;
+use super::shared::Shared;
 use super::state::{Asked, Letter, Order, Process, State};
 use crate::oracle::{Oracle, Violation, licensed, seen_by_enough};
 use crate::postgres::State as Runs;
-use crate::world::{Answer, controller_name, node_name};
+use crate::world::node_name;
 
 impl State {
     pub(super) fn start_agent(&mut self, case: &Case, node: usize) {
         let now = self.now;
-        let of = Arc::make_mut(&mut self.nodes[node]);
+        let of = self.nodes[node].change();
         of.run += 1;
         of.line = super::state::Line::default();
         of.armed = pgha_machine::Moment::new(0);
@@ -29,7 +28,7 @@ impl State {
 
     pub(super) fn agent_hears(&mut self, case: &Case, node: usize, event: agent::Event) {
         let now = self.now;
-        let of = Arc::make_mut(&mut self.nodes[node]);
+        let of = self.nodes[node].change();
         let Some(agent) = of.agent.as_mut() else { return };
         agent.handle(now, event);
         let effects: Vec<_> = std::iter::from_fn(|| agent.poll_effect()).collect();
@@ -40,27 +39,31 @@ impl State {
                 agent::Effect::Send { to, message } => self.send(case, node, &to, message),
                 agent::Effect::Do { number, command } => {
                     let order = Order { number, command, worked: None, late: false };
-                    Arc::make_mut(&mut self.nodes[node]).order = Some(order);
+                    self.nodes[node].change().order = Some(order);
                 }
                 agent::Effect::Arm(until) => {
-                    let of = Arc::make_mut(&mut self.nodes[node]);
+                    let of = self.nodes[node].change();
                     of.armed = of.armed.max(until);
                     if matches!(of.postgres.state, Runs::Primary { .. }) {
                         of.postgres.arm(until);
                     }
                 }
-                agent::Effect::Claim => {}
+                agent::Effect::Claim(_) => {}
             }
         }
     }
 
-    pub(super) fn controller_hears(&mut self, case: &Case, event: coordinator::Event) {
+    pub(super) fn controller_hears(
+        &mut self,
+        case: &Case,
+        process: Process,
+        event: coordinator::Event,
+    ) {
         let now = self.now;
-        let of = Arc::make_mut(&mut self.controller);
+        let of = self.controllers[process - case.nodes].change();
         of.coordinator.handle(now, event);
         let effects: Vec<_> = std::iter::from_fn(|| of.coordinator.poll_effect()).collect();
         of.line.due = of.coordinator.poll_timeout(now);
-        let process = Self::controller_process(case);
         for effect in effects {
             match effect {
                 coordinator::Effect::Store(request) => self.ask(process, request),
@@ -78,8 +81,8 @@ impl State {
         line.late = false;
     }
 
-    /// What says nothing new, and what agents and controllers tell an agent of how they are, comes at once;
-    /// the rest whenever it does.
+    /// What says nothing new comes at once, and so does how a process is, but what an agent tells a controller
+    /// of that; the rest comes whenever it does.
     fn send(&mut self, case: &Case, from: Process, to: &NodeName, message: Message) {
         let to = self.process_of(to);
         if !self.reaches(case, from, to) {
@@ -90,30 +93,29 @@ impl State {
             let same = known.is_some_and(|known| {
                 Report { seen: None, ..known.clone() } == Report { seen: None, ..report.clone() }
             });
-            if same || to != Self::controller_process(case) {
+            if same || !self.is_controller(to) || self.is_controller(from) {
                 if self.runs(case, to) {
                     self.hear(case, to, from, message);
                 }
                 return;
             }
-            let older = |it: &Arc<Letter>| {
+            let older = |it: &Shared<Letter>| {
                 (it.from, it.to) == (from, to) && matches!(it.message, Message::Report(_))
             };
             self.letters.retain(|it| !older(it));
         }
-        let letter = Arc::new(Letter { from, to, late: false, message });
-        let at = self.letters.partition_point(|other| *other < letter);
-        self.letters.insert(at, letter);
+        let letter = Letter { from, to, late: false, message };
+        let at = self.letters.partition_point(|other| **other < letter);
+        self.letters.insert(at, Shared::new(letter));
     }
 
     pub(super) fn hear(&mut self, case: &Case, to: Process, from: Process, message: Message) {
         if let Message::Report(report) = &message {
             self.line_mut(to).told.insert(from, Report { seen: None, ..report.clone() });
         }
-        let controller = Self::controller_process(case);
-        let from = if from == controller { controller_name(0) } else { node_name(from) };
-        if to == controller {
-            self.controller_hears(case, coordinator::Event::Heard { from, message });
+        let from = self.name_of(from);
+        if self.is_controller(to) {
+            self.controller_hears(case, to, coordinator::Event::Heard { from, message });
         } else {
             self.agent_hears(case, to, agent::Event::Heard { from, message });
         }
@@ -122,16 +124,32 @@ impl State {
     /// A request comes to the store, and is carried out.
     pub(super) fn execute(&mut self, request: Request) -> Answer {
         match request {
-            Request::Read => Answer::Read(Some(Box::new(self.store.reading()))),
+            Request::Read => Answer::Read(Some(self.store.reading())),
             Request::Put { expected, record } => {
                 let before = self.store.record().clone();
-                let revision = Arc::make_mut(&mut self.store).put(expected, *record);
+                let revision = self.store.change().put(expected, *record);
                 if revision.is_some() {
                     self.check(Oracle::writes(&before, self.store.record()));
+                    if before.epoch != self.store.record().epoch {
+                        self.oracle.change().granted(0, &before);
+                    }
+                    self.forget_strays();
                 }
                 Answer::Written(revision.map_or(Written::Conflict, Written::Done))
             }
         }
+    }
+
+    /// Nobody waits for a request any more. It may still be carried out, if it expects what is there.
+    pub(super) fn stray(&mut self, request: Request) {
+        self.strays.push(Shared::new(request));
+        self.forget_strays();
+    }
+
+    pub(super) fn forget_strays(&mut self) {
+        let mark = self.store.reading().mark;
+        let may = |request: &Request| matches!(request, Request::Put { expected, .. } if *expected == mark);
+        self.strays.retain(|stray| may(stray));
     }
 
     /// The request of a process comes to the store, if it does.
@@ -160,15 +178,13 @@ impl State {
                     Request::Read => Answer::Read(None),
                     Request::Put { .. } => Answer::Written(Written::Unknown),
                 };
-                if matches!(request, Request::Put { .. }) {
-                    self.strays.push(Arc::new(request));
-                }
+                self.stray(request);
                 nothing
             }
             Some(Asked::Answered(answer)) => match *answer {
                 Answer::Read(reading) => Answer::Read(reading.filter(|_| !lost)),
                 Answer::Written(_) if lost => Answer::Written(Written::Unknown),
-                Answer::Written(written) => Answer::Written(written),
+                answer @ (Answer::Written(_) | Answer::Changed(_)) => answer,
             },
             None => return,
         };
@@ -179,18 +195,10 @@ impl State {
             let before = if line.writes.0 == now { line.writes.1 } else { 0 };
             line.writes = (now, before + 1);
         }
-        if process == Self::controller_process(case) {
-            let event = match answer {
-                Answer::Read(reading) => coordinator::Event::Read(reading.map(|it| *it)),
-                Answer::Written(written) => coordinator::Event::Written(written),
-            };
-            self.controller_hears(case, event);
+        if self.is_controller(process) {
+            self.controller_hears(case, process, coordinator::Event::Store(answer));
         } else {
-            let event = match answer {
-                Answer::Read(reading) => agent::Event::Read(reading.map(|it| *it)),
-                Answer::Written(written) => agent::Event::Written(written),
-            };
-            self.agent_hears(case, process, event);
+            self.agent_hears(case, process, agent::Event::Store(answer));
         }
     }
 
@@ -201,12 +209,12 @@ impl State {
             return;
         };
         let worked = self.carry_out(case, node, &command);
-        if let Some(order) = Arc::make_mut(&mut self.nodes[node]).order.as_mut() {
+        if let Some(order) = self.nodes[node].change().order.as_mut() {
             order.worked = Some(worked);
         }
         let at_once = matches!(
             command,
-            Command::Keep(_) | Command::Start | Command::Follow(_) | Command::Rewind { .. }
+            Command::Keep(_) | Command::Start | Command::Follow { .. } | Command::Rewind { .. }
         );
         if at_once {
             self.report(case, node);
@@ -215,7 +223,7 @@ impl State {
 
     /// An agent hears what became of its command.
     pub(super) fn report(&mut self, case: &Case, node: usize) {
-        let of = Arc::make_mut(&mut self.nodes[node]);
+        let of = self.nodes[node].change();
         let Some(order) = of.order.take() else { return };
         let outcome = match order.worked {
             Some(worked) => of.postgres.outcome(&order.command, worked, true),
@@ -226,7 +234,7 @@ impl State {
     }
 
     fn carry_out(&mut self, case: &Case, node: usize, command: &Command) -> bool {
-        let of = Arc::make_mut(&mut self.nodes[node]);
+        let of = self.nodes[node].change();
         let known = of.agent.as_ref().and_then(|agent| Some(agent.record()?.epoch));
         let epoch: Epoch = known.unwrap_or_default();
         let worked = of.postgres.obey(command, epoch, of.armed);
@@ -250,7 +258,7 @@ impl State {
                     false => self.postgres(node).catch_up_with(&log),
                 }
             }
-            Command::Follow(primary) => return self.follow(node, primary),
+            Command::Follow { of, .. } => return self.follow(node, of),
             Command::Promote { .. } if worked => self.opened(node),
             Command::UseVoters(_) => self.acknowledge(node),
             Command::Admit => self.seen(node),
@@ -282,7 +290,7 @@ impl State {
     /// A node begins to accept writes: it must have everything, and the right.
     fn opened(&mut self, node: usize) {
         let pg = &self.nodes[node].postgres;
-        let result = Arc::make_mut(&mut self.oracle).opens(&pg.log, pg.epoch);
+        let result = self.oracle.change().opens(&pg.log, pg.epoch);
         let licensed = licensed(self.store.record(), &node_name(node), pg.epoch);
         self.check(result);
         if !licensed {
@@ -311,7 +319,7 @@ impl State {
         let (done, epoch) = (pg.acknowledged(now), pg.epoch);
         for waiting in done {
             let commit = (waiting.place, waiting.commit, epoch);
-            let oracle = Arc::make_mut(&mut self.oracle);
+            let oracle = self.oracle.change();
             let result = oracle.acknowledge(0, commit, self.store.record());
             self.check(result);
         }

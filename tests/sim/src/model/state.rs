@@ -1,23 +1,23 @@
 //! The whole of a case at one moment.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use pgha_machine::failover::Request;
 use pgha_machine::failover::agent::{Agent, Command, Config, Found, Kept};
 use pgha_machine::failover::coordinator::{self, Coordinator};
-use pgha_machine::failover::message::{Message, Report};
-use pgha_machine::failover::record::{Member, Record};
+use pgha_machine::failover::message::{Message, Reading, Report};
+use pgha_machine::failover::record::{Doubt, Member, Mode, Proof, Record};
 use pgha_machine::failover::voters::VoterSet;
+use pgha_machine::failover::{Answer, Request};
 use pgha_machine::{Epoch, Lsn, Moment, NodeName, Position, Timeline, Wal};
 
-use super::case::{Case, Fault};
+use super::case::{Begins, Case, Fault};
+use super::shared::Shared;
 use crate::oracle::{Oracle, Violation};
 use crate::postgres::{Postgres, State as Runs};
 use crate::store::Store;
-use crate::world::{Answer, controller_name, node_name};
+use crate::world::{controller_name, node_name};
 
-/// A process: the agents, then the controller.
+/// A process: the agents, then the controllers.
 pub(super) type Process = usize;
 
 /// How far a request to the store is.
@@ -77,7 +77,7 @@ pub(super) struct Node {
     pub(super) reply: Option<Reply>,
 }
 
-/// The controller.
+/// A controller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Controller {
     pub(super) coordinator: Coordinator,
@@ -97,82 +97,89 @@ pub(super) struct Letter {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub(super) now: Moment,
-    pub(super) nodes: Vec<Arc<Node>>,
-    pub(super) controller: Arc<Controller>,
-    pub(super) store: Arc<Store>,
+    pub(super) nodes: Vec<Shared<Node>>,
+    pub(super) controllers: Vec<Shared<Controller>>,
+    pub(super) store: Shared<Store>,
     /// In an order of no meaning, so that two states with the same letters are one.
-    pub(super) letters: Vec<Arc<Letter>>,
+    pub(super) letters: Vec<Shared<Letter>>,
     /// Requests that nobody waits for any more, and that may still come to the store.
-    pub(super) strays: Vec<Arc<Request>>,
+    pub(super) strays: Vec<Shared<Request>>,
     /// Which of the faults of the case have begun, and are mended: one bit each.
     pub(super) begun: u8,
     pub(super) mended: u8,
     pub(super) late: u8,
     pub(super) lost: u8,
+    pub(super) stale: u8,
     pub(super) writes: u32,
-    pub(super) oracle: Arc<Oracle>,
+    pub(super) oracle: Shared<Oracle>,
     pub(super) violation: Option<Violation>,
 }
 
 impl State {
-    /// At rest, with everything done that is to be done at once.
+    /// The beginning of a case.
     pub(super) fn begin(case: &Case) -> Self {
         let record = record(case);
-        let nodes = (0..case.nodes).map(|node| Arc::new(Node::new(node, case, &record)));
-        let config = coordinator::Config {
-            name: controller_name(0),
-            controllers: [].into(),
-            devices: [].into(),
-            rules: case.rules,
-        };
+        let nodes = (0..case.nodes).map(|node| Shared::new(Node::new(node, case, &record)));
+        let controllers =
+            (0..case.controllers).map(|at| Shared::new(Controller::new(at, case, Moment::new(0))));
         let mut state = Self {
             now: Moment::new(0),
             nodes: nodes.collect(),
-            controller: Arc::new(Controller {
-                coordinator: Coordinator::new(config, Moment::new(0)),
-                line: Line::default(),
-            }),
-            store: Arc::new(Store::with(record)),
+            controllers: controllers.collect(),
+            store: Shared::new(Store::with(record)),
             letters: Vec::new(),
             strays: Vec::new(),
             begun: 0,
             mended: 0,
             late: case.late,
             lost: case.lost,
+            stale: case.stale,
             writes: case.writes,
-            oracle: Arc::default(),
+            oracle: Shared::new(Oracle::default()),
             violation: None,
         };
         for node in 0..case.nodes {
             state.start_agent(case, node);
         }
-        state.controller_hears(case, coordinator::Event::Tick);
-        state.rest(case);
+        for process in case.nodes..case.processes() {
+            state.controller_hears(case, process, coordinator::Event::Tick);
+        }
+        if case.begins == Begins::AtRest {
+            state.rest(case);
+        }
         state
     }
 
-    pub(super) const fn controller_process(case: &Case) -> Process {
-        case.nodes
+    /// The state that the record had at the very beginning.
+    pub(super) fn first_reading(case: &Case) -> Reading {
+        Store::with(record(case)).reading()
     }
 
     pub(super) fn line(&self, process: Process) -> &Line {
-        self.nodes.get(process).map_or(&self.controller.line, |node| &node.line)
+        match self.nodes.get(process) {
+            Some(node) => &node.line,
+            None => &self.controllers[process - self.nodes.len()].line,
+        }
     }
 
     pub(super) fn line_mut(&mut self, process: Process) -> &mut Line {
+        let nodes = self.nodes.len();
         match self.nodes.get_mut(process) {
-            Some(node) => &mut Arc::make_mut(node).line,
-            None => &mut Arc::make_mut(&mut self.controller).line,
+            Some(node) => &mut node.change().line,
+            None => &mut self.controllers[process - nodes].change().line,
         }
+    }
+
+    pub(super) fn is_controller(&self, process: Process) -> bool {
+        process >= self.nodes.len()
     }
 
     /// Whether a fault lasts.
     pub(super) fn lasts(&self, case: &Case, fault: Fault) -> bool {
         let bit = |at: usize| 1 << at;
-        case.faults
-            .iter()
-            .enumerate()
-            .any(|(at, of)| *of == fault && self.begun & bit(at) != 0 && self.mended & bit(at) == 0)
+        case.faults.iter().enumerate().any(|(at, of)| {
+            of.fault == fault && self.begun & bit(at) != 0 && self.mended & bit(at) == 0
+        })
     }
 
     /// Whether a process is there and not standing still.
@@ -193,11 +200,21 @@ impl State {
     }
 
     pub(super) fn process_of(&self, name: &NodeName) -> Process {
-        (0..self.nodes.len()).find(|node| node_name(*node) == *name).unwrap_or(self.nodes.len())
+        let nodes = self.nodes.len();
+        let node = (0..nodes).find(|node| node_name(*node) == *name);
+        let controller = || (0..self.controllers.len()).find(|at| controller_name(*at) == *name);
+        node.or_else(|| Some(nodes + controller()?)).expect("one of the processes")
+    }
+
+    pub(super) fn name_of(&self, process: Process) -> NodeName {
+        match process.checked_sub(self.nodes.len()) {
+            Some(controller) => controller_name(controller),
+            None => node_name(process),
+        }
     }
 
     pub(super) fn postgres(&mut self, node: usize) -> &mut Postgres {
-        &mut Arc::make_mut(&mut self.nodes[node]).postgres
+        &mut self.nodes[node].change().postgres
     }
 
     pub(super) fn check(&mut self, result: Result<(), Violation>) {
@@ -228,21 +245,53 @@ impl State {
         let streams = self.streams_from(case, node);
         pg.voters.acknowledged_by(|name| streams.contains(&self.process_of(name)))
     }
+
+    /// Whether what a primary waits for stands in the record, for as long as its term is the last one (S3),
+    /// and is no less than `strict` says.
+    pub(super) fn waits_for_enough(&self, node: usize) -> bool {
+        let (pg, record) = (&self.nodes[node].postgres, self.store.record());
+        if !matches!(pg.state, Runs::Primary { .. }) || pg.epoch != record.epoch {
+            return true;
+        }
+        let strict = match record.mode {
+            Mode::Strict { quorum } => quorum,
+            Mode::Async { .. } | Mode::Sync { .. } => 0,
+        };
+        pg.used().all(|set| record.voters.sets.contains(set) && set.quorum >= strict)
+    }
+}
+
+impl Controller {
+    /// One that knows nothing.
+    pub(super) fn new(at: usize, case: &Case, now: Moment) -> Self {
+        let others = (0..case.controllers).filter(|other| *other != at);
+        let config = coordinator::Config {
+            name: controller_name(at),
+            controllers: others.map(controller_name).collect(),
+            devices: [].into(),
+            rules: case.rules,
+        };
+        Self { coordinator: Coordinator::new(config, now), line: Line::default() }
+    }
 }
 
 impl Node {
     fn new(node: usize, case: &Case, record: &Record) -> Self {
-        let mut postgres = Postgres::standby((1..=case.voters).contains(&node).then_some(0));
-        if node == 0 {
+        let at_rest = case.begins == Begins::AtRest;
+        let streams = at_rest && (1..=case.voters).contains(&node);
+        let mut postgres = Postgres::standby(streams.then_some(0));
+        if node == 0 && at_rest {
             let lease = case_lease();
             postgres.start(Runs::Primary { admits: true }, Some(lease));
             postgres.epoch = Epoch::new(1);
             postgres.voters = record.voters.wanted().clone();
         }
+        let frozen = (!at_rest).then_some(record.freezes);
+        let kept = Kept { frozen, ..Kept::default() };
         Self {
             agent: None,
             run: 0,
-            kept: Kept::default(),
+            kept,
             postgres,
             armed: Moment::new(0),
             order: None,
@@ -259,7 +308,8 @@ impl Node {
         let found = match pg.state {
             Runs::Down => Found::Nothing,
             Runs::Standby => {
-                Found::Standby { upstream: pg.upstream.map(node_name), wal: Some(pg.log.wal()) }
+                let upstream = pg.upstream.map(node_name);
+                Found::Standby { open: true, upstream, wal: Some(pg.log.wal()) }
             }
             Runs::Primary { admits } => Found::Primary {
                 admits,
@@ -270,7 +320,7 @@ impl Node {
         let config = Config {
             name: node_name(node),
             run: self.run,
-            controllers: [controller_name(0)].into(),
+            controllers: (0..case.controllers).map(controller_name).collect(),
             restarts: case.restarts,
             rules: case.rules,
         };
@@ -286,13 +336,32 @@ fn case_lease() -> Moment {
 fn record(case: &Case) -> Record {
     let start = Position { timeline: Timeline::new(1), lsn: Lsn::new(0) };
     let wal = Wal { end: start, left: Vec::new() };
-    let mut record = Record::founded(node_name(0), &wal, case.mode, Case::pace());
-    for node in 1..case.nodes {
-        let member = Member { confirmed: true, nofailover: false, priority: 0 };
-        record.members.insert(node_name(node), member);
-    }
+    let member =
+        |node| (node_name(node), Member { confirmed: true, nofailover: false, priority: 0 });
+    let others = (1..case.nodes).map(member).collect();
+    let founded = Record::founded(&node_name(0), &wal, &others, case.mode, Case::pace());
+    // The founder has confirmed them.
+    let mut record = founded
+        .and_then(|record| record.renew(&node_name(0), 0, start.lsn))
+        .expect("a case begins");
     let voters = (1..=case.voters).map(node_name).collect();
     record.voters.sets = vec![VoterSet::of(voters, case.mode.quorum())];
-    record.unprovable = case.by_lease_only.then(|| "only the end of the lease counts".to_owned());
-    record
+    record.doubts =
+        case.by_lease_only.then(|| Doubt::Lowered("somebody".to_owned())).into_iter().collect();
+    match case.begins {
+        Begins::AtRest => record,
+        Begins::Taken => taken(&record, &wal, case),
+    }
+}
+
+/// The first node gave the lease back and was nominated again. It has taken the next epoch.
+fn taken(record: &Record, wal: &Wal, case: &Case) -> Record {
+    let first = node_name(0);
+    let frozen = (0..case.nodes).map(|node| (node_name(node), wal.clone())).collect();
+    let nominate = |released: Record| {
+        released.nominate(first.clone(), controller_name(0), Proof::Released, &frozen, case.rules)
+    };
+    let nominated = record.release(&first).and_then(nominate);
+    let taken = nominated.and_then(|nominated| nominated.take(&first, 0, wal, case.rules));
+    taken.expect("it holds the lease, and its log is that of the others")
 }

@@ -1,7 +1,11 @@
 //! What an agent has done to PostgreSQL, and what comes of it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use crate::failover::record::Progress;
+use crate::failover::timing::Timings;
 use crate::failover::voters::VoterSet;
 use crate::{Epoch, Lsn, Mark, Moment, NodeName, Position, Timeline, Wal};
 
@@ -29,8 +33,13 @@ pub enum Command {
         /// Up to where.
         to: Position,
     },
-    /// Stream from that node.
-    Follow(NodeName),
+    /// Stream from another node.
+    Follow {
+        /// From whom.
+        of: NodeName,
+        /// The epoch in which it is the primary.
+        epoch: Epoch,
+    },
     /// Take back what this node has and the cluster has not (`pg_rewind`, or a new copy), and start as
     /// after [`Command::Start`].
     Rewind {
@@ -68,7 +77,9 @@ pub enum Outcome {
     Flushed(Lsn),
     /// [`Command::Kill`].
     Killed,
-    /// It did not work; PostgreSQL is as it was, or gone. It is tried again.
+    /// It did not work, or not all of it: a part of its effect may be there. After a start, a restart or a
+    /// rewind PostgreSQL is ended and that tried again; after what changes from whom it streams, streaming is
+    /// stopped first. That PostgreSQL is gone is told by [`super::Event::Gone`] besides.
     Failed,
 }
 
@@ -78,13 +89,23 @@ pub enum Outcome {
 pub struct Kept {
     /// The state of the record from which the rest was read. Older ones are refused (S5).
     pub seen: Option<Mark>,
-    /// The highest epoch that was seen.
-    pub epoch: Epoch,
+    /// How far the record had come then. What has come less far is refused, too.
+    pub progress: Progress,
     /// This node has stopped streaming for that freeze, and streams from nobody before the record says that
     /// it is over.
     pub frozen: Option<u64>,
-    /// How long a promise binds, as the record said last.
-    pub promise: std::time::Duration,
+    /// [`Command::Rewind`] has begun, and it is not known that it has ended: there may be no server in the
+    /// directory that could be started.
+    pub rewinding: bool,
+    /// The lease, as the record said last.
+    pub lease: Option<Timings>,
+}
+
+impl Kept {
+    /// How long a promise binds that may have been given (S8).
+    pub(super) fn promise(&self) -> Duration {
+        self.lease.map_or(Duration::ZERO, |lease| lease.proven_after())
+    }
 }
 
 /// What runs here when an agent starts.
@@ -94,6 +115,8 @@ pub enum Found {
     Nothing,
     /// A standby, in a cgroup of ours.
     Standby {
+        /// Its gate is open, and was never armed.
+        open: bool,
         /// It streams from that node.
         upstream: Option<NodeName>,
         /// Its log; `None` while its end is not known.

@@ -3,13 +3,14 @@
 //! Time is counted from before a renewal was sent. Whatever became of it, who observes the record cannot
 //! have seen it earlier.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::{Agent, Effect, Role, Standing};
+use super::{Agent, Effect, FAILURES, Role, Standing};
 use crate::failover::message::Message;
 use crate::failover::pace::Pace;
 use crate::failover::record::{Lease, Record};
 use crate::failover::rules::Rule;
+use crate::failover::timing::Timings;
 use crate::{Epoch, Moment, NodeName};
 
 /// The right to accept writes, as this node counts it.
@@ -19,11 +20,16 @@ pub(super) struct Holding {
     renewed: Option<Moment>,
     /// When PostgreSQL is ended.
     surrender: Moment,
+    /// Until when the gate was armed last. It is never armed for less.
+    armed: Moment,
     /// A renewal that was sent and is not confirmed.
     attempt: Option<Attempt>,
-    /// The members were asked, because the store is gone.
-    question: Option<Question>,
+    /// What the members were asked, because the store is gone, the last question last. Each may be answered
+    /// after the next was asked.
+    open: VecDeque<Question>,
     questions: u64,
+    /// It goes on by what the members granted.
+    granted: bool,
     /// It has given up, and renews only to begin anew.
     over: bool,
 }
@@ -43,25 +49,29 @@ struct Question {
 }
 
 impl Holding {
-    const fn new() -> Self {
+    fn new() -> Self {
         Self {
             renewed: None,
             surrender: Moment::new(0),
+            armed: Moment::new(0),
             attempt: None,
-            question: None,
+            open: VecDeque::new(),
             questions: 0,
+            granted: false,
             over: true,
         }
     }
 
-    /// A server was found whose gate is open until then.
-    pub(super) fn found(until: Moment) -> Self {
-        Self { surrender: until, over: false, ..Self::new() }
+    /// A server was found whose gate is open until then: a lease after its last renewal was sent.
+    pub(super) fn found(until: Moment, lease: Option<Timings>) -> Self {
+        let rest = lease.map(|lease| lease.duration() - lease.drop_after());
+        let surrender = until - rest.unwrap_or_default();
+        Self { surrender, armed: until, over: false, ..Self::new() }
     }
 
     /// PostgreSQL is ended.
     pub(super) fn given_up(self) -> Self {
-        Self { over: true, question: None, ..self }
+        Self { over: true, open: VecDeque::new(), granted: false, ..self }
     }
 
     /// Whether a renewal was confirmed that was sent since.
@@ -78,8 +88,7 @@ impl Holding {
     pub(super) fn due(&self, now: Moment, pace: Option<&Pace>) -> Option<Moment> {
         let surrender = (!self.over).then_some(self.surrender);
         let renewal = pace.map(|pace| self.renewed.map_or(now, |at| at + pace.lease.renew_every()));
-        let ask =
-            pace.zip(self.question.as_ref()).map(|(pace, question)| question.sent + pace.heartbeat);
+        let ask = pace.zip(self.open.back()).map(|(pace, question)| question.sent + pace.heartbeat);
         [surrender, renewal, ask].into_iter().flatten().filter(|due| *due > now).min()
     }
 
@@ -88,7 +97,8 @@ impl Holding {
             self.renewed = Some(sent);
         }
         self.attempt = None;
-        self.question = None;
+        self.open.clear();
+        self.granted = false;
         self.over = false;
         self.surrender = self.surrender.max(sent + pace.lease.drop_after());
     }
@@ -155,7 +165,7 @@ impl Agent {
             return;
         }
         holding.confirm(sent, pace);
-        self.effects.push_back(Effect::Arm(sent + pace.lease.duration()));
+        self.arm(sent + pace.lease.duration());
     }
 
     /// The renewal that is due.
@@ -196,7 +206,8 @@ impl Agent {
     /// Whether this node held the lease and another had better hold it.
     pub(super) fn cannot_go_on(&self, record: &Record) -> bool {
         let spent = self.crashed && self.restarts.0 >= self.restarts.1;
-        record.holder() == Some(&self.name) && (self.faulty || (spent && record.term().promoted))
+        let cannot = self.faulty || self.kept.rewinding || self.failures >= FAILURES;
+        record.holder() == Some(&self.name) && (cannot || (spent && record.term().promoted))
     }
 
     /// Nobody was nominated for two leases: the freeze was wrong.
@@ -204,7 +215,7 @@ impl Agent {
         let long = self
             .suspected
             .is_some_and(|(_, since)| now.since(since) >= record.pace.lease.patience());
-        (long && self.role == Role::Primary && record.holder() == Some(&self.name))
+        (long && self.has_voters() && record.holder() == Some(&self.name))
             .then(|| record.thaw().ok())
             .flatten()
     }
@@ -220,13 +231,14 @@ impl Agent {
             .chain(self.desk.writing().into_iter().flat_map(|record| record.members.keys()));
         let others: BTreeSet<_> = members.filter(|name| **name != self.name).cloned().collect();
         let Some(holding) = &mut self.holding else { return };
-        let pause = |question: &Question| now.since(question.sent) < pace.heartbeat;
-        if holding.question.as_ref().is_some_and(pause) {
+        if holding.open.back().is_some_and(|last| now.since(last.sent) < pace.heartbeat) {
             return;
         }
+        // An answer to an older one would come too late.
+        holding.open.retain(|question| now < question.sent + pace.lease.drop_after());
         holding.questions += 1;
         let number = holding.questions;
-        holding.question = Some(Question { number, sent: now, waiting: others.clone() });
+        holding.open.push_back(Question { number, sent: now, waiting: others.clone() });
         for to in others {
             self.effects
                 .push_back(Effect::Send { to, message: Message::Ask { epoch, run, number } });
@@ -237,10 +249,8 @@ impl Agent {
     /// A member has granted.
     pub(super) fn granted(&mut self, from: &NodeName, epoch: Epoch, run: u64, number: u64) {
         let own = run == self.run && self.desk.record().is_some_and(|record| record.epoch == epoch);
-        if let Some(question) = self.holding.as_mut().and_then(|holding| holding.question.as_mut())
-            && own
-            && question.number == number
-        {
+        let questions = self.holding.iter_mut().flat_map(|holding| &mut holding.open);
+        for question in questions.filter(|question| own && question.number == number) {
             question.waiting.remove(from);
         }
         self.count_grants();
@@ -251,13 +261,22 @@ impl Agent {
         let Some(pace) = self.desk.record().map(|record| record.pace) else { return };
         let Some(holding) = &mut self.holding else { return };
         let answered = |question: &Question| question.waiting.is_empty();
-        let Some(question) = holding.question.as_ref().filter(|question| answered(question)) else {
-            return;
-        };
-        let sent = question.sent;
-        if !holding.over {
-            holding.surrender = holding.surrender.max(sent + pace.lease.drop_after());
-            self.effects.push_back(Effect::Arm(sent + pace.lease.duration()));
+        let Some(last) = holding.open.iter().rposition(answered) else { return };
+        let sent = holding.open[last].sent;
+        // The last question says when the next one is due.
+        holding.open.drain(..last);
+        let surrender = sent + pace.lease.drop_after();
+        if !holding.over && surrender > holding.surrender {
+            holding.granted = true;
+            holding.surrender = surrender;
+            self.arm(sent + pace.lease.duration());
+        }
+    }
+
+    fn arm(&mut self, until: Moment) {
+        if let Some(holding) = self.holding.as_mut().filter(|holding| holding.armed < until) {
+            holding.armed = until;
+            self.effects.push_back(Effect::Arm(until));
         }
     }
 
@@ -273,9 +292,9 @@ impl Agent {
     ) {
         let Some(record) = self.desk.record() else { return };
         let rules = self.rules;
-        let newer = record.epoch.max(self.kept.epoch) > epoch;
+        let newer = record.epoch.max(self.kept.progress.epoch) > epoch;
         // After a crash a promise is known from the disk only.
-        let bound = self.kept.promise >= record.pace.lease.proven_after();
+        let bound = self.kept.promise() >= record.pace.lease.proven_after();
         let busy = self.kept.frozen.is_some()
             || record.freeze.is_some()
             || record.nomination.is_some()
@@ -294,6 +313,12 @@ impl Agent {
         } else {
             self.desk.doubt();
         }
+    }
+
+    /// Whether this node goes on by what its members granted.
+    #[must_use]
+    pub fn goes_on_alone(&self) -> bool {
+        self.holding.as_ref().is_some_and(|holding| holding.granted)
     }
 
     /// Whether the primary may be going on by a grant of this node.

@@ -1,9 +1,10 @@
 //! What an agent decides: PostgreSQL's part on its node, the lease, and its own end.
 //!
-//! [`role`] says what follows from what the record says of this node, as one table. [`lease`] renews, gives
+//! [`Event`] is what it is told, and [`Effect`] and [`Command`] what it asks for. [`role`] says what follows from what the record says of this node, as one table. [`lease`] renews, gives
 //! up in time, and asks the members where the store is gone. [`voting`] changes the voters.
 
 mod command;
+mod event;
 mod lease;
 mod role;
 mod voting;
@@ -11,17 +12,18 @@ mod voting;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use command::{Command, Found, Kept, Outcome};
+pub use event::{Config, Effect, Event};
 pub use role::{Role, Standing};
 
 use self::lease::Holding;
 use self::voting::Voting;
-use super::desk::{Desk, Request, Written};
+use super::desk::Desk;
 use super::hearing::Hearing;
-use super::message::{FrozenAt, Message, Reading, Report};
+use super::message::{FrozenAt, Message, Report};
 use super::record::{Proof, Record};
 use super::rules::Rules;
 use crate::{Lsn, Moment, NodeName, Wal};
@@ -31,83 +33,8 @@ use crate::{Lsn, Moment, NodeName, Wal};
 const UNTIL_READ: Duration = Duration::from_millis(100);
 /// How long after a command that did not work it is given again.
 const AGAIN: Duration = Duration::from_millis(200);
-
-/// An agent's part.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The name of its node.
-    pub name: NodeName,
-    /// The controllers.
-    pub controllers: BTreeSet<NodeName>,
-    /// A number that no other process of this node ever has.
-    pub run: u64,
-    /// How often PostgreSQL is restarted after a crash in one term before another node takes over.
-    pub restarts: u32,
-    /// The rules that hold.
-    pub rules: Rules,
-}
-
-/// What happens to it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// [`Request::Read`] was answered; `None`: the store cannot be reached.
-    Read(Option<Reading>),
-    /// The store says that the record has changed.
-    Changed(Reading),
-    /// [`Request::Put`] was answered.
-    Written(Written),
-    /// A message came.
-    Heard {
-        /// From whom.
-        from: NodeName,
-        /// What.
-        message: Message,
-    },
-    /// A command has ended.
-    Ended {
-        /// Which.
-        number: u64,
-        /// How.
-        outcome: Outcome,
-    },
-    /// PostgreSQL has ended, and nobody ordered it (S7).
-    Gone,
-    /// PostgreSQL was seen out of recovery, by whomever it was promoted.
-    OutOfRecovery,
-    /// The primary cannot go on here: its disk does not write, or the link of its address is down.
-    Faulty(bool),
-    /// How far the log of this node is.
-    Log(Wal),
-    /// The standbys that stream from here, and how far each has flushed.
-    Standbys(BTreeMap<NodeName, Lsn>),
-    /// [`Agent::poll_timeout`] has come.
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// Ask the store. It is answered once, in any case.
-    Store(Request),
-    /// Tell somebody.
-    Send {
-        /// Whom.
-        to: NodeName,
-        /// What.
-        message: Message,
-    },
-    /// Do something to PostgreSQL. [`Event::Ended`] follows in any case, unless [`Command::Kill`] does.
-    Do {
-        /// A number that grows.
-        number: u64,
-        /// What.
-        command: Command,
-    },
-    /// The gate is open until then. Before anything that follows.
-    Arm(Moment),
-    /// The writer VIP is here.
-    Claim,
-}
+/// After so many commands in a row that did not work another node had better be the primary.
+const FAILURES: u32 = 3;
 
 /// An agent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -138,6 +65,12 @@ pub struct Agent {
     /// PostgreSQL has ended as the primary, and nobody ordered it.
     crashed: bool,
     faulty: bool,
+    /// So many commands in a row did not work.
+    failures: u32,
+    /// A command that changes from whom it streams did not work: nobody knows from whom it does.
+    adrift: bool,
+    /// PostgreSQL may fetch log from an archive.
+    restores: bool,
     /// The freeze that the record shows, and since when.
     suspected: Option<(u64, Moment)>,
     /// A nomination was seen first, and its proof lets the former primary keep its address for a while.
@@ -149,17 +82,20 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that begins at `now`, with what it kept and what it finds.
+    /// An agent that begins at `now`, with what it kept and what it finds. What a former process of this node
+    /// had begun has ended by then, or can have no effect any more: no command of it, no write to the disk and
+    /// no request to PostgreSQL. A write to the store may be under way still, and PostgreSQL may come by itself to
+    /// the end of what it was told: it comes up, reads its files, or leaves recovery (`tests/sim/src/driver.rs`).
     #[must_use]
     pub fn new(config: Config, kept: Kept, found: Found, now: Moment) -> Self {
         // What was promised before is not known any more.
-        let promised = now + kept.promise;
+        let promised = now + kept.promise();
         let mut agent = Self {
             name: config.name,
             run: config.run,
             controllers: config.controllers,
             rules: config.rules,
-            desk: Desk::new(kept.seen, kept.epoch, config.rules),
+            desk: Desk::new(kept.seen, kept.progress, config.rules),
             hearing: Hearing::from(now),
             role: Role::Down,
             wal: None,
@@ -173,6 +109,9 @@ impl Agent {
             restarts: (0, config.restarts),
             crashed: false,
             faulty: false,
+            failures: 0,
+            adrift: false,
+            restores: false,
             suspected: None,
             nominated: None,
             claim: (promised, false),
@@ -188,13 +127,17 @@ impl Agent {
     /// A server that runs is taken over as it is.
     fn adopt(&mut self, found: Found) {
         match found {
-            Found::Nothing => {}
-            Found::Standby { upstream, wal } => {
+            // What is left of a former start may neither be seen nor run on.
+            Found::Nothing => self.kill(),
+            Found::Standby { open, upstream, wal } => {
                 self.wal = wal;
                 self.role = match (self.kept.frozen, upstream) {
                     (Some(freeze), None) => Role::Frozen { freeze },
                     (_, upstream) => Role::Standby { upstream },
                 };
+                if !open {
+                    self.kill();
+                }
             }
             Found::Primary { open, admits, wal } => {
                 let end = wal.end.lsn;
@@ -202,7 +145,7 @@ impl Agent {
                 self.role = if admits { Role::Primary } else { Role::Restarted { end } };
                 self.claim.1 = admits;
                 match open {
-                    Some(until) => self.holding = Some(Holding::found(until)),
+                    Some(until) => self.holding = Some(Holding::found(until, self.kept.lease)),
                     None => self.kill(),
                 }
             }
@@ -213,14 +156,8 @@ impl Agent {
     /// (CLOCK_BOOTTIME).
     pub fn handle(&mut self, now: Moment, event: Event) {
         match event {
-            Event::Read(reading) => {
-                self.desk.read(now, reading, true);
-            }
-            Event::Changed(reading) => {
-                self.desk.read(now, Some(reading), false);
-            }
-            Event::Written(written) => {
-                if let Some((sent, record)) = self.desk.written(now, written) {
+            Event::Store(answer) => {
+                if let Some((sent, record)) = self.desk.take(now, answer) {
                     self.confirmed(now, sent, &record);
                 }
             }
@@ -231,13 +168,18 @@ impl Agent {
                 }
             }
             Event::Gone => {
-                if self.role != Role::Down {
+                if self.role != Role::Down || self.is_starting() {
                     self.crashed |= matches!(self.role, Role::Restarted { .. } | Role::Primary);
                     self.kill();
                 }
             }
             Event::OutOfRecovery => {
                 if self.is_unlicensed() {
+                    self.kill();
+                }
+            }
+            Event::GateClosed => {
+                if self.role != Role::Down {
                     self.kill();
                 }
             }
@@ -249,7 +191,12 @@ impl Agent {
                     self.wal = Some(wal);
                 }
             }
+            Event::Restores(restores) => self.restores = restores,
             Event::Standbys(standbys) => self.voting.streaming(standbys),
+            Event::Doubts(doubts) => {
+                let written = self.desk.record().map(|record| &record.doubts);
+                self.voting.doubt(doubts, written);
+            }
             Event::Tick => {}
         }
         self.advance(now);
@@ -264,16 +211,16 @@ impl Agent {
     #[must_use]
     pub fn poll_timeout(&self, now: Moment) -> Option<Moment> {
         let Some(record) = self.desk.record() else {
-            let read = self.desk.due(UNTIL_READ).unwrap_or(now + UNTIL_READ);
+            let read = self.desk.due(UNTIL_READ).filter(|due| *due > now);
             let lease = self.holding.iter().filter_map(|holding| holding.due(now, None));
-            return lease.chain([read.max(now + Duration::from_millis(1))]).min();
+            return lease.chain([read.unwrap_or(now + UNTIL_READ)]).min();
         };
         let pace = &record.pace;
         let read = self.desk.due(pace.lease.renew_every()).unwrap_or(now + pace.heartbeat);
         let told = self.told.as_ref().map_or(now, |(told, _)| *told) + pace.heartbeat;
         let silent = self.hearing.due(now, record.members.keys(), pace);
         let lease = self.holding.as_ref().and_then(|holding| holding.due(now, Some(pace)));
-        let voting = self.voting.due(pace);
+        let voting = self.voting.due(self.patience(pace));
         let suspected = self.suspected.map(|(_, since)| since + pace.lease.patience());
         let own = [self.again, suspected, Some(self.claim.0), Some(self.promised)];
         [Some(read), Some(told), silent, lease, voting]
@@ -288,6 +235,12 @@ impl Agent {
     #[must_use]
     pub const fn role(&self) -> &Role {
         &self.role
+    }
+
+    /// The log of this node, where its end is known.
+    #[must_use]
+    pub const fn wal(&self) -> Option<&Wal> {
+        self.wal.as_ref()
     }
 
     /// What the record says of this node.
@@ -312,7 +265,7 @@ impl Agent {
             }
             Message::Ask { epoch, run, number } => self.asked(now, from, epoch, run, number),
             Message::Grant { epoch, run, number } => self.granted(&from, epoch, run, number),
-            Message::CatchUp { freeze, from } => self.catch_up(freeze, from),
+            Message::CatchUp { epoch, freeze, from } => self.catch_up(epoch, freeze, from),
         }
     }
 
@@ -351,6 +304,7 @@ impl Agent {
             .or_else(|| self.to_release(record))
             .or_else(|| self.to_thaw(now, record).and_then(renewed))
             .or_else(|| self.to_promote(record).and_then(renewed))
+            .or_else(|| self.to_doubt(record).and_then(renewed))
             .or_else(|| self.to_vote(now, record).and_then(renewed))
             .or_else(|| self.to_renew(now, record).and_then(renewed));
         if let Some(next) = next {
@@ -379,10 +333,11 @@ impl Agent {
 
     /// The writer VIP is here, once nobody else can have it.
     fn claim(&mut self, now: Moment) {
-        let holder = self.desk.record().is_some_and(|record| record.holder() == Some(&self.name));
+        let Some(record) = self.desk.record() else { return };
+        let holder = record.holder() == Some(&self.name);
         if self.claim.1 && holder && self.role == Role::Primary && now >= self.claim.0 {
             self.claim.1 = false;
-            self.effects.push_back(Effect::Claim);
+            self.effects.push_back(Effect::Claim(record.epoch));
         }
     }
 
@@ -392,10 +347,11 @@ impl Agent {
         let pace = record.pace;
         let frozen = match self.role {
             Role::Frozen { freeze } => Some(FrozenAt { freeze, wal: self.wal.clone() }),
-            Role::Down | Role::Standby { .. } | Role::Restarted { .. } | Role::Primary => None,
+            Role::Down => self.stopped_for_good(),
+            Role::Standby { .. } | Role::Restarted { .. } | Role::Primary => None,
         };
         let report = Report {
-            epoch: record.epoch.max(self.kept.epoch),
+            epoch: record.epoch.max(self.kept.progress.epoch),
             seen: self.desk.seen().map(|mark| mark.revision),
             silent: self.hearing.silent(
                 now,
@@ -404,6 +360,8 @@ impl Agent {
             ),
             fault: self.cannot_go_on(record),
             faulty: self.faulty,
+            restores: self.restores,
+            failsafe: self.goes_on_alone(),
             frozen,
         };
         let due = self.told.as_ref().is_none_or(|(told, before)| {
@@ -421,6 +379,13 @@ impl Agent {
         }
     }
 
+    /// What was left in the middle of a rewind streams from nobody. It had diverged from the cluster of this epoch
+    /// and has followed nobody since, so that nothing was acknowledged by it that others would need.
+    fn stopped_for_good(&self) -> Option<FrozenAt> {
+        let freeze = self.kept.frozen.filter(|_| self.kept.rewinding && self.busy.is_none())?;
+        Some(FrozenAt { freeze, wal: Some(Wal::nothing()) })
+    }
+
     fn order(&mut self, command: Command) {
         if matches!(command, Command::UseVoters(_)) {
             // From here on it may be using either set, until it says so.
@@ -430,6 +395,10 @@ impl Agent {
             // One that never comes up is no reason to wait for it for ever.
             self.restarts.0 += 1;
         }
+        if matches!(command, Command::Rewind { .. }) {
+            // It ends what runs, before anything else.
+            self.role = Role::Down;
+        }
         self.commands += 1;
         self.busy = Some((self.commands, command.clone()));
         self.effects.push_back(Effect::Do { number: self.commands, command });
@@ -437,11 +406,19 @@ impl Agent {
 
     /// Ends PostgreSQL, whatever else is under way.
     fn kill(&mut self) {
-        if !matches!(self.busy, Some((_, Command::Kill))) {
+        if !self.is_ending() {
             self.holding = self.holding.take().map(Holding::given_up);
             self.claim.1 = false;
             self.voting = Voting::default();
             self.order(Command::Kill);
         }
+    }
+
+    const fn is_starting(&self) -> bool {
+        matches!(self.busy, Some((_, Command::Start | Command::Restart { .. })))
+    }
+
+    const fn is_ending(&self) -> bool {
+        matches!(self.busy, Some((_, Command::Kill)))
     }
 }

@@ -15,7 +15,10 @@
 use super::{AGAIN, Agent, Command, Kept, Outcome};
 use crate::failover::record::{Kinship, Lease, Record};
 use crate::failover::rules::Rule;
-use crate::{Lsn, Moment, NodeName, Position};
+use crate::{Epoch, Lsn, Moment, NodeName, Position, Wal};
+
+/// So many renewals may go by before how far the record has come is written to the disk again.
+const KEEP_EVERY: u64 = 64;
 
 /// What PostgreSQL is on this node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +72,7 @@ impl Standing {
     /// What a record says of a node.
     #[must_use]
     pub fn of(node: &NodeName, record: Option<&Record>) -> Self {
-        let Some(record) = record.filter(|record| record.members.contains_key(node)) else {
+        let Some(record) = record.filter(|record| record.concerns(node)) else {
             return Self::Unknown;
         };
         let freeze = record.freezes;
@@ -106,10 +109,15 @@ impl Agent {
         if self.must_end(&standing) {
             self.kill();
         }
-        if self.busy.is_some() || self.again.is_some_and(|again| now < again) {
+        if self.again.is_some_and(|again| now < again) {
             return;
         }
-        self.again = None;
+        if self.again.take().is_some() && self.is_ending() {
+            self.order(Command::Kill);
+        }
+        if self.busy.is_some() {
+            return;
+        }
         match self.next(now, &standing) {
             Step::Stay => {
                 if let Some(kept) = self.to_keep(self.kept.frozen) {
@@ -158,11 +166,15 @@ impl Agent {
     /// The table: what follows from what PostgreSQL is and what the record says.
     pub(super) fn next(&self, now: Moment, standing: &Standing) -> Step {
         match (&self.role, standing) {
+            (Role::Down, Standing::Unknown | Standing::Follower { .. }) if self.kept.rewinding => {
+                self.rewind(standing)
+            }
             (Role::Down, Standing::Unknown) => Step::Do(Command::Start),
             (Role::Down, Standing::Holder) => self.restart(),
             (Role::Down, Standing::Nominee { freeze } | Standing::Suspended { freeze }) => {
                 match self.to_keep(Some(*freeze)).filter(|_| !self.has_promised(now)) {
                     Some(kept) => Step::Do(Command::Keep(kept)),
+                    None if self.kept.rewinding => Step::Stay,
                     None => Step::Do(Command::Start),
                 }
             }
@@ -201,7 +213,7 @@ impl Agent {
             (Role::Frozen { .. }, Standing::Follower { .. }) => Step::Thaw,
 
             (Role::Restarted { .. }, Standing::Unknown) => Step::Stay,
-            (Role::Restarted { end }, Standing::Holder) => self.admit(*end),
+            (Role::Restarted { end }, Standing::Holder) => self.admit(now, *end),
             (Role::Primary, Standing::Unknown) => Step::Stay,
             (Role::Primary, Standing::Holder) => self.use_voters(now),
             (
@@ -214,13 +226,13 @@ impl Agent {
     /// PostgreSQL ended while this node holds the lease: it is started again, or the lease is given back.
     fn restart(&self) -> Step {
         let Some(record) = self.desk.record() else { return Step::Stay };
-        // It took the epoch and was not promoted, as far as is known.
-        if !record.term().promoted && !self.has_timeline_of(record) {
-            return Step::Do(Command::Start);
-        }
         if self.cannot_go_on(record) {
             // The lease is given back.
             return Step::Stay;
+        }
+        // It took the epoch and was not promoted, as far as is known.
+        if !record.term().promoted && !self.has_timeline_of(record) {
+            return Step::Do(Command::Start);
         }
         // A renewal from before it ended says nothing (S7).
         let renewed = self.holding.as_ref().is_some_and(|held| held.renewed_since(self.ended));
@@ -234,13 +246,19 @@ impl Agent {
     /// A standby that holds the lease: it took the epoch before its agent was restarted. One that was the
     /// primary already was started by somebody else.
     fn resume(&self) -> Step {
-        let promoted = self.desk.record().is_some_and(|record| record.term().promoted);
-        if promoted { Step::Do(Command::Kill) } else { Step::Do(Command::StopStreaming) }
+        let Some(record) = self.desk.record() else { return Step::Stay };
+        let ends = record.term().promoted || self.cannot_go_on(record);
+        if ends { Step::Do(Command::Kill) } else { Step::Do(Command::StopStreaming) }
     }
 
     fn follow(&self, upstream: Option<&NodeName>, primary: &NodeName) -> Step {
         let Some(record) = self.desk.record() else { return Step::Stay };
-        if upstream == Some(primary) {
+        if self.adrift {
+            return Step::Do(Command::StopStreaming);
+        }
+        let diverged =
+            |wal: &Wal| self.rules.hold(Rule::S6) && record.kinship(wal) == Kinship::Diverged;
+        if upstream == Some(primary) && !self.wal.as_ref().is_some_and(diverged) {
             // The freeze was over before it stopped for it.
             return self.to_keep(None).map_or(Step::Stay, |kept| Step::Do(Command::Keep(kept)));
         }
@@ -252,12 +270,27 @@ impl Agent {
             return Step::Do(Command::StopStreaming);
         }
         let Some(wal) = &self.wal else { return Step::Stay };
-        if self.rules.hold(Rule::S6) && record.kinship(wal) == Kinship::Diverged {
-            return Step::Do(Command::Rewind { from: primary.clone() });
+        if diverged(wal) {
+            // A directory that is half of something is never started.
+            return Step::Do(if self.kept.rewinding {
+                Command::Rewind { from: primary.clone() }
+            } else {
+                Command::Keep(self.known(record, None, true))
+            });
         }
         match self.to_keep(None) {
             Some(kept) => Step::Do(Command::Keep(kept)),
-            None => Step::Do(Command::Follow(primary.clone())),
+            None => Step::Do(Command::Follow { of: primary.clone(), epoch: record.epoch }),
+        }
+    }
+
+    /// A rewind that was begun is ended, before anything else is done with the directory.
+    fn rewind(&self, standing: &Standing) -> Step {
+        match (standing, self.desk.record()) {
+            (Standing::Follower { of }, Some(record)) if record.term().promoted => {
+                Step::Do(Command::Rewind { from: of.clone() })
+            }
+            _ => Step::Stay,
         }
     }
 
@@ -265,7 +298,8 @@ impl Agent {
     fn promote(&self) -> Step {
         let Some(record) = self.desk.record() else { return Step::Stay };
         // It was promoted before a crash: PostgreSQL would begin yet another timeline.
-        if record.term().promoted || self.has_timeline_of(record) {
+        let promoted = record.term().promoted || self.has_timeline_of(record);
+        if promoted || self.cannot_go_on(record) {
             return Step::Do(Command::Kill);
         }
         if self.wal.is_none() {
@@ -284,28 +318,43 @@ impl Agent {
     }
 
     /// After a crash no client may see what only this node has (S7).
-    fn admit(&self, end: Lsn) -> Step {
+    fn admit(&self, now: Moment, end: Lsn) -> Step {
         let Some(record) = self.desk.record() else { return Step::Stay };
         let has = |node: &NodeName| self.voting.has(node, end);
         let seen = record.voters.sets.iter().all(|set| set.acknowledged_by(has));
-        if seen || !self.rules.hold(Rule::S7) { Step::Do(Command::Admit) } else { Step::Stay }
+        if seen || !self.rules.hold(Rule::S7) {
+            Step::Do(Command::Admit)
+        } else {
+            self.use_voters(now)
+        }
     }
 
     /// What is to be on disk, where that is something else than what is.
     fn to_keep(&self, frozen: Option<u64>) -> Option<Kept> {
         let record = self.desk.record()?;
-        let current = (self.kept.epoch, self.kept.frozen, self.kept.promise);
-        let wanted = (record.epoch, frozen, record.pace.lease.proven_after());
-        (current != wanted).then(|| Kept {
-            seen: self.desk.seen(),
-            epoch: wanted.0,
-            frozen: wanted.1,
-            promise: wanted.2,
-        })
+        // A server that runs has come to the end of it.
+        let rewinding = self.kept.rewinding && self.role == Role::Down;
+        let wanted = self.known(record, frozen, rewinding);
+        let (kept, known) = (&self.kept.progress, &wanted.progress);
+        let progress = kept.epoch != known.epoch || known.renewal >= kept.renewal + KEEP_EVERY;
+        let rest = |kept: &Kept| (kept.frozen, kept.rewinding, kept.lease);
+        (progress || rest(&self.kept) != rest(&wanted)).then_some(wanted)
     }
 
-    pub(super) fn catch_up(&mut self, freeze: u64, from: NodeName) {
-        let frozen = self.role == (Role::Frozen { freeze });
+    /// What is known by now.
+    fn known(&self, record: &Record, frozen: Option<u64>, rewinding: bool) -> Kept {
+        Kept {
+            seen: self.desk.seen(),
+            progress: record.progress(),
+            frozen,
+            rewinding,
+            lease: Some(record.pace.lease),
+        }
+    }
+
+    pub(super) fn catch_up(&mut self, epoch: Epoch, freeze: u64, from: NodeName) {
+        let current = self.desk.record().is_some_and(|record| record.epoch == epoch);
+        let frozen = current && self.role == (Role::Frozen { freeze });
         let source = self.hearing.report(&from).and_then(|report| report.frozen.clone());
         let to = source.filter(|at| at.freeze == freeze).and_then(|at| at.wal);
         if let Some(to) = to.filter(|_| frozen && self.busy.is_none()) {
@@ -315,6 +364,12 @@ impl Agent {
 
     /// A command has ended.
     pub(super) fn finished(&mut self, now: Moment, command: Command, outcome: Outcome) {
+        match (&command, &outcome) {
+            // A set of voters that cannot be set is no reason for another primary.
+            (Command::UseVoters(_), Outcome::Failed) | (Command::Kill, _) => {}
+            (_, Outcome::Failed) => self.failures += 1,
+            (_, _) => self.failures = 0,
+        }
         match (command, outcome) {
             (Command::Keep(kept), Outcome::Done) => self.kept = kept,
             (
@@ -326,9 +381,10 @@ impl Agent {
             ) => {
                 self.wal = wal;
                 self.role = self.stopped();
+                self.adrift = false;
             }
-            (Command::Follow(upstream), Outcome::Done) => {
-                self.role = Role::Standby { upstream: Some(upstream) };
+            (Command::Follow { of, .. }, Outcome::Done) => {
+                self.role = Role::Standby { upstream: Some(of) };
             }
             (Command::Promote { voters, .. }, Outcome::Promoted(fork)) => {
                 self.role = Role::Primary;
@@ -337,8 +393,9 @@ impl Agent {
                 self.crashed = false;
                 self.claim.1 = true;
             }
-            (Command::Restart { .. }, Outcome::Flushed(end)) => {
+            (Command::Restart { voters }, Outcome::Flushed(end)) => {
                 self.role = Role::Restarted { end };
+                self.voting.uses(voters, end);
             }
             (Command::Admit, Outcome::Done) => {
                 self.role = Role::Primary;
@@ -349,25 +406,33 @@ impl Agent {
                 self.role = Role::Down;
                 self.ended = now;
             }
-            (Command::Kill, _) => self.kill(),
+            (Command::Kill, _) => {
+                // Nothing else may be done before it has worked.
+                self.busy = Some((self.commands, Command::Kill));
+                self.again = Some(now + AGAIN);
+            }
+            (Command::Start | Command::Rewind { .. }, _) => self.end_before_again(now),
             (Command::Restart { .. }, _) => {
                 // As good as another crash.
                 self.crashed = true;
+                self.end_before_again(now);
+            }
+            (Command::StopStreaming | Command::CatchUp { .. } | Command::Follow { .. }, _) => {
+                self.adrift = true;
+                self.role = Role::Standby { upstream: None };
                 self.again = Some(now + AGAIN);
             }
             (
-                Command::Keep(_)
-                | Command::Start
-                | Command::Rewind { .. }
-                | Command::StopStreaming
-                | Command::CatchUp { .. }
-                | Command::Follow(_)
-                | Command::Promote { .. }
-                | Command::Admit
-                | Command::UseVoters(_),
+                Command::Keep(_) | Command::Promote { .. } | Command::Admit | Command::UseVoters(_),
                 _,
             ) => self.again = Some(now + AGAIN),
         }
+    }
+
+    /// A server may run, as nobody knows what.
+    fn end_before_again(&mut self, now: Moment) {
+        self.kill();
+        self.again = Some(now + AGAIN);
     }
 
     /// What a standby is that streams from nobody.

@@ -5,10 +5,12 @@ mod voting;
 
 use super::*;
 use crate::failover::fixture::{
-    SYNC, at, changes, cluster, frozen, name, pace, place, through, voters, wal,
+    SYNC, at, changes, cluster, frozen, name, pace, place, stopped, through, voters, wal,
 };
 use crate::failover::message::Reading;
+use crate::failover::record::Progress;
 use crate::failover::voters::VoterSet;
+use crate::failover::{Answer, Request, Written};
 use crate::{Epoch, Mark};
 
 /// When the agent begins. Moments are told in milliseconds since then.
@@ -20,12 +22,12 @@ const NOW: u64 = 2000;
 
 /// What is on the disk of a node that is no part of a freeze.
 fn kept(epoch: u64, frozen: Option<u64>) -> Kept {
-    let promise = pace().lease.proven_after();
-    Kept { seen: None, epoch: Epoch::new(epoch), frozen, promise }
+    let progress = Progress { epoch: Epoch::new(epoch), renewal: 0, freezes: u64::from(epoch > 1) };
+    Kept { seen: None, progress, frozen, rewinding: false, lease: Some(pace().lease) }
 }
 
 fn standby(upstream: Option<&str>) -> Found {
-    Found::Standby { upstream: upstream.map(name), wal: Some(wal(120)) }
+    Found::Standby { open: true, upstream: upstream.map(name), wal: Some(wal(120)) }
 }
 
 /// On timeline 2, which began at 120, with the gate open until then.
@@ -52,7 +54,9 @@ fn suspended() -> Record {
 
 fn nominee() -> Record {
     let rules = Rules::default();
-    suspended().nominate(name("b"), name("k1"), Proof::Quorum, vec![name("c")], rules).unwrap()
+    suspended()
+        .nominate(name("b"), name("k1"), Proof::Quorum, &stopped(&[("b", 120), ("c", 110)]), rules)
+        .unwrap()
 }
 
 /// The agent of `b`, and what it has asked for.
@@ -97,26 +101,26 @@ impl Play {
     /// Reads a record that is another one than before.
     fn reads(&mut self, record: &Record) -> String {
         let reading = self.reading(record);
-        self.does(Event::Read(Some(reading)))
+        self.does(Event::Store(Answer::Read(Some(reading))))
     }
 
     fn hears_of(&mut self, record: &Record) -> String {
         let reading = self.reading(record);
-        self.does(Event::Changed(reading))
+        self.does(Event::Store(Answer::Changed(reading)))
     }
 
     fn reading(&mut self, record: &Record) -> Reading {
         self.revision += 1;
         self.record = Some(record.clone());
         let mark = Mark { incarnation: 1, revision: self.revision };
-        Reading { mark, record: Some(record.clone()) }
+        Reading { mark, record: Some(Box::new(record.clone())) }
     }
 
     /// What it put last is there.
     fn done(&mut self) -> String {
         self.revision += 1;
         self.record = self.put.clone();
-        self.does(Event::Written(Written::Done(self.revision)))
+        self.does(Event::Store(Answer::Written(Written::Done(self.revision))))
     }
 
     fn ends(&mut self, outcome: Outcome) -> String {
@@ -171,7 +175,7 @@ impl Play {
                 ordered(command)
             }
             Effect::Arm(until) => format!("arm {}", until.since(START).as_millis()),
-            Effect::Claim => "claim".to_owned(),
+            Effect::Claim(epoch) => format!("claim in {epoch}"),
         }
     }
 }
@@ -182,23 +186,25 @@ fn said(report: &Report) -> String {
         let wal = at.wal.as_ref().map_or("?".to_owned(), |wal| place(wal.end));
         format!(" frozen {} at {wal}", at.freeze)
     });
-    format!("tell{fault}{frozen}")
+    let failsafe = if report.failsafe { " in failsafe" } else { "" };
+    format!("tell{fault}{failsafe}{frozen}")
 }
 
 fn ordered(command: Command) -> String {
     let of = |set: &VoterSet| voters(set);
     match command {
-        Command::Keep(Kept { epoch, frozen, promise, .. }) => {
-            assert_eq!(promise, pace().lease.proven_after());
+        Command::Keep(Kept { progress, frozen, rewinding, lease, .. }) => {
+            assert_eq!(lease, Some(pace().lease));
+            let rewinding = if rewinding { ", rewinding" } else { "" };
             let frozen =
                 frozen.map_or("nothing frozen".to_owned(), |number| format!("freeze {number}"));
-            format!("keep epoch {epoch}, {frozen}")
+            format!("keep epoch {}, {frozen}{rewinding}", progress.epoch)
         }
         Command::Start => "start".to_owned(),
         Command::Restart { voters } => format!("restart with {}", of(&voters)),
         Command::StopStreaming => "stop streaming".to_owned(),
         Command::CatchUp { from, to } => format!("catch up from {from} to {}", place(to)),
-        Command::Follow(upstream) => format!("follow {upstream}"),
+        Command::Follow { of, epoch } => format!("follow {of} in {epoch}"),
         Command::Rewind { from } => format!("rewind from {from}"),
         Command::Promote { timeline, voters } => {
             format!("promote to {timeline} with {}", of(&voters))

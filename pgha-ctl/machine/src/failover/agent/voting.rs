@@ -10,11 +10,13 @@
 //! A change that does not come to its end is followed by another; the record then covers all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::role::Step;
 use super::{Agent, Command, Role};
+use crate::failover::order::Refusal;
 use crate::failover::pace::Pace;
-use crate::failover::record::{Mode, Record};
+use crate::failover::record::{Doubt, Mode, Record};
 use crate::failover::rules::Rule;
 use crate::failover::voters::VoterSet;
 use crate::{Lsn, Moment, NodeName, Position};
@@ -24,10 +26,14 @@ use crate::{Lsn, Moment, NodeName, Position};
 pub(super) struct Voting {
     /// Who streams, and how far each has flushed.
     standbys: BTreeMap<NodeName, Lsn>,
+    /// Why a quorum of them would prove nothing; `None` before anybody has looked.
+    doubts: Option<BTreeSet<Doubt>>,
     /// The set that would be right, and since when.
     wish: Option<(VoterSet, Moment)>,
     /// What PostgreSQL uses for certain, and its flush position after that.
     in_use: Option<(VoterSet, Lsn)>,
+    /// What is being set was ordered before a doubt ended.
+    outdated: bool,
     /// Where this node's timeline began, if it was promoted since the agent began.
     fork: Option<Position>,
 }
@@ -37,6 +43,17 @@ impl Voting {
         self.standbys = standbys;
     }
 
+    /// A flush position that was read before a doubt ended says nothing of what was acknowledged until then.
+    /// `written` is what the record says: of what is doubted there the agent may not have seen the beginning.
+    pub(super) fn doubt(&mut self, doubts: BTreeSet<Doubt>, written: Option<&BTreeSet<Doubt>>) {
+        let before = self.doubts.as_ref().or(written);
+        if before.is_some_and(|before| !before.is_subset(&doubts)) {
+            self.in_use = None;
+            self.outdated = true;
+        }
+        self.doubts = Some(doubts);
+    }
+
     pub(super) fn promoted(&mut self, voters: VoterSet, fork: Position) {
         self.in_use = Some((voters, fork.lsn));
         self.fork = Some(fork);
@@ -44,10 +61,11 @@ impl Voting {
 
     pub(super) fn uses_nothing_for_certain(&mut self) {
         self.in_use = None;
+        self.outdated = false;
     }
 
     pub(super) fn uses(&mut self, voters: VoterSet, flushed: Lsn) {
-        self.in_use = Some((voters, flushed));
+        self.in_use = Some((voters, flushed)).filter(|_| !self.outdated);
     }
 
     pub(super) const fn fork(&self) -> Option<Position> {
@@ -60,8 +78,8 @@ impl Voting {
     }
 
     /// When a wish is old enough.
-    pub(super) fn due(&self, pace: &Pace) -> Option<Moment> {
-        self.wish.as_ref().map(|(_, since)| *since + pace.silence)
+    pub(super) fn due(&self, patience: Duration) -> Option<Moment> {
+        self.wish.as_ref().map(|(_, since)| *since + patience)
     }
 
     fn uses_now(&self) -> Option<&VoterSet> {
@@ -70,9 +88,22 @@ impl Voting {
 }
 
 impl Agent {
+    /// How long a wish lasts before it is followed. After a crash standbys need longer to come back.
+    pub(super) fn patience(&self, pace: &Pace) -> Duration {
+        match self.role {
+            Role::Restarted { .. } => pace.lease.patience(),
+            Role::Down | Role::Standby { .. } | Role::Frozen { .. } | Role::Primary => pace.silence,
+        }
+    }
+
+    /// Whether clients write here, or shall.
+    pub(super) const fn has_voters(&self) -> bool {
+        matches!(self.role, Role::Restarted { .. } | Role::Primary)
+    }
+
     /// Notes which voters would be right by now. Who comes and goes within a moment changes nothing.
     pub(super) fn wish(&mut self, now: Moment) {
-        let Some(record) = self.desk.record().filter(|_| self.role == Role::Primary) else {
+        let Some(record) = self.desk.record().filter(|_| self.has_voters()) else {
             self.voting.wish = None;
             return;
         };
@@ -97,7 +128,7 @@ impl Agent {
     /// The set that would be right for long enough.
     fn wished(&self, now: Moment, pace: &Pace) -> Option<&VoterSet> {
         let (set, since) = self.voting.wish.as_ref()?;
-        (now.since(*since) >= pace.silence).then_some(set)
+        (now.since(*since) >= self.patience(pace)).then_some(set)
     }
 
     /// PostgreSQL shall use the last set that was announced, and none that was not.
@@ -118,18 +149,30 @@ impl Agent {
 
     /// The next write of a change.
     pub(super) fn to_vote(&self, now: Moment, record: &Record) -> Option<Record> {
-        if self.role != Role::Primary {
+        if !self.has_voters() {
             return None;
         }
         if !self.rules.hold(Rule::S3) {
             let uses = self.voting.uses_now()?;
             let announced = record.announce(&self.name, uses.clone()).ok()?;
-            return announced.settle(&self.name, record.voters.floor).ok();
+            return announced.settle(&self.name, record.voters.floor, &record.doubts).ok();
         }
         self.to_settle(record).or_else(|| {
             let wished = self.wished(now, &record.pace)?;
-            record.announce(&self.name, wished.clone()).ok()
+            match record.announce(&self.name, wished.clone()) {
+                // None of the changes before has come to its end.
+                Err(Refusal::Changing) => {
+                    record.announce(&self.name, record.last_resort(&self.name).ok()?).ok()
+                }
+                announced => announced.ok(),
+            }
         })
+    }
+
+    /// What is doubtful is told before anybody relies on it.
+    pub(super) fn to_doubt(&self, record: &Record) -> Option<Record> {
+        let doubts = self.voting.doubts.as_ref().filter(|_| self.has_voters())?;
+        record.doubt(&self.name, doubts).ok()
     }
 
     fn to_settle(&self, record: &Record) -> Option<Record> {
@@ -139,7 +182,8 @@ impl Agent {
             return None;
         }
         let floor = Position { timeline: record.term().timeline, lsn: *lsn };
-        record.settle(&self.name, floor).ok()
+        let doubts = self.voting.doubts.as_ref().unwrap_or(&record.doubts);
+        record.settle(&self.name, floor, doubts).ok()
     }
 
     /// The new timeline is told, so that others follow.

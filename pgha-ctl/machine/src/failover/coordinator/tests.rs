@@ -3,8 +3,9 @@ mod stages;
 mod suspicions;
 
 use super::*;
-use crate::failover::fixture::{FLOOR, RUN, SYNC, changes, cluster, frozen, name, wal};
-use crate::failover::message::FrozenAt;
+use crate::failover::fixture::{FLOOR, RUN, SYNC, changes, cluster, frozen, name, stopped, wal};
+use crate::failover::message::{FrozenAt, Reading};
+use crate::failover::record::{Doubt, Proof, Suspicion};
 use crate::{Lsn, Mark, Wal};
 
 /// When the controller begins. Moments are told in milliseconds since then.
@@ -56,12 +57,12 @@ impl Play {
 
     fn reads(&mut self, record: &Record) -> String {
         let reading = self.reading(record);
-        self.does(Event::Read(Some(reading)))
+        self.does(Event::Store(Answer::Read(Some(reading))))
     }
 
     fn hears_of(&mut self, record: &Record) -> String {
         let reading = self.reading(record);
-        self.does(Event::Changed(reading))
+        self.does(Event::Store(Answer::Changed(reading)))
     }
 
     /// A state that is a newer one, where it is another.
@@ -71,7 +72,7 @@ impl Play {
             self.record = Some(record.clone());
         }
         let mark = Mark { incarnation: 1, revision: self.revision };
-        Reading { mark, record: Some(record.clone()) }
+        Reading { mark, record: Some(Box::new(record.clone())) }
     }
 
     fn hears(&mut self, from: &str, report: Report) -> String {
@@ -122,7 +123,7 @@ impl Play {
                     told.push(format!("put {}", changes(before, &record)));
                 }
                 Effect::Send { message: Message::Report(_), .. } => {}
-                Effect::Send { to, message: Message::CatchUp { freeze, from } } => {
+                Effect::Send { to, message: Message::CatchUp { freeze, from, .. } } => {
                     told.push(format!("{to} catches up from {from} in freeze {freeze}"));
                 }
                 Effect::Send { to, message } => panic!("{message:?} to {to}"),

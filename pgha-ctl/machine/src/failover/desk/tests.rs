@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::Lsn;
-use crate::failover::fixture::{RUN, SYNC, cluster, name};
+use crate::failover::fixture::{RUN, SYNC, cluster, frozen, name};
+use crate::{Epoch, Lsn};
 
 const START: Moment = Moment::new(1_000);
 const EVERY: Duration = Duration::from_millis(250);
@@ -12,7 +12,7 @@ const fn mark(revision: u64) -> Mark {
 }
 
 fn reading(revision: u64, record: &Record) -> Option<Reading> {
-    Some(Reading { mark: mark(revision), record: Some(record.clone()) })
+    Some(Reading { mark: mark(revision), record: Some(Box::new(record.clone())) })
 }
 
 /// The record that the primary has renewed so often.
@@ -23,9 +23,9 @@ fn renewed(times: u64) -> Record {
 
 /// A desk that has read revision 5.
 fn desk() -> Desk {
-    let mut desk = Desk::new(None, Epoch::new(0), Rules::default());
+    let mut desk = Desk::new(None, Progress::default(), Rules::default());
     assert_eq!(desk.poll(START, EVERY), Some(Request::Read));
-    assert!(desk.read(START, reading(5, &renewed(0)), true));
+    desk.read(START, reading(5, &renewed(0)), true);
     desk
 }
 
@@ -39,14 +39,14 @@ fn writing() -> Desk {
 
 #[test]
 fn nothing_is_written_before_it_has_read() {
-    let mut desk = Desk::new(Some(mark(5)), Epoch::new(0), Rules::default());
+    let mut desk = Desk::new(Some(mark(5)), Progress::default(), Rules::default());
     assert_eq!((desk.record(), desk.seen(), desk.reachable()), (None, Some(mark(5)), None));
     assert_eq!(desk.put(START, renewed(1)), None);
     assert_eq!(desk.poll(START, EVERY), Some(Request::Read));
     // One request at a time.
     assert_eq!(desk.poll(START + EVERY * 9, EVERY), None);
     assert_eq!(desk.put(START, renewed(1)), None);
-    assert!(desk.read(START, reading(5, &renewed(0)), true));
+    desk.read(START, reading(5, &renewed(0)), true);
     assert!(desk.is_ready() && desk.reachable() == Some(true));
 }
 
@@ -56,14 +56,14 @@ fn it_reads_again_in_time() {
     assert_eq!(desk.due(EVERY), Some(START + EVERY));
     assert_eq!(desk.poll(Moment::new(1_249), EVERY), None);
     assert_eq!(desk.poll(Moment::new(1_250), EVERY), Some(Request::Read));
-    assert!(!desk.read(Moment::new(1_260), reading(5, &renewed(0)), true));
+    desk.read(Moment::new(1_260), reading(5, &renewed(0)), true);
     // At once, where somebody has seen a newer state or it has a doubt.
     desk.outdated_by(5);
     assert!(desk.is_ready());
     desk.outdated_by(6);
     assert!(!desk.is_ready() && desk.put(START, renewed(1)).is_none());
     assert_eq!(desk.poll(Moment::new(1_261), EVERY), Some(Request::Read));
-    assert!(desk.read(Moment::new(1_270), reading(6, &renewed(1)), true));
+    desk.read(Moment::new(1_270), reading(6, &renewed(1)), true);
     desk.doubt();
     assert_eq!(desk.poll(Moment::new(1_271), EVERY), Some(Request::Read));
 }
@@ -73,7 +73,7 @@ fn a_store_that_does_not_answer_is_not_asked_without_end() {
     let mut desk = desk();
     let now = START + EVERY;
     assert_eq!(desk.poll(now, EVERY), Some(Request::Read));
-    assert!(!desk.read(now, None, true));
+    desk.read(now, None, true);
     // What was read stays what is known, and nothing is written by it.
     assert_eq!((desk.record(), desk.reachable()), (Some(&renewed(0)), Some(false)));
     assert_eq!(desk.put(now, renewed(1)), None);
@@ -95,7 +95,7 @@ fn a_write_that_is_there_is_what_was_read() {
 #[test]
 fn a_write_that_is_there_does_not_hide_what_came_after() {
     let mut desk = writing();
-    assert!(desk.read(START, reading(7, &renewed(2)), false));
+    desk.read(START, reading(7, &renewed(2)), false);
     // The answer is late, and it is true nevertheless.
     assert_eq!(desk.written(START, Written::Done(6)), Some((START, renewed(1))));
     assert_eq!((desk.record(), desk.seen()), (Some(&renewed(2)), Some(mark(7))));
@@ -115,38 +115,59 @@ fn after_an_answer_that_tells_nothing_it_reads() {
         // A store that answers is asked at once, another in a while.
         let at = if reachable { now } else { now + EVERY };
         assert_eq!(desk.poll(at, EVERY), Some(Request::Read), "{written:?}");
-        assert!(desk.read(at, reading(6, &renewed(1)), true));
+        desk.read(at, reading(6, &renewed(1)), true);
         assert!(desk.is_ready());
     }
 }
 
 #[test]
 fn s5_an_older_state_and_another_store_are_refused() {
-    let other = Reading { mark: Mark { incarnation: 2, revision: 9 }, record: Some(renewed(3)) };
+    let other =
+        Reading { mark: Mark { incarnation: 2, revision: 9 }, record: Some(Box::new(renewed(3))) };
     for refused in [reading(4, &renewed(3)), Some(other)] {
         let mut desk = desk();
-        assert!(!desk.read(START, refused.clone(), false));
+        desk.read(START, refused.clone(), false);
         assert_eq!((desk.record(), desk.seen()), (Some(&renewed(0)), Some(mark(5))));
         assert_eq!(desk.reachable(), Some(true));
         // Asked for, it is no answer to rely on.
         assert!(desk.poll(START + EVERY, EVERY).is_some());
-        assert!(!desk.read(START + EVERY, refused, true));
+        desk.read(START + EVERY, refused, true);
         assert_eq!((desk.record(), desk.seen()), (Some(&renewed(0)), Some(mark(5))));
         assert_eq!(desk.reachable(), Some(false));
     }
     // Also where it was seen before the start.
-    let mut desk = Desk::new(Some(mark(5)), Epoch::new(0), Rules::default());
+    let mut desk = Desk::new(Some(mark(5)), Progress::default(), Rules::default());
     desk.poll(START, EVERY);
-    assert!(!desk.read(START, reading(4, &renewed(3)), true));
+    desk.read(START, reading(4, &renewed(3)), true);
     assert_eq!((desk.record(), desk.reachable()), (None, Some(false)));
 }
 
 #[test]
 fn a_lower_epoch_is_refused_whatever_its_revision_says() {
-    let mut desk = Desk::new(None, Epoch::new(2), Rules::default());
+    let mut desk =
+        Desk::new(None, Progress { epoch: Epoch::new(2), ..Progress::default() }, Rules::default());
     // Of a store that was restored, and has counted on since.
-    assert!(!desk.read(START, reading(900, &renewed(0)), true));
+    desk.read(START, reading(900, &renewed(0)), true);
     assert_eq!((desk.record(), desk.reachable()), (None, Some(false)));
     let record = Record { epoch: Epoch::new(2), ..renewed(0) };
-    assert!(desk.read(START, reading(5, &record), true));
+    desk.read(START, reading(5, &record), true);
+}
+
+#[test]
+fn what_has_come_less_far_is_refused_whatever_its_revision_says() {
+    // Of a store that was put back, and has counted on since: a renewal, a freeze less than was seen before.
+    let kept = frozen(&renewed(3)).progress();
+    let refused = |record: &Record| {
+        let mut desk = Desk::new(Some(mark(5)), kept, Rules::default());
+        desk.poll(START, EVERY);
+        desk.read(START, reading(900, record), true);
+        desk.record().is_none()
+    };
+    assert!(refused(&renewed(3)) && refused(&frozen(&renewed(2))));
+    assert!(!refused(&frozen(&renewed(3))) && !refused(&frozen(&renewed(4))));
+    // In the same process, too.
+    let mut desk = desk();
+    desk.read(START, reading(6, &renewed(2)), false);
+    desk.read(START, reading(7, &renewed(1)), false);
+    assert_eq!((desk.record(), desk.seen()), (Some(&renewed(2)), Some(mark(6))));
 }

@@ -69,6 +69,7 @@ fn a_log_that_diverged_does_not_count() {
         timeline: Timeline::new(2),
         fork: at(1, FLOOR),
         promoted: true,
+        degraded: Vec::new(),
     });
     let frozen = [
         (name("b"), through(&[(1, FLOOR + 1), (2, 900)])),
@@ -88,6 +89,17 @@ fn a_log_below_the_floor_does_not_count() {
 }
 
 #[test]
+fn a_voter_without_a_log_stands_still_and_has_nothing_that_is_needed() {
+    let record = with_voters(vec![set(&["b", "c"], 1)]);
+    let both = |lsn| [(name("b"), Wal::nothing()), (name("c"), wal(lsn))].into();
+    assert_eq!(elect(&record, &both(FLOOR), Rules::default()), candidate("c"));
+    assert_eq!(
+        nobody(elect(&record, &both(FLOOR - 1), Rules::default())),
+        "no frozen node has the log up to 0/64 of timeline 1"
+    );
+}
+
+#[test]
 fn who_is_no_member_does_not_count() {
     let record = with_voters(vec![VoterSet::empty()]);
     assert_eq!(elected(&record, &[("b", 120), ("x", 900)]), candidate("b"));
@@ -101,6 +113,15 @@ fn the_furthest_counts_also_where_it_may_not_be_the_primary() {
     assert_eq!(elected(&record, &[("b", 150), ("c", 120)]), catch_up);
     assert_eq!(elected(&record, &[("b", 150), ("c", 150)]), candidate("c"));
     assert_eq!(elected(&record, &[("b", 120), ("c", 150)]), candidate("c"));
+}
+
+#[test]
+fn who_is_below_the_floor_streams_first_where_nobody_else_may_be_the_primary() {
+    let mut record = with_voters(vec![set(&["b", "c"], 1)]);
+    allow(&mut record, "b", |member| member.nofailover = true);
+    let first = Election::CatchUp { node: name("c"), from: name("b") };
+    assert_eq!(elected(&record, &[("b", FLOOR), ("c", FLOOR - 1)]), first);
+    assert_eq!(elected(&record, &[("b", FLOOR), ("c", FLOOR)]), candidate("c"));
 }
 
 #[test]
@@ -194,6 +215,7 @@ proptest! {
             timeline: Timeline::new(2),
             fork: at(1, 10),
             promoted: true,
+            degraded: Vec::new(),
         });
         record.voters.floor = at(2, FLOOR);
         let mut all = Frozen::new();
@@ -236,7 +258,42 @@ proptest! {
                 prop_assert!(enough && below);
             }
             Election::Nobody(NoCandidate::NobodyEligible) => prop_assert!(enough),
-            Election::Nobody(why @ NoCandidate::Behind { .. }) => prop_assert!(false, "{why}"),
+            Election::Nobody(why @ (NoCandidate::Behind { .. } | NoCandidate::Impersonated(_))) => prop_assert!(false, "{why}"),
         }
     }
+}
+
+#[test]
+fn a_primary_that_gave_the_lease_back_and_stopped_has_everything() {
+    let released = cluster(Mode::Strict { quorum: 1 }).release(&name("a")).unwrap();
+    let elected = |of: &[(&str, u64)]| elected(&released, of);
+    assert!(matches!(elected(&[("b", 120)]), Election::Nobody(NoCandidate::TooFewVoters { .. })));
+    assert_eq!(elected(&[("a", 120), ("b", 120)]), Election::Candidate(name("b")));
+    let from = name("a");
+    assert_eq!(elected(&[("a", 130), ("b", 120)]), Election::Candidate(name("a")));
+    // Whoever streamed under another's name.
+    let doubts = [Doubt::Impersonated(name("c"))].into();
+    let doubtful = Record { doubts, ..released.clone() };
+    let found = logs(&[("a", 120), ("b", 120), ("c", 110)]);
+    assert_eq!(elect(&doubtful, &found, Rules::default()), Election::Candidate(name("b")));
+    let found = logs(&[("b", 120), ("c", 110)]);
+    assert_eq!(
+        elect(&doubtful, &found, Rules::default()),
+        Election::Nobody(NoCandidate::Impersonated(name("c")))
+    );
+    // One that is not to be the primary again gives what it has.
+    let mut unwilling = released;
+    unwilling.members.get_mut(&from).unwrap().nofailover = true;
+    let found = logs(&[("a", 130), ("b", 120)]);
+    let node = name("b");
+    assert_eq!(elect(&unwilling, &found, Rules::default()), Election::CatchUp { node, from });
+}
+
+#[test]
+fn what_a_voter_has_that_left_counts() {
+    let mut left = frozen(&cluster(SYNC));
+    left.members.remove(&name("b"));
+    let found = logs(&[("b", 130), ("c", 120)]);
+    let (node, from) = (name("c"), name("b"));
+    assert_eq!(elect(&left, &found, Rules::default()), Election::CatchUp { node, from });
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::failover::fixture::{SYNC, at, cluster, name, through, wal};
+use crate::failover::fixture::{SYNC, at, cluster, name, pace, through, wal};
 
 /// Epoch 1 wrote timeline 1, epoch 2 left that at 100, epoch 3 took over before it was promoted, and
 /// epoch 4 left timeline 3 at 200.
@@ -14,6 +14,7 @@ fn record() -> Record {
             timeline: Timeline::new(timeline),
             fork,
             promoted: true,
+            degraded: Vec::new(),
         });
     }
     record
@@ -82,4 +83,15 @@ fn what_is_no_record_is_refused_when_it_is_read() {
     assert_eq!(without("/voters/sets", serde_json::json!([])), "an empty list");
     let set = serde_json::json!([{ "nodes": ["b"], "quorum": 2 }]);
     assert_eq!(without("/voters/sets", set), "a quorum of 2 among 1 voters");
+}
+
+#[test]
+fn what_came_before_the_cluster_was_founded_belongs_to_it() {
+    let log = through(&[(1, 20), (2, 50), (3, 100)]);
+    let record = Record::founded(&name("a"), &log, &BTreeMap::new(), SYNC, pace()).unwrap();
+    assert_eq!(record.kinship(&log), Kinship::Follows);
+    assert_eq!(record.kinship(&through(&[(1, 20), (2, 50), (3, 900)])), Kinship::Follows);
+    // On another timeline, or not yet on that: it is not known where it left.
+    assert_eq!(record.kinship(&through(&[(1, 20), (2, 50), (4, 60)])), Kinship::Diverged);
+    assert_eq!(record.kinship(&through(&[(1, 20), (2, 40)])), Kinship::Diverged);
 }

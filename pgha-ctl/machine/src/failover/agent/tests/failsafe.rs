@@ -18,7 +18,7 @@ fn asking(record: &Record) -> (Play, String) {
     let mut play = holding(record);
     let told = play.at(NOW + 250).does(Event::Tick);
     assert_eq!(told, "put renewal 2 of b run 20 at 150; tell");
-    let told = play.at(NOW + 300).does(Event::Written(Written::Failed));
+    let told = play.at(NOW + 300).does(Event::Store(Answer::Written(Written::Failed)));
     (play, told)
 }
 
@@ -32,13 +32,13 @@ fn with_all_grants_the_lease_counts_from_the_question() {
     assert_eq!(told, "ask a in 2, run 20, 1; ask c in 2, run 20, 1");
     assert_eq!(play.at(NOW + 320).hears("a", grant(2, RUN, 1)), "");
     assert_eq!(play.at(NOW + 330).hears("a", grant(2, RUN, 1)), "");
-    assert_eq!(play.at(NOW + 340).hears("c", grant(2, RUN, 1)), "arm 3300");
+    assert_eq!(play.at(NOW + 340).hears("c", grant(2, RUN, 1)), "arm 3300; tell in failsafe");
     // It asks again and again, and with the grants goes on and on.
     let again = play.at(NOW + 400).does(Event::Tick);
-    assert_eq!(again, "ask a in 2, run 20, 2; ask c in 2, run 20, 2; tell; read");
+    assert_eq!(again, "ask a in 2, run 20, 2; ask c in 2, run 20, 2; read");
     assert_eq!(
-        play.at(NOW + 899).does(Event::Read(None)),
-        "ask a in 2, run 20, 3; ask c in 2, run 20, 3; tell"
+        play.at(NOW + 899).does(Event::Store(Answer::Read(None))),
+        "ask a in 2, run 20, 3; ask c in 2, run 20, 3; tell in failsafe"
     );
     assert_eq!(play.hears("a", grant(2, RUN, 3)), "");
     assert_eq!(play.hears("c", grant(2, RUN, 3)), "arm 3899");
@@ -72,7 +72,7 @@ fn grants_to_another_question_process_or_epoch_do_not_count() {
     }
     // Nor those of somebody else.
     assert_eq!(play.hears("k1", grant(2, RUN, 1)), "");
-    assert_eq!(play.hears("c", grant(2, RUN, 1)), "arm 3300");
+    assert_eq!(play.hears("c", grant(2, RUN, 1)), "arm 3300; tell in failsafe");
 }
 
 #[test]
@@ -90,14 +90,14 @@ fn who_is_only_being_confirmed_is_asked_too() {
     assert_eq!(told, "ask a in 2, run 20, 1; ask c in 2, run 20, 1; ask d in 2, run 20, 1");
     play.at(NOW + 310).hears("a", grant(2, RUN, 1));
     assert_eq!(play.hears("c", grant(2, RUN, 1)), "");
-    assert_eq!(play.hears("d", grant(2, RUN, 1)), "arm 3300");
+    assert_eq!(play.hears("d", grant(2, RUN, 1)), "arm 3300; tell in failsafe");
 }
 
 #[test]
 fn while_the_store_answers_nobody_is_asked() {
     let mut play = holding(&holder());
     play.at(NOW + 250).does(Event::Tick);
-    let told = play.at(NOW + 300).does(Event::Written(Written::Conflict));
+    let told = play.at(NOW + 300).does(Event::Store(Answer::Written(Written::Conflict)));
     assert_eq!(told, "read");
 }
 
@@ -107,7 +107,7 @@ fn member_of(kept: Kept, found: Found, record: &Record) -> Play {
     play.effects();
     play.at(NOW).reads(record);
     play.at(NOW + 250).does(Event::Tick);
-    play.at(NOW + 260).does(Event::Read(None));
+    play.at(NOW + 260).does(Event::Store(Answer::Read(None)));
     play
 }
 
@@ -135,7 +135,7 @@ fn a_member_grants_what_it_can_promise() {
     refuses(reaches, "a", 1);
     // It has read no record.
     let mut unread = Play::begin(kept(1, None), streams());
-    unread.at(NOW).does(Event::Read(None));
+    unread.at(NOW).does(Event::Store(Answer::Read(None)));
     refuses(unread, "a", 1);
     // Frozen, by the record or by what is on disk; nominated.
     refuses(member_of(kept(1, None), streams(), &suspended()), "a", 1);
@@ -176,13 +176,13 @@ fn a_promise_binds() {
     // The store is back with a freeze: no receiver is stopped before the promise has ended.
     assert_eq!(play.at(NOW + 400).hears_of(&suspended()), "tell; read");
     let reading = play.reading(&suspended());
-    play.does(Event::Read(Some(reading)));
+    play.does(Event::Store(Answer::Read(Some(reading))));
     for step in (400..1360).step_by(40) {
         let told = play.at(NOW + step).does(Event::Tick);
         assert!(!told.contains("keep") && !told.contains("stop"), "{step}: {told}");
         if told.contains("read") {
             let reading = play.reading(&suspended());
-            play.does(Event::Read(Some(reading)));
+            play.does(Event::Store(Answer::Read(Some(reading))));
         }
     }
     play.at(NOW + 1359);

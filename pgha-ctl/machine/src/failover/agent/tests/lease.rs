@@ -43,8 +43,12 @@ fn without_a_renewal_it_ends_itself_in_time_and_once() {
     assert_eq!(play.agent.poll_timeout(play.now), Some(START + Duration::from_millis(NOW + 600)));
     assert_eq!(play.at(NOW + 600).does(Event::Tick), "kill");
     assert_eq!(play.at(NOW + 601).does(Event::Tick), "");
-    assert_eq!(play.at(NOW + 620).ends(Outcome::Failed), "kill");
-    assert_eq!(play.at(NOW + 640).ends(Outcome::Killed), "");
+    // Nothing else is done before it has worked, and it is tried again after a while.
+    assert_eq!(play.at(NOW + 620).ends(Outcome::Failed), "");
+    assert_eq!(play.at(NOW + 819).does(Event::Tick), "tell");
+    assert_eq!(play.agent.poll_timeout(play.now), Some(START + Duration::from_millis(NOW + 820)));
+    assert_eq!(play.at(NOW + 820).does(Event::Tick), "kill");
+    assert_eq!(play.at(NOW + 840).ends(Outcome::Killed), "");
     assert_eq!(play.agent.role(), &Role::Down);
 }
 
@@ -62,7 +66,7 @@ fn a_renewal_that_came_through_after_all_starts_nothing_that_ended_since() {
 fn a_lost_answer_is_found_in_the_record() {
     let mut play = renewing();
     assert_eq!(
-        play.at(NOW + 400).does(Event::Written(Written::Unknown)),
+        play.at(NOW + 400).does(Event::Store(Answer::Written(Written::Unknown))),
         "ask a in 2, run 20, 1; ask c in 2, run 20, 1; tell"
     );
     assert_eq!(
@@ -78,7 +82,7 @@ fn a_lost_answer_is_found_in_the_record() {
 #[test]
 fn the_renewal_of_another_process_is_not_taken_for_its_own() {
     let mut play = renewing();
-    play.at(NOW + 260).does(Event::Written(Written::Conflict));
+    play.at(NOW + 260).does(Event::Store(Answer::Written(Written::Conflict)));
     assert_eq!(play.reads(&with_renewal(RUN - 1)), "put renewal 3 of b run 20 at 150");
     assert_eq!(play.at(NOW + 600).does(Event::Tick), "kill; tell");
 }
@@ -86,7 +90,7 @@ fn the_renewal_of_another_process_is_not_taken_for_its_own() {
 #[test]
 fn of_two_renewals_that_look_the_same_the_one_that_was_sent_first_counts() {
     let mut play = renewing();
-    play.at(NOW + 260).does(Event::Written(Written::Unknown));
+    play.at(NOW + 260).does(Event::Store(Answer::Written(Written::Unknown)));
     assert_eq!(
         play.at(NOW + 360).does(Event::Tick),
         "ask a in 2, run 20, 2; ask c in 2, run 20, 2; tell; read"
@@ -100,7 +104,7 @@ fn of_two_renewals_that_look_the_same_the_one_that_was_sent_first_counts() {
 #[test]
 fn of_two_renewals_that_look_the_same_the_answer_to_one_is_its_own() {
     let mut play = renewing();
-    play.at(NOW + 260).does(Event::Written(Written::Unknown));
+    play.at(NOW + 260).does(Event::Store(Answer::Written(Written::Unknown)));
     play.at(NOW + 360).does(Event::Tick);
     let before = play.agent.record().unwrap().clone();
     play.at(NOW + 370).reads(&before);
@@ -111,8 +115,9 @@ fn of_two_renewals_that_look_the_same_the_answer_to_one_is_its_own() {
 fn an_adopted_server_ends_with_the_gate_that_was_found_open() {
     let mut play = Play::begin(kept(2, None), primary(500, true));
     assert_eq!(play.effects(), "read");
-    assert_eq!(play.at(499).does(Event::Read(None)), "");
-    assert_eq!(play.at(500).does(Event::Tick), "kill");
+    // The rest of the lease is for the gate alone, as with a renewal.
+    assert_eq!(play.at(99).does(Event::Store(Answer::Read(None))), "");
+    assert_eq!(play.at(100).does(Event::Tick), "kill");
 }
 
 #[test]
@@ -173,4 +178,13 @@ fn a_freeze_is_undone_when_nobody_was_nominated_for_two_leases() {
     }
     let told = play.at(NOW + 2100).does(Event::Tick);
     assert!(told.contains("put renewal 10 of b run 20 at 150, thawed"), "{told}");
+}
+
+#[test]
+fn while_a_first_read_is_under_way_it_waits() {
+    let mut play = Play::begin(kept(1, None), standby(None));
+    assert_eq!(play.effects(), "read");
+    assert_eq!(play.does(Event::Store(Answer::Read(None))), "");
+    assert_eq!(play.at(100).does(Event::Tick), "read");
+    assert_eq!(play.agent.poll_timeout(play.now), Some(START + Duration::from_millis(200)));
 }

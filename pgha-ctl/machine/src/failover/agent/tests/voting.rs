@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::failover::fixture::{STRICT, set};
-use crate::failover::record::Mode;
+use crate::failover::record::{Doubt, Mode};
 
 /// `b` is the primary of epoch 2 since [`NOW`], with `c` as its voter.
 fn voting(mode: Mode, sets: &[VoterSet]) -> Play {
@@ -93,7 +93,7 @@ fn a_change_that_does_not_end_is_followed_by_another() {
     // `a` flushes nothing, and `c` is back.
     play.does(standbys(&[("c", 150)]));
     let steps = play.goes_on(350);
-    assert_eq!(besides(&steps[0]), "voters 1 of {c} then 1 of {a} then 1 of {c}");
+    assert_eq!(besides(&steps[0]), "voters 1 of {a} then 1 of {c}");
     assert_eq!(steps[1], "use 1 of {c}");
     play.ends(Outcome::Flushed(Lsn::new(210)));
     // What the last set has ends all of it.
@@ -114,7 +114,7 @@ fn the_first_set_is_not_settled_before_postgresql_is_known_to_use_it() {
     let changing = holder().announce(&name("b"), set(&["a"], 1)).unwrap();
     play.does(standbys(&[("a", 900), ("c", 900)]));
     let told = play.at(NOW).reads(&changing);
-    assert_eq!(told, "use 1 of {a}; put renewal 1 of b run 20 at 150; claim; tell");
+    assert_eq!(told, "use 1 of {a}; put renewal 1 of b run 20 at 150; claim in 2; tell");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn sync_waits_for_nobody_when_there_is_nobody_and_comes_back() {
     let mut play = voting(SYNC, &[set(&["c"], 1)]);
     play.does(standbys(&[]));
     let steps = play.goes_on(350);
-    assert_eq!(besides(&steps[0]), "voters 1 of {c} then 0 of {}");
+    assert_eq!(besides(&steps[0]), "voters 1 of {c} then 0 of {}, degraded from 150");
     assert_eq!(steps[1], "use 0 of {}");
     let told = play.ends(Outcome::Flushed(Lsn::new(200)));
     assert_eq!(besides(told.split("; ").next().unwrap()), "voters 0 of {}, floor 2:200");
@@ -144,7 +144,10 @@ fn sync_waits_for_nobody_when_there_is_nobody_and_comes_back() {
     // A candidate must have what was acknowledged alone.
     assert_eq!(play.goes_on(100), [] as [&str; 0]);
     let told = play.does(standbys(&[("c", 220)]));
-    assert_eq!(besides(told.split("; ").next().unwrap()), "voters 1 of {c}, floor 2:220");
+    assert_eq!(
+        besides(told.split("; ").next().unwrap()),
+        "voters 1 of {c}, floor 2:220, degraded from 150 to 220"
+    );
 }
 
 #[test]
@@ -170,4 +173,30 @@ fn who_is_no_primary_wishes_nothing() {
     play.at(NOW).reads(&cluster(SYNC));
     play.does(standbys(&[("c", 900)]));
     assert!(!play.at(NOW + 900).does(Event::Tick).contains("put"));
+}
+
+#[test]
+fn a_doubt_ends_with_a_position_that_was_read_after_it() {
+    let doubted = || holder().doubt(&name("b"), &[doubt()].into()).unwrap();
+    let doubt_ends = |play: &mut Play| play.does(Event::Doubts(BTreeSet::new()));
+    // The agent began in the middle of it, and had set the voters by the time it looked.
+    let mut play = Play::begin(kept(2, None), primary(NOW + 500, true));
+    play.effects();
+    play.does(standbys(&[("c", 900)]));
+    let told = play.at(NOW).reads(&doubted());
+    assert!(told.starts_with("use 1 of {c}"), "{told}");
+    // What is being set was ordered before.
+    assert_eq!(doubt_ends(&mut play), "");
+    assert_eq!(play.ends(Outcome::Flushed(Lsn::new(200))), "use 1 of {c}");
+    play.done();
+    let told = play.ends(Outcome::Flushed(Lsn::new(210)));
+    assert_eq!(besides(told.split("; ").next().unwrap()), "floor 2:210, doubts {}");
+    // Told as soon as it is seen.
+    let mut play = voting(SYNC, &[set(&["c"], 1)]);
+    let told = play.does(Event::Doubts([doubt()].into()));
+    assert!(told.contains("doubts {Impersonated"), "{told}");
+}
+
+fn doubt() -> Doubt {
+    Doubt::Impersonated(name("c"))
 }

@@ -51,10 +51,10 @@ fn frozen_voters_are_no_proof_for_another_freeze_or_without_their_log() {
 
 #[test]
 fn frozen_voters_are_no_proof_where_the_record_says_so_or_nobody_is_waited_for() {
-    let unprovable = Some("a role is less strict".to_owned());
-    let unprovable = Record { unprovable, ..frozen(&cluster(SYNC)) };
+    let doubts = [Doubt::Lowered("somebody".to_owned())].into();
+    let doubtful = Record { doubts, ..frozen(&cluster(SYNC)) };
     let may_be_open = with_sets(vec![set(&["b", "c"], 1), VoterSet::empty()]);
-    for record in [unprovable, may_be_open, open()] {
+    for record in [doubtful, may_be_open, open()] {
         let mut play = Play::watching(&record);
         assert_eq!(play.at(10).hears_frozen("b", &wal(120)), "");
         assert_eq!(play.at(20).hears_frozen("c", &wal(110)), "");
@@ -69,11 +69,13 @@ fn frozen_voters_are_no_proof_where_the_record_says_so_or_nobody_is_waited_for()
 #[test]
 fn a_node_that_is_off_is_a_proof_until_it_has_renewed() {
     let last = |renewal| (Epoch::new(1), renewal);
-    let off = |node, renewal| Event::Off { node: name(node), renewal };
+    let off = |node, renewal| Event::TurnedOff { node: name(node), renewal, off: true };
     let mut play = Play::watching(&open());
     play.hears_frozen("b", &wal(120));
+    let b = play.stopped(&wal(120));
+    assert_eq!(play.waits(310, &[("b", &b)]), "");
     // Another node, another epoch, and another renewal: it may have been turned on again since.
-    assert_eq!(play.at(10).does(off("c", last(2))), "");
+    assert_eq!(play.does(off("c", last(2))), "");
     assert_eq!(play.does(off("a", (Epoch::new(0), 2))), "");
     assert_eq!(play.does(off("a", last(1))), "");
     assert_eq!(play.does(off("a", last(2))), "put b nominated by k1: Power, voters ");
@@ -102,7 +104,7 @@ fn an_expired_lease_counts_anew_after_the_store_was_lost() {
     play.hears_frozen("b", &wal(120));
     let b = play.stopped(&wal(120));
     assert_eq!(play.waits(900, &[]), "");
-    play.does(Event::Read(None));
+    play.does(Event::Store(Answer::Read(None)));
     assert_eq!(play.at(1000).reads(&open()), "");
     assert_eq!(play.waits(2059, &[("b", &b)]), "");
     let told = play.at(2060).does(Event::Tick);
@@ -140,6 +142,8 @@ fn a_suspected_node_with_a_device_is_turned_off_once_for_each_renewal() {
     let mut play = Play::with_devices(&record, &["a"]);
     assert_eq!(play.waits(1059, &[]), "");
     assert_eq!(play.waits(1500, &[]), "turn off a after 1.2");
+    let renewal = (Epoch::new(1), 2);
+    play.does(Event::TurnedOff { node: name("a"), renewal, off: true });
     assert_eq!(play.hears_of(&renewed(&record)), "");
     // It came back, and is not suspected for that.
     assert_eq!(play.waits(2550, &[]), "");
@@ -148,10 +152,62 @@ fn a_suspected_node_with_a_device_is_turned_off_once_for_each_renewal() {
 }
 
 #[test]
+fn a_device_that_fails_is_asked_again_after_a_while_and_proves_nothing() {
+    let mut play = Play::with_devices(&frozen(&cluster(SYNC)), &["a"]);
+    assert_eq!(play.waits(1100, &[]), "turn off a after 1.2");
+    // One question at a time.
+    assert_eq!(play.waits(3000, &[]), "");
+    let renewal = (Epoch::new(1), 2);
+    assert_eq!(play.does(Event::TurnedOff { node: name("a"), renewal, off: false }), "");
+    assert_eq!(play.waits(3999, &[]), "");
+    assert_eq!(play.waits(4000, &[]), "turn off a after 1.2");
+}
+
+#[test]
+fn where_the_primary_may_have_acknowledged_alone_whoever_is_heard_has_the_time_to_stop() {
+    let released = open().release(&name("a")).unwrap();
+    let mut play = Play::watching(&released);
+    let (b, c) = (play.stopped(&wal(120)), Report::default());
+    assert_eq!(play.waits(500, &[("b", &b), ("c", &c)]), "");
+    // It has more.
+    let told = play.hears_frozen("c", &wal(130));
+    assert_eq!(told, "put c nominated by k1: Released, voters b");
+    // One that is silent is not waited for, and one that is heard no longer than a lease.
+    assert_eq!(
+        Play::watching(&released).waits(350, &[("b", &b)]),
+        "put b nominated by k1: Released, voters "
+    );
+    let mut play = Play::watching(&released);
+    assert_eq!(play.waits(950, &[("b", &b), ("c", &c)]), "");
+    let told = play.waits(1000, &[("b", &b), ("c", &c)]);
+    assert!(told.contains("put b nominated by k1: Released, voters "), "{told}");
+}
+
+#[test]
+fn who_may_fetch_log_from_an_archive_is_no_vote_for_a_quorum() {
+    let mut play = Play::watching(&frozen(&cluster(SYNC)));
+    play.at(10).hears_frozen("b", &wal(120));
+    let restoring = Report { restores: true, ..play.stopped(&wal(110)) };
+    assert_eq!(play.hears("c", restoring), "");
+    assert_eq!(play.hears_frozen("c", &wal(110)), "put b nominated by k1: Quorum, voters c");
+}
+
+#[test]
+fn a_candidate_is_told_from_whom_to_catch_up_once_in_a_while() {
+    let mut record = frozen(&cluster(SYNC));
+    record.members.get_mut(&name("b")).unwrap().nofailover = true;
+    let mut play = Play::watching(&record);
+    play.hears_frozen("b", &wal(130));
+    assert_eq!(play.at(10).hears_frozen("c", &wal(120)), "c catches up from b in freeze 1");
+    assert_eq!(play.at(109).hears_frozen("c", &wal(121)), "");
+    assert_eq!(play.at(110).hears_frozen("c", &wal(122)), "c catches up from b in freeze 1");
+}
+
+#[test]
 fn who_stopped_and_is_lost_counts_for_what_it_had_and_is_no_candidate() {
     // Both are needed, and the one that is gone had more: the other cannot get it.
     let record = Record {
-        lease: Lease::Released { by: name("a"), flushed: Lsn::new(120) },
+        lease: Lease::Released { by: name("a"), renewal: 3, flushed: Lsn::new(120) },
         ..frozen(&cluster(SYNC))
     };
     let mut play = Play::watching(&record);

@@ -5,7 +5,9 @@ use crate::failover::fixture::pace;
 
 fn nominated(record: &Record) -> Record {
     let rules = Rules::default();
-    record.nominate(name("b"), name("k2"), Proof::Quorum, vec![name("c")], rules).unwrap()
+    record
+        .nominate(name("b"), name("k2"), Proof::Quorum, &stopped(&[("b", 120), ("c", 110)]), rules)
+        .unwrap()
 }
 
 #[test]
@@ -48,10 +50,21 @@ fn each_stage_writes_what_leads_to_the_next() {
 }
 
 #[test]
+fn who_is_faulty_and_furthest_keeps_nobody_from_catching_up_with_enough_voters() {
+    let mut suspected = frozen(&cluster(SYNC));
+    suspected.members.get_mut(&name("b")).unwrap().nofailover = true;
+    let mut play = Play::watching(&suspected);
+    let former = Report { faulty: true, ..play.at(10).stopped(&wal(160)) };
+    assert_eq!(play.hears("a", former), "");
+    assert_eq!(play.hears_frozen("b", &wal(150)), "");
+    assert_eq!(play.hears_frozen("c", &wal(120)), "c catches up from b in freeze 1");
+}
+
+#[test]
 fn before_the_record_is_read_nothing_is_written() {
     let mut play = Play::begin(&["a"]);
     assert_eq!(play.hears("a", Report { fault: true, ..deaf_to(&[]) }), "read");
-    assert_eq!(play.at(10).does(Event::Read(None)), "");
+    assert_eq!(play.at(10).does(Event::Store(Answer::Read(None))), "");
     assert_eq!(play.at(5000).does(Event::Tick), "read");
 }
 
@@ -106,7 +119,7 @@ fn a_write_that_met_another_is_thought_over() {
     assert_eq!(play.at(10).hears("a", fault.clone()), "put freeze 1 by k1: Reported");
     // Nothing else is asked for before that is answered.
     assert_eq!(play.at(20).hears("a", fault), "");
-    assert_eq!(play.does(Event::Written(Written::Conflict)), "read");
+    assert_eq!(play.does(Event::Store(Answer::Written(Written::Conflict))), "read");
     // The other controller was faster.
     let by_k2 = record.freeze(name("k2"), Suspicion::Reported).unwrap();
     assert_eq!(play.reads(&by_k2), "");
@@ -132,9 +145,7 @@ fn everybody_is_told_that_it_lives_and_whom_it_does_not_hear() {
         epoch: Epoch::new(1),
         seen: Some(1),
         silent: [name("a"), name("c")].into(),
-        fault: false,
-        faulty: false,
-        frozen: None,
+        ..Report::default()
     };
     let everybody = ["a", "b", "c", "k2"].map(|node| (name(node), report.clone()));
     assert_eq!(tell(300, Event::Heard { from: name("b"), message }), everybody);
@@ -159,4 +170,28 @@ fn whatever_it_does_by_itself_it_does_when_it_wanted_to_be_woken() {
         }
     }
     panic!("nothing was suspected");
+}
+
+#[test]
+fn while_a_first_read_is_under_way_it_waits() {
+    let mut play = Play::begin(&[]);
+    assert_eq!(play.does(Event::Tick), "read");
+    assert_eq!(play.does(Event::Store(Answer::Read(None))), "");
+    assert_eq!(play.at(100).does(Event::Tick), "read");
+    assert_eq!(play.coordinator.poll_timeout(play.now), Some(START + Duration::from_millis(200)));
+}
+
+#[test]
+fn who_is_ill_gives_what_only_it_has() {
+    let released = cluster(SYNC).release(&name("a")).unwrap();
+    let mut play = Play::watching(&released);
+    let former = Report { faulty: true, ..play.at(10).stopped(&wal(160)) };
+    assert_eq!(play.hears("a", former.clone()), "");
+    assert_eq!(play.hears_frozen("b", &wal(120)), "b catches up from a in freeze 1");
+    // Not one that is gone.
+    let mut play = Play::watching(&released);
+    let b = play.at(10).stopped(&wal(120));
+    assert_eq!(play.hears("a", former), "");
+    play.waits(310, &[("b", &b)]);
+    assert_eq!(play.waits(900, &[("b", &b)]), "");
 }

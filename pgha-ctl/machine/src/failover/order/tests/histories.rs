@@ -69,8 +69,8 @@ impl History {
             Write::Thaw => record.thaw(),
             Write::Release(node) => record.release(&name(node)),
             Write::Nominate(node, voters) => {
-                let voters = voters.iter().map(|voter| name(voter)).collect();
-                record.nominate(name(node), name("k1"), Proof::Quorum, voters, rules)
+                let frozen = voters.iter().chain([node]).map(|node| (name(node), log.clone()));
+                record.nominate(name(node), name("k1"), Proof::Quorum, &frozen.collect(), rules)
             }
             Write::Withdraw => record.withdraw(),
             Write::Take(node, lacks) => {
@@ -90,7 +90,7 @@ impl History {
             Write::Announce(node, nodes, quorum) => {
                 record.announce(&name(node), set(nodes, *quorum))
             }
-            Write::Settle(node) => record.settle(&name(node), log.end),
+            Write::Settle(node) => record.settle(&name(node), log.end, &BTreeSet::new()),
         };
         next.map(|next| (next, log))
     }
