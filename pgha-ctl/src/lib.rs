@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
+pub mod fence;
 pub mod guardian;
 pub mod net;
 pub mod postgres;
