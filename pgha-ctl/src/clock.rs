@@ -1,8 +1,12 @@
 //! `CLOCK_BOOTTIME`: it never goes back, and counts while the machine is suspended. Whatever ends at a moment that
 //! the kernel's programs are to know goes by it.
 
+mod timer;
+
 use nix::time::{ClockId, clock_gettime};
 use pgha_machine::Moment;
+
+pub(crate) use timer::Timer;
 
 /// Nanoseconds in a millisecond, the unit of [`Moment`].
 const MILLISECOND: u64 = 1_000_000;

@@ -1,10 +1,12 @@
 //! pgha: the controller and the operator's verbs. The binary is a thin `main` over this library, so
 //! that the tests exercise what is shipped.
 //!
-//! Each module uses only those below it in this list: [`cli`], [`check`], [`controller`] and [`guardian`], then one module
+//! Each module uses only those below it in this list: [`cli`], [`check`], [`controller`], [`agent`] and [`guardian`], then one module
 //! for each part of the outside world ([`store`], which is also asked by way of [`rpc`]; [`bpf`], [`net`],
-//! [`postgres`]), then [`config`], [`telemetry`], [`beat`] and [`clock`]. What is decided is decided in the package `pgha-machine`.
+//! [`postgres`], [`fence`]), then [`config`], [`telemetry`], [`beat`] and [`clock`]. What is decided is decided in
+//! the package `pgha-machine`.
 
+pub mod agent;
 mod beat;
 pub mod bpf;
 pub mod check;

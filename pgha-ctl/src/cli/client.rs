@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 use super::top::Events;
+use crate::agent::status::AgentStatus;
 use crate::config::{Config, ConfigErrors};
 use crate::controller::explain::{ExplainQuery, ExplainReply};
 use crate::controller::flows::{FlowsQuery, FlowsReply};
@@ -138,6 +139,12 @@ impl ClientError {
 /// `GET /v1/status`.
 pub(super) async fn status(controller: &Controller) -> Result<Status, ClientError> {
     within(PATIENCE, controller, ask(controller, Method::GET, "/v1/status", None::<&()>)).await
+}
+
+/// `GET /v1/agent`, of an agent.
+pub(super) async fn agent(agent: &Controller) -> Result<AgentStatus, ClientError> {
+    let asked = ask(agent, Method::GET, crate::agent::status::PATH, None::<&()>);
+    within(PATIENCE, agent, asked).await
 }
 
 /// `GET /v1/events`.

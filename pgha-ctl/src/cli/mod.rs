@@ -1,5 +1,6 @@
 //! The verbs of `pgha`.
 
+mod agent;
 mod argument;
 mod check;
 mod check_config;
@@ -12,6 +13,7 @@ mod exit;
 mod explain;
 mod flows;
 mod guardian;
+mod init;
 mod manual;
 mod named;
 mod nodes;
@@ -58,6 +60,14 @@ struct Pgha {
 enum Verb {
     /// Balance: watch the standbys and keep the data plane equal to their health.
     Controller,
+    /// Manage PostgreSQL on this node: it runs under a lease, and ends before another node can be the primary.
+    ///
+    /// The end of an agent leaves PostgreSQL running; the next one takes it over.
+    Agent(agent::Arguments),
+    /// Found the cluster of the managed nodes: its first epoch, and who is the primary.
+    ///
+    /// The agents run, and nobody is a primary before this. Says what it would do, and does it with --yes.
+    Init(init::Arguments),
     /// Show the director, the primary and the real servers.
     Status(status::Arguments),
     /// Show every node of every service, with the columns of pgpool's `show pool_nodes`.
@@ -158,6 +168,8 @@ impl Verb {
     const fn is_of_this_node(&self) -> bool {
         match self {
             Self::Controller
+            | Self::Agent(_)
+            | Self::Init(_)
             | Self::Guardian(_)
             | Self::Check(_)
             | Self::CheckConfig(_)
@@ -226,6 +238,8 @@ fn run(options: &Options, verb: Verb) -> anyhow::Result<Exit> {
             telemetry::init();
             runtime()?.block_on(controller::run(&options.config))?;
         }
+        Verb::Agent(arguments) => agent::run(&options.config, &arguments)?,
+        Verb::Init(arguments) => runtime()?.block_on(init::run(&options.config, arguments))?,
         Verb::Status(arguments) => runtime()?.block_on(status::run(options, arguments))?,
         Verb::Nodes(arguments) => runtime()?.block_on(nodes::run(options, arguments))?,
         Verb::Top(arguments) => runtime()?.block_on(top::run(options, arguments))?,

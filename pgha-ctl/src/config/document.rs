@@ -141,12 +141,13 @@ impl Walk<'_> {
             | Kind::Name
             | Kind::Path
             | Kind::Address
+            | Kind::Process
             | Kind::Choice(_)
             | Kind::Duration { .. } => value.is_str(),
             Kind::Interfaces | Kind::Addresses | Kind::Listeners => {
                 value.is_str() || is_list_of_strings(value)
             }
-            Kind::Hosts | Kind::Networks | Kind::Endpoints | Kind::Choices(_) => {
+            Kind::Hosts | Kind::Networks | Kind::Endpoints | Kind::Options | Kind::Choices(_) => {
                 is_list_of_strings(value)
             }
             Kind::Boolean => value.is_bool(),

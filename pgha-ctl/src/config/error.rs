@@ -9,6 +9,7 @@ use pgha_machine::balancer::Discovery;
 use pgha_machine::failover::timing::Unsafe;
 use pgha_machine::{NodeName, ParseNodeNameError};
 
+use super::address::ParseAddressError;
 use super::etcd::{Endpoint, ParseEndpointError, StorePlace};
 use super::model::Api;
 use super::passfile::PassfileError;
@@ -192,6 +193,26 @@ pub enum ConfigError {
     NoService { at: At },
     #[error("{at}: {source}")]
     Passfile { at: At, source: PassfileError },
+    #[error("{at}: {source}")]
+    Process { at: At, source: ParseAddressError },
+    #[error("{at} = \"{node}\" is no [[node]] with an agent; {}", meant(.suggestion.as_deref(), "add one, with name, address and agent"))]
+    NotManaged { at: At, node: NodeName, suggestion: Option<String> },
+    #[error(
+        "{at} is missing: others tell an agent there how they are; give the address and port that its [[node]] has as agent"
+    )]
+    AgentWithoutPort { at: At },
+    #[error(
+        "{at}: with store.kind = \"local\" the record of managed nodes is in a file of one controller, and there are {count}; list one [[controller]], or write kind = \"etcd\""
+    )]
+    OneController { at: At, count: usize },
+    #[error(
+        "{at}: {value:?} is no option; write it as name=value, the name without spaces and all of it on one line"
+    )]
+    FenceOption { at: At, value: String },
+    #[error("{at}: {name} is given twice; keep one of them")]
+    FenceOptionTwice { at: At, name: String },
+    #[error("{at}: pgha says itself what {name} is; remove it")]
+    FenceOptionOwn { at: At, name: String },
 }
 
 fn meant(suggestion: Option<&str>, otherwise: &str) -> String {
@@ -266,7 +287,14 @@ impl ConfigError {
             | Self::NoPrimary { at, .. }
             | Self::NoNodes { at, .. }
             | Self::NoService { at }
-            | Self::Passfile { at, .. } => Some(at),
+            | Self::Passfile { at, .. }
+            | Self::Process { at, .. }
+            | Self::NotManaged { at, .. }
+            | Self::AgentWithoutPort { at }
+            | Self::OneController { at, .. }
+            | Self::FenceOption { at, .. }
+            | Self::FenceOptionTwice { at, .. }
+            | Self::FenceOptionOwn { at, .. } => Some(at),
         }
     }
 }
@@ -336,6 +364,10 @@ pub enum RestartNeeded {
         .old.differs_in(.new).join(", ")
     )]
     Store { old: Box<StorePlace>, new: Box<StorePlace> },
+    #[error(
+        "[failover], a [[controller]] or the agent of a [[node]] changed; restart the controller"
+    )]
+    Failover,
     #[error("director.log_packets changed from {old} to {new}; restart the controller")]
     LogPackets { old: bool, new: bool },
     #[error(
@@ -378,6 +410,10 @@ pub enum Remark {
         "store.endpoints has {endpoint}: whoever is on the way can read the records, and write them; have etcd listen with TLS, and write https"
     )]
     StoreInClear { endpoint: Endpoint },
+    #[error(
+        "failover.quorum = {quorum} with mode = \"strict\" and {others} other managed nodes: no commit would ever be acknowledged; add nodes, or give a smaller quorum"
+    )]
+    StrictBeyondNodes { quorum: usize, others: usize },
     #[error("health.timeout ({}) exceeds health.interval ({}), so a silent server is found dead later than fall x interval", humantime::format_duration(*.timeout), humantime::format_duration(*.interval))]
     TimeoutBeyondInterval { timeout: Duration, interval: Duration },
 }

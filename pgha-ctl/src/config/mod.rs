@@ -5,9 +5,11 @@
 //! [`Config::check_files`] (files the configuration names). `schema` is the one place that knows
 //! each key, its bounds and its default.
 
+mod address;
 mod document;
 mod error;
 mod etcd;
+mod failover;
 mod login;
 mod model;
 pub mod passfile;
@@ -30,8 +32,10 @@ use pgha_machine::balancer::{self, Discovery, Node, Service};
 use pgha_machine::failover::timing::Timings;
 use pgha_machine::{NodeName, Weight};
 
+pub use address::{Address, ParseAddressError};
 pub use error::{At, ConfigError, ConfigErrors, Remark, RestartNeeded};
 pub use etcd::{Endpoint, Etcd, EtcdLogin, EtcdTls, ParseEndpointError, StorePlace};
+pub use failover::{Agent, Failover, FenceDevice, Managed, Pick};
 pub use login::{ClientCertificate, Login, SslMode, Tls};
 pub use model::{Api, Director, HealthTimings, Peer, Primary, Vlan};
 
@@ -48,6 +52,8 @@ pub struct Config {
     lease: Timings,
     services: Vec<Service>,
     nodes: Vec<Node>,
+    failover: Option<Failover>,
+    agent: Option<Agent>,
 }
 
 impl Config {
@@ -167,6 +173,18 @@ impl Config {
         &self.nodes
     }
 
+    /// The managed nodes; `None` where there are none.
+    #[must_use]
+    pub const fn failover(&self) -> Option<&Failover> {
+        self.failover.as_ref()
+    }
+
+    /// This node, where an agent manages it.
+    #[must_use]
+    pub const fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
+    }
+
     /// What the decisions depend on, for a node with the addresses `local`.
     #[must_use]
     pub fn balancer(&self, local: BTreeSet<IpAddr>) -> balancer::Config {
@@ -199,7 +217,8 @@ impl Config {
             (timeout > interval).then_some(Remark::TimeoutBeyondInterval { timeout, interval });
         let clear = self.store.endpoints().iter().find(|endpoint| endpoint.is_in_clear());
         let clear = clear.map(|endpoint| Remark::StoreInClear { endpoint: endpoint.clone() });
-        nobody.chain(unweighted).chain(slow).chain(clear).collect()
+        let strict = self.failover.as_ref().and_then(Failover::never_acknowledges);
+        nobody.chain(unweighted).chain(slow).chain(clear).chain(strict).collect()
     }
 
     /// Whether some real server may have a weight above 0.
@@ -239,6 +258,7 @@ impl Config {
                 old: Box::new(old),
                 new: Box::new(new),
             }),
+            changed(&self.failover, &new.failover, |_, _| RestartNeeded::Failover),
             changed(&is.flows, &to.flows, |old, new| RestartNeeded::Flows { old, new }),
             changed(&is.flows_ipv6, &to.flows_ipv6, |old, new| RestartNeeded::FlowsIpv6 {
                 old,

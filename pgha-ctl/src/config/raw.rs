@@ -32,6 +32,13 @@ pub(super) struct RawConfig {
     pub(super) service: Vec<RawService>,
     #[serde(default)]
     pub(super) node: Vec<RawNode>,
+    #[serde(default)]
+    pub(super) controller: Vec<RawController>,
+    #[serde(default)]
+    pub(super) fence: Vec<RawFence>,
+    #[serde(default)]
+    pub(super) failover: RawFailover,
+    pub(super) agent: Option<RawAgent>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,4 +150,68 @@ pub(super) struct RawNode {
     pub(super) name: Option<String>,
     pub(super) address: Option<String>,
     pub(super) weight: Option<i64>,
+    pub(super) agent: Option<String>,
+    pub(super) replication_user: Option<String>,
+    pub(super) nofailover: Option<bool>,
+    pub(super) priority: Option<i64>,
+}
+
+/// What a node has that is managed.
+#[derive(Debug)]
+pub(super) struct RawManaged {
+    pub(super) agent: Option<String>,
+    pub(super) replication_user: Option<String>,
+    pub(super) nofailover: Option<bool>,
+    pub(super) priority: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawController {
+    pub(super) name: Option<String>,
+    pub(super) address: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFence {
+    pub(super) name: Option<String>,
+    pub(super) node: Option<String>,
+    pub(super) level: Option<i64>,
+    pub(super) agent: Option<String>,
+    #[serde(default)]
+    pub(super) options: Vec<String>,
+    #[serde(default)]
+    pub(super) secrets: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFailover {
+    pub(super) mode: Option<String>,
+    pub(super) quorum: Option<i64>,
+    pub(super) pick: Option<String>,
+    pub(super) max_lag_bytes: Option<i64>,
+    pub(super) port: Option<i64>,
+    pub(super) sslmode: Option<String>,
+    pub(super) writer_vip: Option<String>,
+    pub(super) fence_timeout: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAgent {
+    pub(super) node: Option<String>,
+    pub(super) data: Option<String>,
+    pub(super) bin: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) config_file: Option<String>,
+    pub(super) role: Option<String>,
+    pub(super) passfile: Option<String>,
+    pub(super) runtime: Option<String>,
+    pub(super) state: Option<String>,
+    pub(super) cgroup: Option<String>,
+    pub(super) local_clients: Option<bool>,
+    pub(super) guardian: Option<bool>,
+    pub(super) restarts: Option<i64>,
 }

@@ -15,7 +15,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "director.peer[]",
         "The other directors of the same VIPs. Frames they already balanced are passed, never balanced twice.",
     ),
-    ("postgres", "How the controller logs in to PostgreSQL, always over TCP."),
+    (
+        "postgres",
+        "How the controller logs in to PostgreSQL, always over TCP; an agent uses `dbname` alone, over its Unix socket.",
+    ),
     (
         "primary",
         "Where to find the primary, whose `pg_stat_replication` names the standbys. Needed unless every service's discovery is `direct`.",
@@ -33,7 +36,20 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "node[]",
-        "One database node, where it needs a name or a weight of its own. Services with discovery `direct` or `both` need at least one.",
+        "One database node, where it needs a name or a weight of its own, or is managed. Services with discovery `direct` or `both` need at least one.",
+    ),
+    (
+        "controller[]",
+        "The controllers of managed nodes, which decide about failover. With the store `local` there is one.",
+    ),
+    (
+        "fence[]",
+        "What turns a managed node off from outside, and proves by that that it acknowledges nothing more.",
+    ),
+    ("failover", "What holds for all managed nodes: those with an `agent`."),
+    (
+        "agent",
+        "This node as a managed one, for `pgha agent`. Everything else in the file is the same on all nodes of a cluster.",
     ),
 ];
 
@@ -87,9 +103,11 @@ fn type_of(kind: Kind) -> String {
         Kind::Address => "IP address of one host".to_owned(),
         Kind::Addresses => "IP address of one host or list of such".to_owned(),
         Kind::Interfaces => "string or list of strings".to_owned(),
+        Kind::Process => "host and port".to_owned(),
         Kind::Hosts => "list of IP addresses or node names, with or without port".to_owned(),
         Kind::Listeners => "IP address with port or list of such".to_owned(),
         Kind::Endpoints => "list of URLs".to_owned(),
+        Kind::Options => "list of `name=value`".to_owned(),
         Kind::Networks => "list of networks in CIDR notation".to_owned(),
         Kind::Boolean => "`true` or `false`".to_owned(),
         Kind::Integer { min, max } => format!("whole number, {min} to {max}"),

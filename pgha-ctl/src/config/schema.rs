@@ -8,6 +8,7 @@ use pgha_common::maps::{MAX_ALLOWED, MAX_INTERFACES, MAX_PEER_ADDRESSES, MAX_PEE
 use pgha_machine::balancer::{Discovery, Probe};
 use pgha_machine::failover::timing::{self, Profile};
 
+use super::failover::Pick;
 use super::login::SslMode;
 use super::model::Vlan;
 
@@ -40,6 +41,10 @@ pub(super) enum Kind {
         min: u64,
         max: u64,
     },
+    /// A list of `name=value`.
+    Options,
+    /// Host and port of a process of pgha.
+    Process,
     Choice(&'static [&'static str]),
     /// A list of some of them.
     Choices(&'static [&'static str]),
@@ -102,6 +107,10 @@ pub(super) const PROFILES: &[&str] =
     &[Profile::Fast.name(), Profile::Default.name(), Profile::Safe.name()];
 /// Names of the ways to probe a VIP.
 pub(super) const PROBES: &[&str] = &[Probe::Off.name(), Probe::Syn.name(), Probe::Startup.name()];
+/// Names of what a commit waits for.
+pub(super) const MODES: &[&str] = &["async", "sync", "strict"];
+/// Names of how voters are chosen.
+pub(super) const PICKS: &[&str] = &[Pick::Any.name(), Pick::First.name()];
 /// Names of what may move weights by itself.
 pub(super) const AUTO_WEIGHTS: &[&str] = &["lag", "connections"];
 
@@ -264,6 +273,77 @@ pub(super) const KEYS: &[Key] = &[
         "Address of its PostgreSQL, not a VIP."),
     key("node[].weight", WEIGHT, Absent::Derived("the service's `default_weight`"), "1",
         "Share of new connections relative to the others. 0 drains: sessions stay, new ones go elsewhere."),
+    key("node[].agent", Kind::Process, Absent::Nothing, "\"10.0.0.12:7432\"",
+        "Host and port of its agent (`pgha agent`), which makes it a managed node: one that may be the primary, and whose acknowledgement commits may wait for."),
+    key("node[].replication_user", Kind::Text, Absent::Derived("the node's name"), "\"db2\"",
+        "Role that it streams as, and no other node: what a standby is taken for must not be what anybody claims to be. At most 63 bytes."),
+    key("node[].nofailover", Kind::Boolean, Absent::Boolean(false), "true",
+        "It never becomes the primary. Taken over when the node joins the cluster."),
+    key("node[].priority", Kind::Integer { min: -1_000, max: 1_000 }, Absent::Integer(0), "10",
+        "Of several candidates that have equally much, the one with the greatest becomes the primary. Taken over when the node joins the cluster."),
+
+    key("controller[].name", Kind::Name, Absent::Refused, "\"lb1\"",
+        "Name of the controller, as in its certificate. One that runs beside an agent has a name and a certificate of its own."),
+    key("controller[].address", Kind::Process, Absent::Refused, "\"10.0.0.21:7432\"",
+        "Host and port where its API listens."),
+
+    key("fence[].name", Kind::Name, Absent::Refused, "\"ipmi-db1\"",
+        "Name of a fence device: of what turns a node off from outside."),
+    key("fence[].node", Kind::Name, Absent::Refused, "\"db1\"",
+        "The managed node that it turns off."),
+    key("fence[].level", Kind::Integer { min: 1, max: 9 }, Absent::Integer(1), "2",
+        "Devices of one level turn the node off only together, as those of two power supplies do. The lowest level is tried first; the next where one of its devices fails."),
+    key("fence[].agent", Kind::Path, Absent::Refused, "\"/usr/sbin/fence_ipmilan\"",
+        "The executable that asks the device, by ClusterLabs' interface for fence agents. The controllers run it."),
+    key("fence[].options", Kind::Options, Absent::Nothing, "[\"ip=10.0.9.1\", \"username=pgha\", \"lanplus=1\"]",
+        "What it is told on stdin, beside `action` and `nodename`."),
+    key("fence[].secrets", Kind::Options, Absent::Nothing, "[\"password=/etc/pgha/ipmi-db1.password\"]",
+        "Options whose values stand in files that their owner alone may read."),
+
+    key("failover.mode", Kind::Choice(MODES), Absent::Text("sync"), "\"strict\"",
+        "What a commit waits for. `async`: for nobody. `sync`: for `quorum` standbys, or for as many as stream; what was acknowledged with fewer is recorded as such. `strict`: for `quorum` standbys, always. Taken over when the cluster is founded."),
+    key("failover.quorum", Kind::Integer { min: 1, max: 16 }, Absent::Integer(1), "1",
+        "How many standbys a commit waits for, with `sync` and `strict`."),
+    key("failover.pick", Kind::Choice(PICKS), Absent::Text("any"), "\"first\"",
+        "Which of the standbys. `any`: whichever flush first. `first`: the first ones in the order of their names."),
+    key("failover.max_lag_bytes", Kind::Integer { min: 0, max: LAG_BYTES }, Absent::Integer(1_048_576), "1048576",
+        "How much of what the primary had written a standby may lack that becomes the primary, where nobody waited for it: with `async`, and with `sync` while too few stream."),
+    key("failover.port", PORT, Absent::Integer(5_432), "5432",
+        "Port of PostgreSQL on every managed node."),
+    key("failover.sslmode", Kind::Choice(SSLMODES), Absent::Text("prefer"), "\"verify-full\"",
+        "`sslmode` of the connections by which managed nodes stream from each other, as libpq has it."),
+    key("failover.writer_vip", Kind::Address, Absent::Nothing, "\"10.0.0.99\"",
+        "Address of the primary, which its agent puts on the interface in whose subnet it lies."),
+
+    key("failover.fence_timeout", Kind::Duration { min: 1_000, max: HOUR }, Absent::Text("30s"), "\"60s\"",
+        "How long a fence device may take for one answer. One that is late proves nothing."),
+
+    key("agent.node", Kind::Name, Absent::Refused, "\"db1\"",
+        "Name of this node: that of a `[[node]]` with an `agent`, and of the certificate in `api.tls`."),
+    key("agent.data", Kind::Path, Absent::Refused, "\"/var/lib/postgresql/15/main\"",
+        "PostgreSQL's data directory."),
+    key("agent.bin", Kind::Path, Absent::Refused, "\"/usr/lib/postgresql/15/bin\"",
+        "Where PostgreSQL's programs are: `postgres`, `pg_rewind`, `pg_basebackup`, `pg_controldata`."),
+    key("agent.config_file", Kind::Path, Absent::Derived("`postgresql.conf` in `data`"), "\"/etc/postgresql/15/main/postgresql.conf\"",
+        "The operator's `postgresql.conf`, which pgha includes and never writes. What pgha sets itself comes after it."),
+    key("agent.user", Kind::Text, Absent::Text("postgres"), "\"postgres\"",
+        "User of the operating system that PostgreSQL runs as, and who owns its data directory."),
+    key("agent.role", Kind::Text, Absent::Text("root"), "\"root\"",
+        "Role with `pg_monitor` that the agent logs in as over PostgreSQL's Unix socket, where it is known by its user of the operating system (`peer`): for an agent that runs as root `CREATE ROLE root LOGIN IN ROLE pg_monitor`."),
+    key("agent.passfile", Kind::Path, Absent::Nothing, "\"/var/lib/postgresql/.pgpass\"",
+        "Password file in libpq's format that PostgreSQL and its programs read for streaming; its owner is `user`."),
+    key("agent.runtime", Kind::Path, Absent::Derived("`/run/pgha/<cluster>.agent`"), "\"/run/pgha/main.agent\"",
+        "Directory of sockets. PostgreSQL's own is in it, where only the agent comes, unless `local_clients`."),
+    key("agent.state", Kind::Path, Absent::Derived("`/var/lib/pgha/<cluster>.agent`"), "\"/var/lib/pgha/main.agent\"",
+        "Directory of what this node must know again after a crash. Whoever removes it forgets what the node has promised."),
+    key("agent.cgroup", Kind::Path, Absent::Derived("below the agent's own"), "\"/sys/fs/cgroup/pgha\"",
+        "Directory of a cgroup (version 2) below which each start of PostgreSQL gets one."),
+    key("agent.local_clients", Kind::Boolean, Absent::Boolean(false), "true",
+        "Whether others than the agent may use PostgreSQL's Unix socket. They are outside of the lease gate, which guards TCP."),
+    key("agent.guardian", Kind::Boolean, Absent::Boolean(true), "true",
+        "Whether the agent refuses to run without a guardian: a process that ends PostgreSQL in time when the agent cannot."),
+    key("agent.restarts", Kind::Integer { min: 0, max: 100 }, Absent::Integer(2), "2",
+        "How often PostgreSQL is restarted after a crash, as the primary that it was, before another node takes over."),
 ];
 
 /// The entry of a key, given as in the file (`service[0].vip`) or in the table (`service[].vip`).
@@ -318,10 +398,15 @@ impl Kind {
     /// The type as TOML has it, with its article.
     pub(super) const fn toml_type(self) -> &'static str {
         match self {
-            Self::Text | Self::Name | Self::Path | Self::Address | Self::Choice(_) => "a string",
+            Self::Text
+            | Self::Name
+            | Self::Path
+            | Self::Address
+            | Self::Process
+            | Self::Choice(_) => "a string",
             Self::Duration { .. } => "a string with a unit (such as \"1s\" or \"250ms\")",
             Self::Interfaces | Self::Addresses | Self::Listeners => "a string or a list of strings",
-            Self::Hosts | Self::Networks | Self::Endpoints | Self::Choices(_) => {
+            Self::Hosts | Self::Networks | Self::Endpoints | Self::Options | Self::Choices(_) => {
                 "a list of strings"
             }
             Self::Boolean => "true or false",

@@ -10,7 +10,9 @@ use proptest::sample::Index;
 use super::schema::{KEYS, Kind};
 use super::*;
 
+mod failover;
 mod families;
+mod fence;
 mod postgres;
 mod properties;
 mod service;

@@ -1,6 +1,8 @@
 //! From raw values to a [`Config`]: each value by itself, and how they fit together.
 
 mod checker;
+mod failover;
+mod fence;
 mod lease;
 mod service;
 mod store;
@@ -18,8 +20,8 @@ use super::error::ConfigError;
 use super::login::{ClientCertificate, Login, SslMode, Tls};
 use super::model::{Api, Director, HealthTimings, Peer, Primary, Vlan};
 use super::raw::{
-    OneOrMore, RawApi, RawConfig, RawDirector, RawHealth, RawNode, RawPeer, RawPostgres,
-    RawPrimary, RawService,
+    OneOrMore, RawApi, RawConfig, RawDirector, RawHealth, RawManaged, RawNode, RawPeer,
+    RawPostgres, RawPrimary, RawService,
 };
 use super::schema::{self, SSLMODES, VLANS};
 use checker::{Asker, Checker, Unique};
@@ -52,6 +54,14 @@ fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
     let (listed, offered) = (raw.node.len(), raw.service.len());
     let services = each(checks, "service", raw.service, service);
     let nodes = each(checks, "node", raw.node, node);
+    let listed_nodes =
+        nodes.as_ref().map(|nodes| nodes.iter().map(|(node, _)| node.clone()).collect());
+    let failover = failover::failover(checks, raw.failover, raw.controller, raw.fence, nodes);
+    let manages = raw.agent.is_some();
+    let agent =
+        raw.agent.map(|raw| failover::agent(checks, raw, cluster.as_ref(), failover.as_ref()));
+    let known = failover.as_ref().and_then(Option::as_ref);
+    failover::ground(checks, known, manages, api.as_ref(), store.as_ref());
     let named = raw.primary.is_some();
     let primary = raw.primary.map(|raw| primary(checks, raw));
     sources(checks, offered, named, listed);
@@ -70,7 +80,12 @@ fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
         store: store?,
         lease: lease?,
         services: services?,
-        nodes: nodes?,
+        nodes: listed_nodes?,
+        failover: failover?,
+        agent: match agent {
+            Some(agent) => Some(agent?),
+            None => None,
+        },
     })
 }
 
@@ -257,7 +272,7 @@ fn vlan_named(name: &str) -> Option<Vlan> {
     [Vlan::Pass, Vlan::Forward].into_iter().find(|vlan| vlan.name() == name)
 }
 
-fn node(checks: &mut Checker, at: &str, raw: RawNode) -> Option<Node> {
+fn node(checks: &mut Checker, at: &str, raw: RawNode) -> Option<(Node, failover::Part)> {
     let key = |name: &str| format!("{at}.{name}");
     let name = checks.own_name(Unique::NodeName, &key("name"), raw.name);
     let address = checks.required(&key("address"), raw.address);
@@ -267,6 +282,9 @@ fn node(checks: &mut Checker, at: &str, raw: RawNode) -> Option<Node> {
         Some(weight) => checks.weight(&key("weight"), Some(weight)).map(Some),
         None => Some(None),
     };
+    let RawNode { agent, replication_user, nofailover, priority, .. } = raw;
+    let managed = RawManaged { agent, replication_user, nofailover, priority };
+    let managed = failover::managed(checks, at, managed);
     if let Some(name) = &name {
         checks.nodes.insert(name.clone(), address);
     }
@@ -277,7 +295,7 @@ fn node(checks: &mut Checker, at: &str, raw: RawNode) -> Option<Node> {
         checks.fail(ConfigError::MisleadingName { at, name, address });
         return None;
     }
-    Some(Node { name, address, weight: weight? })
+    Some((Node { name, address, weight: weight? }, managed?))
 }
 
 fn primary(checks: &mut Checker, raw: RawPrimary) -> Option<Primary> {

@@ -15,6 +15,7 @@ use axum::response::Response;
 use super::api::refused;
 use super::book;
 use super::status::Refusal;
+use crate::rpc::post;
 use crate::rpc::server::Caller;
 use crate::store::{self, Key};
 
@@ -47,6 +48,8 @@ fn access(method: &Method, path: &str) -> Access {
         // The processes of the cluster keep their records there. Orders are given by persons. A path that
         // spells a key in another way than plainly is none of theirs.
         Some(Ok(key)) if method == Method::PUT && key.as_str() != book::KEY => Access::Reader,
+        // Each says how it is; whose word it is, is looked at there.
+        _ if method == Method::POST && path == post::PATH => Access::Reader,
         _ if reads => Access::Reader,
         _ => Access::Operator,
     }

@@ -155,7 +155,12 @@ impl Drop for ControlSocket {
 }
 
 /// Everything that can be asked, behind [`access::guard`].
-pub(super) fn router<S: Store + Clone>(requests: mpsc::Sender<Request>, store: S) -> Router {
+/// `messages` is the route of messages, which has no end.
+pub(super) fn router<S: Store + Clone>(
+    requests: mpsc::Sender<Request>,
+    store: S,
+    messages: Router,
+) -> Router {
     Router::new()
         .route(HEALTHZ, health(healthz))
         .route(PRIMARY, health(primary))
@@ -174,6 +179,7 @@ pub(super) fn router<S: Store + Clone>(requests: mpsc::Sender<Request>, store: S
         .merge(store::http::router(store))
         .layer(DefaultBodyLimit::max(BODY))
         .layer(axum::middleware::from_fn(in_time))
+        .merge(messages)
         .layer(axum::middleware::from_fn(access::guard))
 }
 

@@ -62,6 +62,15 @@ pub enum ControllerError {
     /// The API's port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificate names no controller.
+    #[error(
+        "[api] tls: the certificate is of {0}, which is no [[controller]]; issue one for the name that this one has \
+         there: pgha tls issue"
+    )]
+    NoController(String),
+    /// The kernel has no timer.
+    #[error("the kernel has no timer for leases: {0}")]
+    Timer(std::io::Error),
     /// The runtime.
     #[error("signals cannot be handled: {0}")]
     Signals(std::io::Error),

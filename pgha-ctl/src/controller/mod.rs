@@ -5,7 +5,8 @@
 //! controller's, otherwise when everybody was checked). Then one loop takes in what the
 //! watchers ([`watch`]), the kernel's neighbour table, the operators ([`api`]) and signals say, hands
 //! it to the machine, and carries out the effects that come back. When it ends, however it ends, the
-//! data plane goes on by the last maps.
+//! data plane goes on by the last maps. Beside that loop, and whatever becomes of it, [`fencing`] decides about
+//! the failover of managed nodes.
 
 mod access;
 mod answer;
@@ -17,6 +18,7 @@ mod ended;
 mod error;
 pub mod events;
 pub(crate) mod explain;
+mod fencing;
 pub(crate) mod flows;
 mod health;
 pub mod history;
@@ -66,6 +68,7 @@ use changes::Changes;
 use claims::Listening;
 use ended::Ended;
 use events::Events;
+use fencing::Fencing;
 use health::CutOff;
 use history::History;
 use leaks::Leaks;
@@ -147,6 +150,7 @@ struct Controller {
     requests: mpsc::Receiver<Request>,
     book: Book,
     api: Served,
+    _fencing: Option<Fencing>,
     _socket: ControlSocket,
     announcements: Announcements,
     events: Events,

@@ -32,6 +32,10 @@ pub enum NetError {
         "VIP {vip} is in use: {mac} answers for it, which is the real server {server}; run there: pgha realserver setup --vip {vip}"
     )]
     VipLeaks { vip: IpAddr, mac: Mac, server: String },
+    #[error(
+        "VIP {address} lies in no subnet of this node; choose one in a subnet of an interface of it"
+    )]
+    NoSubnet { address: IpAddr },
     #[error("the offloads of interface {name} cannot be read: {source}; see: ethtool -k {name}")]
     Offloads { name: String, source: io::Error },
     #[error("no permission to {what}; it needs {needs}")]

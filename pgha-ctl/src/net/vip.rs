@@ -4,6 +4,7 @@
 mod claims;
 mod frame;
 mod groups;
+mod placed;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use super::link::Interface;
 pub use claims::{Claim, Claims};
 use frame::{Said, Word};
 use groups::Groups;
+pub use placed::{Placed, place};
 use socket::{Hears, Listener};
 
 /// RFC 5227, section 1.1: PROBE_NUM. RFC 4862 asks for one (DupAddrDetectTransmits), and allows more.

@@ -1,65 +1,22 @@
 //! Connecting to a process of the cluster.
 
 use std::error::Error;
-use std::fmt;
 use std::io;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::credentials::Credentials;
+pub use crate::config::{Address, ParseAddressError};
 
 /// How long a connection may take to be made, TLS included.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a connection may take to end that takes no request any more.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Host and port of a process: `10.0.0.21:7432`, `[fd00::21]:7432` or `lb1:7432`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// An IP address, without brackets, or a DNS name.
-    host: String,
-    port: u16,
-    name: ServerName<'static>,
-}
-
-/// A text that names no process.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no host with a port; write it as 10.0.0.21:7432, [fd00::21]:7432 or lb1:7432")]
-pub struct ParseAddressError(String);
-
-impl FromStr for Address {
-    type Err = ParseAddressError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = || {
-            let (host, port) = text.rsplit_once(':')?;
-            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-            // Without brackets the last part of an IPv6 address would pass for a port.
-            if bare.is_none() && host.contains(':') {
-                return None;
-            }
-            let host = bare.unwrap_or(host).to_owned();
-            let port = port.parse().ok().filter(|port| *port != 0)?;
-            let name = ServerName::try_from(host.clone()).ok()?;
-            Some(Self { host, port, name })
-        };
-        parse().ok_or_else(|| ParseAddressError(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, .. } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
-}
 
 /// No connection came about.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +43,7 @@ fn mend(error: &io::Error, to: &Address) -> String {
         NotValidForName | NotValidForNameContext { .. },
     )) = tls
     {
-        return format!("issue its certificate again with --address or --dns for {}", to.host);
+        return format!("issue its certificate again with --address or --dns for {}", to.host());
     }
     "see that both certificates are of this cluster's authority and have not expired".to_owned()
 }
@@ -101,13 +58,13 @@ pub async fn connect(
 ) -> Result<TlsStream<TcpStream>, ConnectError> {
     let connector = TlsConnector::from(Arc::new(credentials.client()?));
     let connecting = async {
-        let stream = TcpStream::connect((&*to.host, to.port))
+        let stream = TcpStream::connect((to.host(), to.port()))
             .await
             .map_err(|source| ConnectError::Tcp { to: to.clone(), source })?;
         // Requests are small and waited for.
         let _ = stream.set_nodelay(true);
         connector
-            .connect(to.name.clone(), stream)
+            .connect(to.server_name(), stream)
             .await
             .map_err(|source| ConnectError::Tls { to: to.clone(), source })
     };

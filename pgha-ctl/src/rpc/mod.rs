@@ -2,7 +2,8 @@
 //! cluster's own certificate authority.
 //!
 //! [`credentials`] reads the three files that a process needs, [`identity`] says whom a certificate is of
-//! and what it may, [`authority`] makes certificates, [`client`] and [`server`] connect and listen.
+//! and what it may, [`authority`] makes certificates, [`client`] and [`server`] connect and listen, and
+//! [`post`] carries messages between agents and controllers.
 
 pub mod authority;
 pub mod client;
@@ -10,6 +11,7 @@ pub mod credentials;
 pub(crate) mod durable;
 pub mod identity;
 mod places;
+pub mod post;
 pub mod server;
 
 use std::sync::Arc;

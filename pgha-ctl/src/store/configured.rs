@@ -1,13 +1,17 @@
+use std::path::Path;
+
 use pgha_machine::NodeName;
 
-use super::{CasError, Etcd, Key, Mark, Reading, Slot, Store, StoreError};
-use crate::config::StorePlace;
+use super::{CasError, Etcd, Key, Mark, Reading, Remote, Slot, Store, StoreError};
+use crate::config::{Address, StorePlace};
 
 /// The store that the configuration names.
 #[derive(Clone, Debug)]
 pub enum Configured {
     /// A file of this process.
     Local(Slot),
+    /// A file of a controller.
+    Remote(Remote),
     /// An etcd.
     Etcd(Etcd),
 }
@@ -22,6 +26,22 @@ impl Configured {
         }
     }
 
+    /// The same for a process that is no controller: what is local is the file of the controller at `at`,
+    /// which is asked with the credentials in `tls`.
+    #[must_use]
+    pub fn from_outside(
+        place: &StorePlace,
+        cluster: &NodeName,
+        at: Option<&Address>,
+        tls: &Path,
+    ) -> Self {
+        match (place, at) {
+            (StorePlace::Local(_), Some(at)) => Self::Remote(Remote::new(at.clone(), tls)),
+            (StorePlace::Local(path), None) => Self::Local(Slot::new(path)),
+            (StorePlace::Etcd(etcd), _) => Self::Etcd(Etcd::new(etcd, cluster)),
+        }
+    }
+
     /// Sees that it can be used. Says whether its file had to be put back, which somebody had removed.
     ///
     /// # Errors
@@ -29,6 +49,7 @@ impl Configured {
     pub async fn tend(&self) -> Result<bool, StoreError> {
         match self {
             Self::Local(slot) => Ok(slot.tend().await?),
+            Self::Remote(_) => Ok(false),
             Self::Etcd(etcd) => etcd.tend().await.map(|()| false),
         }
     }
@@ -38,6 +59,7 @@ impl Store for Configured {
     async fn get(&self, key: &Key) -> Result<Reading, StoreError> {
         match self {
             Self::Local(slot) => slot.get(key).await,
+            Self::Remote(remote) => remote.get(key).await,
             Self::Etcd(etcd) => etcd.get(key).await,
         }
     }
@@ -45,6 +67,7 @@ impl Store for Configured {
     async fn cas(&self, key: &Key, expected: Mark, value: Vec<u8>) -> Result<Mark, CasError> {
         match self {
             Self::Local(slot) => slot.cas(key, expected, value).await,
+            Self::Remote(remote) => remote.cas(key, expected, value).await,
             Self::Etcd(etcd) => etcd.cas(key, expected, value).await,
         }
     }
@@ -52,6 +75,7 @@ impl Store for Configured {
     async fn watch(&self, key: &Key, seen: Mark) -> Result<Reading, StoreError> {
         match self {
             Self::Local(slot) => slot.watch(key, seen).await,
+            Self::Remote(remote) => remote.watch(key, seen).await,
             Self::Etcd(etcd) => etcd.watch(key, seen).await,
         }
     }

@@ -3,7 +3,7 @@
 //! A [`Store`] can do three things, and every implementation passes the same tests (`tests/src/store`):
 //! [`Local`], a file of the controller; [`Remote`], a controller's store from another process, by way of
 //! [`http`]; and [`Etcd`]. [`change()`] is how a record is read, changed and written by somebody whom others may
-//! forestall, over a network that may lose the answer.
+//! forestall, over a network that may lose the answer. [`ledger`] is the record that decides about failover.
 
 mod change;
 mod configured;
@@ -11,6 +11,7 @@ mod etcd;
 mod exchange;
 mod format;
 pub mod http;
+pub mod ledger;
 mod local;
 mod record;
 mod remote;

@@ -44,6 +44,18 @@ fn samples(key: &str, kind: Kind) -> (Vec<String>, Vec<String>) {
                 "db1",
             ]),
         ),
+        ("fence[].secrets", Kind::Options) => (
+            vec!["[\"password=/etc/pgha/password\"]".into()],
+            vec!["[\"password=relative\"]".into(), "[\"password\"]".into(), "[1]".into()],
+        ),
+        (_, Kind::Options) => (
+            vec!["[]".into(), "[\"ip=10.0.9.1\", \"lanplus=1\"]".into()],
+            vec!["[\"ip\"]".into(), "[\"=1\"]".into(), "[\"action=on\"]".into(), "[1]".into()],
+        ),
+        (_, Kind::Process) => (
+            quoted(&["10.0.0.12:7432", "[fd00::12]:1", "db2.example:65535"]),
+            quoted(&["", "10.0.0.12", "10.0.0.12:0", "fd00::12:7432", "a b:1"]),
+        ),
         (_, Kind::Hosts) => (
             vec![
                 "[\"10.9.0.1\"]".into(),
@@ -157,10 +169,28 @@ fn file(choose: &mut dyn FnMut(&'static str, Kind) -> Option<String>) -> String 
 
 /// Valid by itself, and different from the other addresses.
 fn own_address(key: &str) -> Option<String> {
-    let last = ["service[].vip", "node[].address", "director.peer[].address"]
-        .iter()
-        .position(|address| *address == key)?;
-    Some(format!("\"10.0.0.{}\"", last + 1))
+    let last = [
+        "service[].vip",
+        "node[].address",
+        "director.peer[].address",
+        "failover.writer_vip",
+        "controller[].address",
+    ]
+    .iter()
+    .position(|address| *address == key)?;
+    let port = if key == "controller[].address" { ":1" } else { "" };
+    Some(format!("\"10.0.0.{}{port}\"", last + 1))
+}
+
+/// The value of a key that has to be that of another, or has to differ from it.
+fn name_of(values: &[(&str, Option<String>)], key: &str) -> Option<String> {
+    match key {
+        "controller[].name" => Some("\"lb1\"".to_owned()),
+        "agent.node" | "fence[].node" => {
+            values.iter().find(|(of, _)| *of == "node[].name")?.1.clone()
+        }
+        _ => None,
+    }
 }
 
 /// Whether a key is left out, where that follows from those before it: a key without the one it refers to is
@@ -195,6 +225,8 @@ fn left_out(values: &[(&str, Option<String>)], key: &str) -> Option<bool> {
         "store.cert" | "store.user" => lone(of("store.kind") != Some("\"etcd\"")),
         "store.key" => Some(of("store.cert").is_none()),
         "store.password_file" => Some(of("store.user").is_none()),
+        // An agent is told by others, and belongs to a node that is managed.
+        "api.listen" | "node[].agent" => Some(false),
         "store.timeout" | "lease.renew_every" | "lease.drop_after" => Some(true),
         "lease.duration" => lone(of("lease.profile") == Some("\"safe\"")),
         _ => None,
@@ -214,7 +246,8 @@ proptest! {
             let (index, leave) = pick.next().unwrap();
             let good = samples(key, kind).0;
             let optional = schema::find(key).unwrap().absent != schema::Absent::Refused;
-            let value = own_address(key).unwrap_or_else(|| index.get(&good).clone());
+            let own = own_address(key).or_else(|| name_of(&values, key));
+            let value = own.unwrap_or_else(|| index.get(&good).clone());
             let left = left_out(&values, key).unwrap_or(optional && *leave);
             values.push((key, (!left).then_some(value)));
             None
@@ -249,7 +282,8 @@ proptest! {
 fn a_missing_required_key_is_named() {
     for missing in KEYS.iter().filter(|key| key.absent == schema::Absent::Refused) {
         let text = file(&mut |key, kind| {
-            let value = own_address(key).unwrap_or_else(|| samples(key, kind).0[0].clone());
+            let own = own_address(key).or_else(|| name_of(&[], key));
+            let value = own.unwrap_or_else(|| samples(key, kind).0[0].clone());
             (key != missing.path).then_some(value)
         });
         let errors = parse(&text).unwrap_err();

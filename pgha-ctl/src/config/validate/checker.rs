@@ -31,6 +31,9 @@ pub(super) enum Unique {
     PrimaryHost,
     Listener,
     Member,
+    Process,
+    ReplicationUser,
+    FenceDevice,
 }
 
 /// A service and what it asks for its real servers.

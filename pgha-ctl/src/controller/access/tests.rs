@@ -32,6 +32,8 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/v1/store/orders", Access::Reader),
     ("GET", "/v1/trace", Access::Operator),
     ("HEAD", "/v1/trace", Access::Operator),
+    ("POST", "/v1/messages", Access::Reader),
+    ("PUT", "/v1/messages", Access::Operator),
     ("POST", "/v1/order", Access::Operator),
     ("POST", "/v1/reader", Access::Operator),
     ("POST", "/v1/reload", Access::Operator),

@@ -76,7 +76,8 @@ async fn asked(caller: &Caller, method: &str, path: &str, body: &str) -> (Status
     let folder = tempfile::tempdir().unwrap();
     let store = crate::store::Slot::new(&folder.path().join("store"));
     let (requests, _) = mpsc::channel(1);
-    let router = hyper_util::service::TowerToHyperService::new(router(requests, store));
+    let router =
+        hyper_util::service::TowerToHyperService::new(router(requests, store, Router::new()));
     let mut request = hyper::Request::builder()
         .method(method)
         .uri(path)
@@ -143,7 +144,7 @@ fn healthy() -> (Router, mpsc::Receiver<Request>) {
             }
         }
     });
-    (router(send, store), others)
+    (router(send, store, Router::new()), others)
 }
 
 async fn answered(router: &Router, method: &str, path: &str) -> (StatusCode, String) {

@@ -1,0 +1,175 @@
+//! The loop: what happens goes to the machine, and what comes back is carried out, in its order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgha_machine::NodeName;
+use pgha_machine::failover::Answer;
+use pgha_machine::failover::agent::{Agent, Command, Effect, Event, Role};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::error::AgentError;
+use super::news::{self, News};
+use super::orders::Orders;
+use super::sight::{self, Told};
+use super::status::{AgentStatus, RoleStatus, SCHEMA};
+use super::works::Works;
+use crate::clock::{self, Timer};
+use crate::rpc::post::Post;
+use crate::store::Configured;
+use crate::store::ledger::Ledger;
+
+/// An agent that runs.
+pub(super) struct Driver {
+    pub(super) name: NodeName,
+    pub(super) agent: Agent,
+    pub(super) works: Arc<Works>,
+    pub(super) orders: Orders<Works>,
+    pub(super) ledger: Ledger<Configured>,
+    pub(super) post: Post,
+    pub(super) timer: Timer,
+    pub(super) tell: mpsc::Sender<Told>,
+    pub(super) told: mpsc::Receiver<Told>,
+    pub(super) status: watch::Sender<Arc<AgentStatus>>,
+    pub(super) news: News,
+}
+
+impl Driver {
+    /// Runs until a signal ends it. PostgreSQL stays.
+    pub(super) async fn run(&mut self, mut signals: Signals) -> Result<(), AgentError> {
+        let (ledger, tell) = (self.ledger.clone(), self.tell.clone());
+        let mut beside = JoinSet::new();
+        beside.spawn(async move { ledger.follow(tell, of_store).await });
+        beside.spawn(sight::watch(Arc::clone(&self.works), self.tell.clone()));
+        beside.spawn(sight::probe(Arc::clone(&self.works), self.tell.clone()));
+        let mut alive = alive();
+        self.carry_out("the agent begins")?;
+        loop {
+            let event = tokio::select! {
+                biased;
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                elapsed = self.timer.elapsed() => { elapsed.map_err(AgentError::Timer)?; Event::Tick }
+                Some(told) = self.told.recv() => match self.current(told) {
+                    Some(event) => event,
+                    None => continue,
+                },
+                (from, message) = self.post.next() => Event::Heard { from, message },
+                _ = alive.tick() => {
+                    // The loop goes round: that is what systemd wants to know.
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                    continue;
+                }
+            };
+            let because = news::reason(&event);
+            self.agent.handle(clock::now(), event);
+            self.carry_out(&because)?;
+        }
+        tracing::info!(
+            "the agent of {} ends; PostgreSQL stays as it is, within its lease",
+            self.name
+        );
+        Ok(())
+    }
+
+    /// Does what the machine wants, in its order, and waits for what it waits for.
+    fn carry_out(&mut self, because: &str) -> Result<(), AgentError> {
+        while let Some(effect) = self.agent.poll_effect() {
+            match effect {
+                Effect::Store(request) => {
+                    self.ledger.ask_beside(request, self.tell.clone(), of_store);
+                }
+                Effect::Send { to, message } => self.post.send(&to, message),
+                Effect::Do { number, command } => {
+                    news::order(&self.agent, &command, because);
+                    if command == Command::Kill {
+                        // Whatever the order before still waits for: nothing passes from here on.
+                        self.works.shut();
+                    }
+                    self.orders.begin(number, command);
+                }
+                Effect::Arm(until) => {
+                    let lease = self.agent.record().map(|record| record.pace.lease);
+                    self.works.arm(until, lease);
+                }
+                Effect::Claim(epoch) => self.works.claim(epoch),
+            }
+        }
+        self.news.tell(&self.agent, because);
+        self.publish();
+        self.timer.set(self.agent.poll_timeout(clock::now())).map_err(AgentError::Timer)
+    }
+
+    /// What is told, unless it was seen of another start than the one that runs.
+    fn current(&self, told: Told) -> Option<Event> {
+        match told {
+            Told::Event(event) => Some(event),
+            Told::Seen { start, event } => {
+                let runs = self.works.server.runs();
+                runs.is_some_and(|(runs, _)| runs == start).then_some(event)
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let record = self.agent.record();
+        let status = AgentStatus {
+            schema: SCHEMA,
+            node: self.name.clone(),
+            role: role(self.agent.role()),
+            role_text: news::role_text(self.agent.role()),
+            standing: news::standing_text(&self.agent.standing()),
+            epoch: record.map(|record| record.epoch),
+            holder: record.and_then(|record| record.holder().cloned()),
+            wal: self.agent.wal().cloned(),
+            failsafe: self.agent.goes_on_alone(),
+            record: record.cloned(),
+            ..self.works.status()
+        };
+        self.status.send_if_modified(|known| {
+            let changed = **known != status;
+            if changed {
+                *known = Arc::new(status);
+            }
+            changed
+        });
+    }
+}
+
+fn of_store(answer: Answer) -> Told {
+    Told::Event(Event::Store(answer))
+}
+
+const fn role(role: &Role) -> RoleStatus {
+    match role {
+        Role::Down => RoleStatus::Down,
+        Role::Standby { .. } => RoleStatus::Standby,
+        Role::Frozen { .. } => RoleStatus::Frozen,
+        Role::Restarted { .. } => RoleStatus::Restarted,
+        Role::Primary => RoleStatus::Primary,
+    }
+}
+
+/// How often systemd is told that the loop goes round, where it wants to be.
+fn alive() -> tokio::time::Interval {
+    let within = sd_notify::watchdog_enabled().unwrap_or(Duration::from_secs(3600));
+    tokio::time::interval((within / 3).max(Duration::from_millis(10)))
+}
+
+/// The signals that end an agent.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self, AgentError> {
+        let on = |kind| signal(kind).map_err(AgentError::Signals);
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+}

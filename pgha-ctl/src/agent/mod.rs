@@ -1,0 +1,35 @@
+//! `pgha agent`: PostgreSQL on one node, under a lease that does not outlive itself.
+//!
+//! What is decided is decided by the machine ([`pgha_machine::failover::agent`]); here the world is turned into
+//! its events, and its effects into I/O. A failover can be read through the files in this order:
+//!
+//! 1. [`start`]: what a former agent left, and what runs;
+//! 2. [`driver`]: one loop takes in what happens, hands it to the machine, and carries out what comes back;
+//! 3. [`orders`]: commands, one at a time on a task of its own; [`kept`] is what must be known after a crash;
+//! 4. [`works`]: PostgreSQL behind its gate, watched by its guardian;
+//! 5. [`address`]: the writer VIP, and the reader VIPs of a standby;
+//! 6. [`sight`]: what is seen of PostgreSQL;
+//! 7. [`news`] and [`status`]: what people are told.
+//!
+//! The end of an agent leaves PostgreSQL running: the next one takes it over within the lease, so that an
+//! upgrade costs no connection. What its end leaves to nobody, the guardian and the gate end in time.
+
+mod address;
+mod api;
+mod driver;
+mod error;
+mod guard;
+mod kept;
+mod news;
+mod orders;
+mod origin;
+mod postgres;
+mod sight;
+mod start;
+pub mod status;
+mod works;
+
+pub use error::AgentError;
+pub use kept::KeptError;
+pub use origin::OriginError;
+pub use start::run;

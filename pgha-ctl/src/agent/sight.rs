@@ -1,0 +1,172 @@
+//! What is seen of PostgreSQL while it runs: its end, its log, who streams from it, its gate, and its disk.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgha_machine::failover::agent::Event;
+use pgha_machine::failover::record::Doubt;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::works::Works;
+use crate::postgres::server::probe::{Health, WriteProbe, directories};
+use crate::postgres::server::watching::{Objections, Seen, Watch};
+
+/// How often it is looked whether another start runs.
+const START: Duration = Duration::from_millis(20);
+/// How often the server is asked. What waits for a voter waits so long at most.
+const LOOK: Duration = Duration::from_millis(100);
+/// How many looks go by between two at the settings.
+const SETTINGS: u32 = 10;
+/// How often the disk is written to, and how long a write may take before the disk counts as broken.
+const PROBE: Duration = Duration::from_secs(1);
+const BROKEN: Duration = Duration::from_secs(10);
+
+/// What the loop is told.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// This has happened.
+    Event(Event),
+    /// This was seen of a start of PostgreSQL; it says nothing of another.
+    Seen {
+        /// The number of the start.
+        start: u64,
+        /// What.
+        event: Event,
+    },
+}
+
+/// Looks for as long as the agent runs.
+pub(super) async fn watch(works: Arc<Works>, tell: mpsc::Sender<Told>) {
+    loop {
+        let Some((start, _)) = works.server.runs() else {
+            sleep(START).await;
+            continue;
+        };
+        let sight = Sight { works: &works, tell: &tell, start };
+        tokio::select! {
+            () = works.server.ended() => sight.gone().await,
+            () = sight.look() => {}
+        }
+    }
+}
+
+/// Tells whether the disk writes, whenever that changes.
+pub(super) async fn probe(works: Arc<Works>, tell: mpsc::Sender<Told>) {
+    let data = works.server.config().data.clone();
+    let mut told = None;
+    let probe = loop {
+        match directories(&data).and_then(|at| WriteProbe::start(at, PROBE, BROKEN)) {
+            Ok(probe) => break probe,
+            Err(error) => {
+                let error = error.to_string();
+                if told.as_ref() != Some(&error) {
+                    tracing::warn!("the disk is not probed yet: {error}");
+                    told = Some(error);
+                }
+                sleep(PROBE).await;
+            }
+        }
+    };
+    let mut faulty = false;
+    let mut look = interval(PROBE);
+    loop {
+        look.tick().await;
+        let trouble = match probe.health() {
+            Health::Writes(_) => None,
+            Health::Hangs(time) => Some(format!("a write takes {} ms", time.as_millis())),
+            Health::Fails(error) => Some(error),
+        };
+        if trouble.is_some() == faulty {
+            continue;
+        }
+        faulty = trouble.is_some();
+        match trouble {
+            Some(trouble) => tracing::warn!("the disk does not write: {trouble}"),
+            None => tracing::info!("the disk writes again"),
+        }
+        if tell.send(Told::Event(Event::Faulty(faulty))).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One start of PostgreSQL.
+struct Sight<'w> {
+    works: &'w Works,
+    tell: &'w mpsc::Sender<Told>,
+    start: u64,
+}
+
+impl Sight<'_> {
+    async fn tell(&self, event: Event) {
+        let _ = self.tell.send(Told::Seen { start: self.start, event }).await;
+    }
+
+    /// Tells that it has ended for as long as it is there: until it is killed. Once may be too early, while it
+    /// counts as on its way up.
+    async fn gone(&self) {
+        while self.runs() {
+            self.tell(Event::Gone).await;
+            sleep(LOOK).await;
+        }
+    }
+
+    fn runs(&self) -> bool {
+        self.works.server.runs().is_some_and(|(runs, _)| runs == self.start)
+    }
+
+    /// Looks until the start is over.
+    async fn look(&self) {
+        let mut watch = Watch::of(self.works.server.clone());
+        let mut rounds = interval(LOOK);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut round, mut known) = (0, None);
+        loop {
+            rounds.tick().await;
+            if !self.runs() {
+                return;
+            }
+            if self.works.is_shut() {
+                self.tell(Event::GateClosed).await;
+            }
+            // One that is on its way up, or about to end, answers nothing.
+            let Ok(seen) = watch.look().await else { continue };
+            if round % SETTINGS == 0
+                && let Ok(objections) = watch.objections().await
+            {
+                known = Some(objections);
+            }
+            round = round.wrapping_add(1);
+            for event in events(seen, known.as_ref()) {
+                self.tell(event).await;
+            }
+        }
+    }
+}
+
+/// What a look says.
+fn events(seen: Seen, objections: Option<&Objections>) -> Vec<Event> {
+    let Seen { in_recovery, wal, standbys } = seen;
+    let mut events: Vec<_> = wal.map(Event::Log).into_iter().collect();
+    if let Some(objections) = objections {
+        events.push(Event::Restores(objections.restore_command.is_some()));
+    }
+    if in_recovery {
+        return events;
+    }
+    events.push(Event::OutOfRecovery);
+    let alone = |node| !standbys.impersonated.contains(node);
+    let flushed = standbys.flushed.iter().filter(|(node, _)| alone(*node));
+    events.push(Event::Standbys(flushed.map(|(node, lsn)| (node.clone(), *lsn)).collect()));
+    // That there are none is not known before everything was looked at.
+    let lowered =
+        objections.map(|objections| objections.lowered.iter().cloned().map(Doubt::Lowered));
+    let impersonated = standbys.impersonated.iter().cloned().map(Doubt::Impersonated);
+    if lowered.is_some() || !standbys.impersonated.is_empty() {
+        let doubts = lowered.into_iter().flatten().chain(impersonated);
+        events.push(Event::Doubts(doubts.collect::<BTreeSet<_>>()));
+    }
+    events
+}

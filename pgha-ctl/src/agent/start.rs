@@ -1,0 +1,173 @@
+//! How an agent begins: what was kept, what runs, and only then the machine.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use pgha_machine::failover::agent::{self, Agent, Found, Kept};
+use pgha_machine::failover::rules::Rules;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::sync::{mpsc, watch};
+
+use super::address::Address;
+use super::driver::{Driver, Signals};
+use super::error::AgentError;
+use super::guard::Guard;
+use super::kept::Drawer;
+use super::news::News;
+use super::orders::Orders;
+use super::origin::Origin;
+use super::sight::Told;
+use super::status::{AgentStatus, RoleStatus, SCHEMA};
+use super::works::{Doors, Works};
+use super::{api, postgres};
+use crate::bpf::PinDirectory;
+use crate::bpf::gate::State;
+use crate::clock::{self, Timer};
+use crate::config::{self, Address as Place, Config, Failover};
+use crate::guardian::Spawn;
+use crate::postgres::server::{Found as Running, Server};
+use crate::rpc::post::Post;
+use crate::rpc::server::Keys;
+use crate::store::Configured;
+use crate::store::ledger::{Ledger, patience};
+
+/// How much is told at once before who tells has to wait.
+const ROOM: usize = 256;
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// Whatever keeps it from starting; then what runs is as it was.
+pub async fn run(path: &Path) -> Result<(), AgentError> {
+    let signals = Signals::new()?;
+    let config = Config::load(path)?;
+    config.check_files(path)?;
+    config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
+    let (Some(own), Some(failover)) = (config.agent(), config.failover()) else {
+        return Err(AgentError::NoAgent { file: path.to_owned() });
+    };
+    let (drawer, kept) = Drawer::open(own.state())?;
+    let keys = Arc::new(Keys::load(config.api().tls())?);
+    let name = keys.credentials().holder().name.clone();
+    if name != own.node().as_str() {
+        let (node, found) = (own.node().to_string(), name);
+        return Err(AgentError::OtherName { node, found });
+    }
+    let (tell, told) = mpsc::channel(ROOM);
+    let (works, found) = look(&config, own, failover, drawer, &kept, &tell).await?;
+    let post = Post::new(&failover.peers_of(own.node()), config.api().tls());
+    let (status, told_status) = watch::channel(Arc::new(works.status()));
+    let _served = api::serve(config.api(), &keys, &post, told_status).await?;
+    let machine = agent::Config {
+        name: own.node().clone(),
+        controllers: failover.controller_names(),
+        run: draw()?,
+        restarts: own.restarts(),
+        rules: Rules::default(),
+    };
+    let mut driver = Driver {
+        name: own.node().clone(),
+        agent: Agent::new(machine, kept, found, clock::now()),
+        orders: Orders::new(Arc::clone(&works), tell.clone()),
+        ledger: ledger(&config, failover),
+        post,
+        timer: Timer::new().map_err(AgentError::Timer)?,
+        tell,
+        told,
+        status,
+        news: News::default(),
+        works,
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    driver.run(signals).await
+}
+
+/// What a former agent left, and what runs.
+async fn look(
+    config: &Config,
+    own: &config::Agent,
+    failover: &Failover,
+    drawer: Drawer,
+    kept: &Kept,
+    tell: &mpsc::Sender<Told>,
+) -> Result<(Arc<Works>, Found), AgentError> {
+    let runtime = own.runtime();
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(runtime);
+    made.map_err(|source| AgentError::Runtime { path: runtime.to_owned(), source })?;
+    let origin = Origin::find(own.bin(), own.data(), own.state())?;
+    let pins = PinDirectory::new(config.director().bpffs(), config.cluster().as_str())?;
+    let address = Address::find(failover.writer_vip()).await?;
+    let spawn = Spawn {
+        program: Spawn::OWN.into(),
+        socket: runtime.join("guardian.sock"),
+        may_be_ordinary: !own.guardian(),
+    };
+    let guard = Guard::new(spawn, own.guardian());
+    let doors = Arc::new(Doors::new(pins, guard, address, tell.clone()));
+    let hook = Arc::clone(&doors);
+    let server = Server::new(
+        postgres::config(config, own, failover),
+        Arc::new(move |starting| hook.before_start(starting)),
+    )?;
+    let running = server.find().await?;
+    let about = AgentStatus {
+        schema: SCHEMA,
+        node: own.node().clone(),
+        role: RoleStatus::Down,
+        role_text: String::new(),
+        standing: String::new(),
+        epoch: None,
+        holder: None,
+        wal: None,
+        system: Some(origin.system),
+        was_primary: origin.was_primary,
+        failsafe: false,
+        start: None,
+        writer_vip: None,
+        record: None,
+    };
+    let works = Arc::new(Works { server, doors, drawer, about });
+    let found = found(&works, running, kept);
+    if !matches!(found, Found::Primary { open: Some(_), .. }) {
+        works.release().await?;
+    }
+    Ok((works, found))
+}
+
+/// What runs, with what its gate says. One without a gate is as good as one whose gate is closed.
+fn found(works: &Works, running: Running, kept: &Kept) -> Found {
+    let state = works.server.runs().and_then(|(start, cgroup)| {
+        let state = works.adopt(start, &cgroup, kept.lease);
+        state.inspect_err(|error| tracing::warn!("the server that runs is ended: {error}")).ok()
+    });
+    match running {
+        Running::Nothing => Found::Nothing,
+        Running::Standby { upstream, wal } => {
+            Found::Standby { open: state == Some(State::Standby), upstream, wal }
+        }
+        Running::Primary { admits, wal } => {
+            let open = match state {
+                Some(State::ArmedUntil(until)) => Some(until),
+                Some(State::Standby | State::Closed) | None => None,
+            };
+            Found::Primary { open, admits, wal }
+        }
+    }
+}
+
+/// The record in the store that the configuration names.
+fn ledger(config: &Config, failover: &Failover) -> Ledger<Configured> {
+    let tls = config.api().tls();
+    // One controller has a local store, and an etcd asks for none.
+    let controller: Option<&Place> = failover.controllers().values().next();
+    let store = Configured::from_outside(config.store(), config.cluster(), controller, tls);
+    Ledger::new(store, patience(config.lease()))
+}
+
+/// A number that no other process of this node has: drawn from 2^64.
+fn draw() -> Result<u64, AgentError> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| AgentError::Random)?;
+    Ok(u64::from_ne_bytes(bytes))
+}

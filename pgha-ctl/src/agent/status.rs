@@ -1,0 +1,61 @@
+//! What an agent tells of itself.
+
+use std::net::IpAddr;
+
+use pgha_machine::failover::record::Record;
+use pgha_machine::{Epoch, NodeName, Wal};
+use serde::{Deserialize, Serialize};
+
+/// Where it is asked.
+pub const PATH: &str = "/v1/agent";
+/// The version of [`AgentStatus`].
+pub const SCHEMA: u32 = 1;
+
+/// How it is with a managed node, by its agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The name of the node.
+    pub node: NodeName,
+    /// What PostgreSQL is there.
+    pub role: RoleStatus,
+    /// The same in words.
+    pub role_text: String,
+    /// What the record says of the node, in words.
+    pub standing: String,
+    /// The epoch of the record; `None` while it was not read.
+    pub epoch: Option<Epoch>,
+    /// Who may accept writes by the record.
+    pub holder: Option<NodeName>,
+    /// The log of the node; `None` while its end is not known.
+    pub wal: Option<Wal>,
+    /// The system identifier of the data directory.
+    pub system: Option<u64>,
+    /// Whether the data directory was a primary's when the agent first came to it.
+    pub was_primary: bool,
+    /// The node goes on as the primary without the store, by what its members granted.
+    pub failsafe: bool,
+    /// The number of PostgreSQL's start, which grows.
+    pub start: Option<u64>,
+    /// The writer VIP is here.
+    pub writer_vip: Option<IpAddr>,
+    /// The record, as it was read last.
+    pub record: Option<Record>,
+}
+
+/// What PostgreSQL is on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleStatus {
+    /// Nothing runs.
+    Down,
+    /// It is in recovery.
+    Standby,
+    /// It is in recovery and streams from nobody, for a freeze.
+    Frozen,
+    /// It is out of recovery after a crash, and admits no client yet.
+    Restarted,
+    /// It is out of recovery.
+    Primary,
+}

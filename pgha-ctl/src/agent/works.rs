@@ -1,0 +1,285 @@
+//! PostgreSQL behind its gate: the machine's commands, carried out in the order that keeps the lease.
+//!
+//! | command | before PostgreSQL | then |
+//! |---|---|---|
+//! | start, rewind | a gate on the new cgroup, open | |
+//! | promote | the gate is armed, the guardian has confirmed | out of recovery |
+//! | restart | a gate, armed before there is a process behind it | the guardian has confirmed |
+//! | kill | the gate is closed, by the loop itself | the VIP comes off beside `cgroup.kill` |
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pgha_machine::failover::agent::{Command, Event, Outcome};
+use pgha_machine::failover::timing::Timings;
+use pgha_machine::failover::voters::VoterSet;
+use pgha_machine::{Epoch, Moment, Timeline};
+use tokio::sync::mpsc;
+
+use super::address::Address;
+use super::error::WorkError;
+use super::guard::Guard;
+use super::kept::Drawer;
+use super::orders::Hands;
+use super::sight::Told;
+use super::status::AgentStatus;
+use crate::bpf::PinDirectory;
+use crate::bpf::gate::{self, Gate, State};
+use crate::guardian::Charge;
+use crate::net::NetError;
+use crate::postgres::server::{Objection, Server, Starting};
+
+/// The lease as it was given last.
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    /// The gate is open until then.
+    until: Moment,
+    /// The guardian ends PostgreSQL then.
+    surrender: Moment,
+}
+
+/// The gate of the start that runs, and the lease.
+#[derive(Default)]
+struct Hold {
+    armed: Option<Armed>,
+    gate: Option<Gate>,
+    /// The gate goes by the lease: PostgreSQL is the primary, or about to be.
+    leased: bool,
+}
+
+/// What the hooks of a start need.
+pub(super) struct Doors {
+    pins: PinDirectory,
+    hold: Mutex<Hold>,
+    guard: Guard,
+    address: Address,
+    tell: mpsc::Sender<Told>,
+}
+
+impl Doors {
+    pub(super) const fn new(
+        pins: PinDirectory,
+        guard: Guard,
+        address: Address,
+        tell: mpsc::Sender<Told>,
+    ) -> Self {
+        let hold = Mutex::new(Hold { armed: None, gate: None, leased: false });
+        Self { pins, hold, guard, address, tell }
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Hold> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a gate on a cgroup that PostgreSQL is to begin in.
+    pub(super) fn before_start(&self, starting: &Starting<'_>) -> Result<(), Objection> {
+        for gone in gate::remove_ended(&self.pins)? {
+            tracing::debug!("the gate of start {gone} is removed: nothing of it is left");
+        }
+        let gate = Gate::attach(&self.pins, starting.number, starting.cgroup)?;
+        let mut hold = self.hold();
+        hold.leased = false;
+        hold.gate = Some(gate);
+        if starting.as_primary {
+            let charge = self.license(&mut hold, starting.cgroup)?;
+            self.guard.charge(charge);
+        }
+        Ok(())
+    }
+
+    /// Has the gate go by the lease from now on, and says what the guardian is to do.
+    fn license(&self, hold: &mut Hold, cgroup: &Path) -> Result<Charge, WorkError> {
+        let Hold { armed: Some(armed), gate: Some(gate), .. } = hold else {
+            return Err(WorkError::NoLease);
+        };
+        match gate.arm(armed.until)? {
+            State::ArmedUntil(_) => {}
+            State::Standby | State::Closed => return Err(WorkError::Expired),
+        }
+        let (start, until) = (gate.start(), armed.surrender);
+        hold.leased = true;
+        Ok(Charge { start, cgroup: cgroup.to_owned(), vips: self.address.guarded(), until })
+    }
+
+    /// The lease lasts until then.
+    fn arm(&self, armed: Armed) {
+        let mut hold = self.hold();
+        hold.armed = Some(armed);
+        let Some(gate) = hold.gate.as_ref().filter(|_| hold.leased) else { return };
+        match gate.arm(armed.until) {
+            Ok(State::ArmedUntil(_)) => self.guard.renew(armed.surrender),
+            Ok(State::Standby | State::Closed) => {
+                tracing::warn!("the gate of start {} is closed: its moment had come", gate.start());
+                let event = Event::GateClosed;
+                // Where the loop has no room for it, it is seen again soon.
+                let _ = self.tell.try_send(Told::Seen { start: gate.start(), event });
+            }
+            // The moment before still holds.
+            Err(error) => tracing::error!("the gate could not be armed: {error}"),
+        }
+    }
+
+    /// Closes the gate of the start that runs, for good.
+    fn shut(&self) {
+        let mut hold = self.hold();
+        hold.leased = false;
+        if let Some(gate) = &hold.gate
+            && let Err(error) = gate.close()
+        {
+            tracing::error!("the gate could not be closed, it closes with the lease: {error}");
+        }
+    }
+
+    /// Whether the gate of the start that runs is closed.
+    fn is_shut(&self) -> bool {
+        self.hold().gate.as_ref().is_some_and(|gate| matches!(gate.state(), Ok(State::Closed)))
+    }
+}
+
+/// PostgreSQL on this node, and all that is around it.
+pub(super) struct Works {
+    pub(super) server: Server,
+    pub(super) doors: Arc<Doors>,
+    pub(super) drawer: Drawer,
+    /// What does not change in the status.
+    pub(super) about: AgentStatus,
+}
+
+impl Works {
+    /// The lease lasts until `until`, by the timings of the record; the guardian is sooner.
+    pub(super) fn arm(&self, until: Moment, lease: Option<Timings>) {
+        let rest = lease.map(|lease| lease.duration() - lease.drop_after());
+        let surrender = until - rest.unwrap_or_default();
+        self.doors.arm(Armed { until, surrender });
+    }
+
+    /// Nothing passes from here on.
+    pub(super) fn shut(&self) {
+        self.doors.shut();
+    }
+
+    /// Whether the gate of the start that runs is closed.
+    pub(super) fn is_shut(&self) -> bool {
+        self.doors.is_shut()
+    }
+
+    /// The writer VIP is here.
+    pub(super) fn claim(&self, epoch: Epoch) {
+        self.doors.address.claim(epoch);
+    }
+
+    /// The writer VIP is not here, whatever a former agent left.
+    ///
+    /// # Errors
+    /// The kernel refuses to take it off.
+    pub(super) async fn release(&self) -> Result<(), NetError> {
+        self.doors.address.release().await
+    }
+
+    /// What is known of PostgreSQL here besides what the machine knows.
+    pub(super) fn status(&self) -> AgentStatus {
+        AgentStatus {
+            start: self.server.runs().map(|(start, _)| start),
+            writer_vip: self.doors.address.claimed(),
+            ..self.about.clone()
+        }
+    }
+
+    /// Takes over the gate of a server that runs. `None`: it is open and was never armed.
+    ///
+    /// # Errors
+    /// It has no gate, or the kernel does not answer.
+    pub(super) fn adopt(
+        &self,
+        start: u64,
+        cgroup: &Path,
+        lease: Option<Timings>,
+    ) -> Result<State, WorkError> {
+        let gate = Gate::open(&self.doors.pins, start, cgroup)?;
+        let state = gate.state()?;
+        let mut hold = self.doors.hold();
+        if let State::ArmedUntil(until) = state {
+            let rest = lease.map(|lease| lease.duration() - lease.drop_after());
+            let surrender = until - rest.unwrap_or_default();
+            hold.armed = Some(Armed { until, surrender });
+            hold.leased = true;
+            let vips = self.doors.address.guarded();
+            self.doors.guard.charge(Charge {
+                start,
+                cgroup: cgroup.to_owned(),
+                vips,
+                until: surrender,
+            });
+        }
+        hold.gate = Some(gate);
+        Ok(state)
+    }
+
+    async fn promote(&self, timeline: Timeline, voters: &VoterSet) -> Result<Outcome, WorkError> {
+        let (start, cgroup) = self.server.runs().ok_or(WorkError::Down)?;
+        let charge = self.doors.license(&mut self.doors.hold(), &cgroup)?;
+        self.doors.guard.charge(charge);
+        self.doors.guard.guarded(start).await?;
+        Ok(Outcome::Promoted(self.server.promote(timeline, voters).await?))
+    }
+
+    async fn restart(&self, voters: &VoterSet) -> Result<Outcome, WorkError> {
+        let flushed = self.server.restart(voters).await.inspect_err(|_| {
+            // Nothing of it runs.
+            self.doors.guard.stand_down();
+        })?;
+        let (start, _) = self.server.runs().ok_or(WorkError::Down)?;
+        self.doors.guard.guarded(start).await?;
+        Ok(Outcome::Flushed(flushed))
+    }
+
+    /// The gate was closed by the loop.
+    async fn kill(&self) -> Result<Outcome, WorkError> {
+        let (released, killed) = tokio::join!(self.doors.address.release(), self.server.kill());
+        killed?;
+        released?;
+        self.doors.guard.stand_down();
+        self.doors.hold().gate = None;
+        Ok(Outcome::Killed)
+    }
+
+    async fn follow_order(&self, command: Command) -> Result<Outcome, WorkError> {
+        let server = &self.server;
+        Ok(match command {
+            Command::Keep(kept) => {
+                self.drawer.keep(&kept).await?;
+                Outcome::Done
+            }
+            Command::Start => Outcome::Stopped(server.start().await?),
+            Command::Restart { voters } => self.restart(&voters).await?,
+            Command::StopStreaming => Outcome::Stopped(server.stop_streaming().await?),
+            Command::CatchUp { from, to } => Outcome::Stopped(server.catch_up(&from, to).await?),
+            Command::Follow { of, epoch: _ } => {
+                server.follow(&of).await?;
+                Outcome::Done
+            }
+            Command::Rewind { from } => Outcome::Stopped(server.rewind(&from).await?),
+            Command::Promote { timeline, voters } => self.promote(timeline, &voters).await?,
+            Command::UseVoters(voters) => Outcome::Flushed(server.use_voters(&voters).await?),
+            Command::Admit => {
+                server.admit().await?;
+                Outcome::Done
+            }
+            Command::Kill => self.kill().await?,
+        })
+    }
+}
+
+impl Hands for Works {
+    async fn carry_out(&self, command: Command) -> Outcome {
+        let error = match self.follow_order(command).await {
+            Ok(outcome) => return outcome,
+            Err(error) => error,
+        };
+        tracing::warn!("the order did not work: {error}");
+        if self.server.runs().is_none() {
+            let _ = self.doors.tell.send(Told::Event(Event::Gone)).await;
+        }
+        Outcome::Failed
+    }
+}
