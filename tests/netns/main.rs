@@ -1,4 +1,7 @@
 //! Tests on real hosts made of network namespaces. They need root.
+mod agent;
+mod agent_failover;
+mod agent_scenarios;
 mod api;
 mod check;
 mod cluster;

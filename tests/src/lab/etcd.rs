@@ -132,6 +132,11 @@ impl Members {
         )
     }
 
+    /// The directory with the credentials of a client.
+    pub fn credentials(&self, client: &Host) -> PathBuf {
+        self.tls.join(client.name())
+    }
+
     /// What [`Members::section`] means.
     ///
     /// # Errors

@@ -16,6 +16,7 @@
 //!
 //! Everything in a lab ends with it: when it is dropped, when the test panics, and when the owner
 //! is killed, for then the [`reaper`] does it. A lab that was [kept](Lab::keep) stays.
+pub mod agent;
 pub mod artifacts;
 pub mod browser;
 pub mod capture;
@@ -36,6 +37,7 @@ pub mod session;
 pub mod state;
 mod switch;
 pub mod wait;
+pub mod writer;
 pub mod xdp;
 
 use std::collections::BTreeMap;
@@ -49,15 +51,17 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::unistd::geteuid;
 
+pub use agent::{Agent, AgentOptions};
 pub use capture::Capture;
 pub use cgroup::Cgroup;
 pub use director::Director;
 pub use host::Host;
-pub use plan::{Network, READER_VIP, READER_VIP6};
+pub use plan::{Network, READER_VIP, READER_VIP6, WRITER_VIP};
 pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Cmd, Running};
 pub use session::Session;
 pub use wait::{SOON, hold_until, wait_for, wait_until};
+pub use writer::Writer;
 pub use xdp::Stub;
 
 use host::Shared;

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 pub const READER_VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 100);
 /// The reader VIP over IPv6, which is no one's either.
 pub const READER_VIP6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100);
+/// The writer VIP, which the agent of the primary has.
+pub const WRITER_VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 99);
 /// The interface that every host has.
 pub const INTERFACE: &str = "eth0";
 /// The interface in the network behind, of hosts that have both.

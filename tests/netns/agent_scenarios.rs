@@ -1,0 +1,270 @@
+//! What becomes of a primary whose agent, store, network, standbys or backends are gone.
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use pgha_ctl::agent::status::RoleStatus;
+use pgha_machine::failover::record::Doubt;
+use pgha_tests::lab::writer::{nothing_after, nothing_is_lost, one_at_a_time};
+use pgha_tests::lab::{Agent, AgentOptions, SOON, WRITER_VIP, Writer, wait_until};
+
+use crate::agent::Managed;
+
+fn with(failover: &str) -> AgentOptions {
+    AgentOptions { failover: failover.to_owned(), ..AgentOptions::default() }
+}
+
+pub(crate) fn rows(agent: &Agent) -> Result<BTreeSet<i64>> {
+    let listed = agent.psql("select id from acknowledged")?;
+    Ok(listed.lines().map(str::parse).collect::<Result<_, _>>()?)
+}
+
+/// Waits until no process of PostgreSQL is left on a node.
+fn wait_ended(agent: &Agent, deadline: Duration) -> Result<()> {
+    wait_until(format!("the end of PostgreSQL on {}", agent.host().name()), deadline, || {
+        Ok(agent.postgres().processes()?.is_empty())
+    })
+}
+
+/// Scenario 7: another agent takes over PostgreSQL as it runs: no session is lost, and no start.
+#[test]
+fn netns_agent_that_was_killed_leaves_postgresql_to_the_next() -> Result<()> {
+    let options = AgentOptions { lease: Duration::from_secs(30), ..AgentOptions::default() };
+    let test = "netns_agent_that_was_killed_leaves_postgresql_to_the_next";
+    let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
+    let db1 = managed.agent("db1")?;
+    let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
+    writer.wait_after(Instant::now(), SOON * 2)?;
+    let (before, connections) = (db1.status()?, writer.connections());
+    for end in [Signal::SIGKILL, Signal::SIGTERM] {
+        if end == Signal::SIGKILL {
+            db1.kill()?;
+        } else {
+            db1.terminate()?;
+        }
+        db1.start()?;
+        let after = db1.wait_role(RoleStatus::Primary)?;
+        ensure!(after.start == before.start, "{:?} after {:?}", after.start, before.start);
+        ensure!(after.epoch == before.epoch, "{:?} after {:?}", after.epoch, before.epoch);
+        writer.wait_after(Instant::now(), SOON)?;
+    }
+    // Longer than the lease that the first agent had: the last one renews it.
+    let begun = Instant::now();
+    wait_until("the first lease to be over", options.lease * 2, || {
+        Ok(begun.elapsed() > options.lease)
+    })?;
+    writer.wait_after(Instant::now(), SOON)?;
+    ensure!(writer.connections() == connections, "it had to connect again");
+    let acknowledged = writer.stop()?;
+    nothing_is_lost(&acknowledged, &rows(db1)?)?;
+    one_at_a_time(&acknowledged, 1)
+}
+
+/// Scenario 7, the other way: without another agent PostgreSQL is ended within the lease, and nothing is
+/// acknowledged after it.
+#[test]
+fn netns_agent_that_is_gone_is_followed_by_postgresql_within_the_lease() -> Result<()> {
+    let options = with("mode = \"async\"\n");
+    let test = "netns_agent_that_is_gone_is_followed_by_postgresql_within_the_lease";
+    let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
+    let db1 = managed.agent("db1")?;
+    let writer = Writer::start(db1.host(), db1.host().address())?;
+    writer.wait_after(Instant::now(), SOON)?;
+    db1.kill()?;
+    let gone = Instant::now();
+    wait_ended(db1, SOON)?;
+    nothing_after(&writer.stop()?, gone + options.lease)
+}
+
+/// Scenario 5: cut off from everybody, with a client beside it.
+#[test]
+fn netns_agent_that_is_cut_off_ends_postgresql_within_the_lease() -> Result<()> {
+    let options = with("mode = \"async\"\n");
+    let test = "netns_agent_that_is_cut_off_ends_postgresql_within_the_lease";
+    let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
+    let db1 = managed.agent("db1")?;
+    let writer = Writer::start(db1.host(), db1.host().address())?;
+    writer.wait_after(Instant::now(), SOON)?;
+    db1.host().link_down()?;
+    let cut = Instant::now();
+    let down = db1.postgres().postmaster_pid()?.context("a postmaster")?;
+    wait_until("that PostgreSQL to end", SOON, || {
+        Ok(db1.postgres().postmaster_pid()? != Some(down))
+    })?;
+    nothing_after(&writer.acknowledged(), cut + options.lease)?;
+    // It comes up again as a standby, and acknowledges nothing, link or no link.
+    db1.host().link_up()?;
+    db1.wait_role(RoleStatus::Primary)?;
+    let acknowledged = writer.stop()?;
+    nothing_is_lost(&acknowledged, &rows(db1)?)
+}
+
+/// Scenario 34: whoever starts PostgreSQL by hand gets a standby.
+#[test]
+fn netns_agent_leaves_a_standby_to_who_starts_postgresql_by_hand() -> Result<()> {
+    let test = "netns_agent_leaves_a_standby_to_who_starts_postgresql_by_hand";
+    let Some(managed) = Managed::up(test, &AgentOptions::default())? else { return Ok(()) };
+    let db1 = managed.agent("db1")?;
+    let postmaster = db1.postgres().postmaster_pid()?.context("a postmaster")?;
+    db1.kill()?;
+    wait_ended(db1, SOON)?;
+    // Nobody starts it while there is a process of that number, and there is until it is waited for.
+    let process = std::path::PathBuf::from(format!("/proc/{postmaster}"));
+    wait_until("the number of its postmaster to be free", SOON, || Ok(!process.exists()))?;
+    db1.postgres().start()?;
+    let psql = |sql: &str| db1.postgres().psql(sql);
+    ensure!(psql("select pg_is_in_recovery()")? == "t");
+    let refused = psql("insert into acknowledged values (0, 'by hand')").unwrap_err();
+    ensure!(format!("{refused:#}").contains("read-only"), "{refused:#}");
+    // An agent does not take over what it has not started, and says so.
+    let refused = db1.pgha(&["agent"])?.output()?;
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(!refused.status.success() && error.contains("pg_ctl stop"), "{error}");
+    db1.postgres().stop()?;
+    db1.start()?;
+    db1.wait_role(RoleStatus::Primary).map(drop)
+}
+
+/// Scenario 10, `sync`: the only synchronous standbys die, and writes resume.
+#[test]
+fn netns_agent_lets_commits_wait_for_nobody_who_is_gone_where_the_mode_says_so() -> Result<()> {
+    let test = "netns_agent_lets_commits_wait_for_nobody_who_is_gone_where_the_mode_says_so";
+    let Some(managed) = Managed::up(test, &AgentOptions::default())? else { return Ok(()) };
+    let db1 = managed.agent("db1")?;
+    wait_voters(db1, 2)?;
+    let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
+    writer.wait_after(Instant::now(), SOON)?;
+    for name in ["db2", "db3"] {
+        let standby = managed.agent(name)?;
+        standby.kill()?;
+        standby.postgres().signal_all(Signal::SIGKILL)?;
+    }
+    writer.wait_after(Instant::now(), SOON)?;
+    wait_voters(db1, 0)?;
+    managed.agent("db2")?.start()?;
+    wait_voters(db1, 1)?;
+    nothing_is_lost(&writer.stop()?, &rows(db1)?)
+}
+
+/// Scenario 10, `strict`: they block, and go on once one is back.
+#[test]
+fn netns_agent_lets_commits_wait_for_who_is_gone_where_the_mode_is_strict() -> Result<()> {
+    let test = "netns_agent_lets_commits_wait_for_who_is_gone_where_the_mode_is_strict";
+    let Some(managed) = Managed::up(test, &with("mode = \"strict\"\nquorum = 1\n"))? else {
+        return Ok(());
+    };
+    let db1 = managed.agent("db1")?;
+    let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
+    writer.wait_after(Instant::now(), SOON)?;
+    for name in ["db2", "db3"] {
+        let standby = managed.agent(name)?;
+        standby.kill()?;
+        standby.postgres().signal_all(Signal::SIGKILL)?;
+        wait_ended(standby, SOON)?;
+    }
+    let gone = Instant::now();
+    ensure!(writer.wait_after(gone, Duration::from_secs(5)).is_err(), "a commit waited for nobody");
+    managed.agent("db3")?.start()?;
+    writer.wait_after(gone, SOON * 2)?;
+    nothing_is_lost(&writer.stop()?, &rows(db1)?)
+}
+
+pub(crate) fn wait_voters(agent: &Agent, count: usize) -> Result<()> {
+    wait_until(format!("{count} voters"), SOON * 2, || {
+        let status = agent.status()?;
+        let voters = status.record.context("a record")?.voters;
+        ensure!(voters.is_settled() && voters.wanted().nodes.len() == count, "{voters:?}");
+        Ok(true)
+    })
+}
+
+/// Scenario 38: a backend is killed, and what only the primary has is seen by nobody before a voter has it.
+#[test]
+fn netns_agent_shows_nobody_a_commit_that_no_voter_has_after_a_crash() -> Result<()> {
+    let test = "netns_agent_shows_nobody_a_commit_that_no_voter_has_after_a_crash";
+    let options = with("mode = \"strict\"\nquorum = 1\n");
+    let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
+    let db1 = managed.agent("db1")?;
+    wait_voters(db1, 2)?;
+    let standbys = ["db2", "db3"].map(|name| managed.agent(name));
+    let standbys = standbys.into_iter().collect::<Result<Vec<_>>>()?;
+    for standby in &standbys {
+        standby.postgres().signal_all(Signal::SIGSTOP)?;
+    }
+    // It is in db1's log by now, and waits for a voter.
+    let writer = Writer::start(db1.host(), db1.host().address())?;
+    wait_until("a commit to wait", SOON, || {
+        let waits = "select count(*) > 0 from pg_stat_activity where wait_event = 'SyncRep'";
+        Ok(db1.psql(waits)? == "t")
+    })?;
+    let before = db1.status()?.start;
+    let backend =
+        db1.psql("select pid from pg_stat_activity where wait_event = 'SyncRep' limit 1")?;
+    db1.host().run(["kill", "-KILL", &backend])?;
+    let restarted = db1.wait_role(RoleStatus::Restarted)?;
+    ensure!(restarted.start != before, "another start");
+    // The socket is the agent's alone; over TCP nobody is admitted.
+    let client = managed.lab.host("client")?;
+    let refused = pgha_tests::lab::Session::open(&client, db1.host().address());
+    ensure!(refused.is_err(), "a client got in before a voter had what it may see");
+    for standby in &standbys {
+        standby.postgres().signal_all(Signal::SIGCONT)?;
+    }
+    db1.wait_role(RoleStatus::Primary)?;
+    writer.wait_after(Instant::now(), SOON)?;
+    let acknowledged = writer.stop()?;
+    nothing_is_lost(&acknowledged, &rows(db1)?)?;
+    let seen = rows(db1)?;
+    wait_until("a voter to have all of it", SOON, || Ok(rows(standbys[0])?.is_superset(&seen)))
+}
+
+/// Scenario 8: the store is gone. With every member's word the primary goes on, without one it ends in time, and
+/// with the store it is there again.
+#[test]
+fn netns_agent_goes_on_without_the_store_by_the_word_of_all_members() -> Result<()> {
+    let test = "netns_agent_goes_on_without_the_store_by_the_word_of_all_members";
+    let options = with("mode = \"async\"\n");
+    let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
+    let db1 = managed.agent("db1")?;
+    wait_until("all members to be confirmed", SOON, || {
+        let record = db1.status()?.record.context("a record")?;
+        Ok(record.members.len() == 3 && record.members.values().all(|member| member.confirmed))
+    })?;
+    let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
+    writer.wait_after(Instant::now(), SOON)?;
+    managed.store.kill_all()?;
+    let gone = Instant::now();
+    wait_until("the failsafe", SOON, || Ok(db1.status()?.failsafe))?;
+    writer.wait_after(gone + options.lease * 2, SOON)?;
+    ensure!(writer.connections() == 1, "it had to connect again");
+    // One member less.
+    managed.agent("db3")?.kill()?;
+    let alone = Instant::now();
+    wait_ended(db1, SOON).or_else(|_| db1.wait_role(RoleStatus::Standby).map(drop))?;
+    // The last grant came before that, and lasts for a lease.
+    nothing_after(&writer.acknowledged(), alone + options.lease)?;
+    managed.agent("db3")?.start()?;
+    managed.store.start_all()?;
+    db1.wait_role(RoleStatus::Primary)?;
+    writer.wait_after(Instant::now(), SOON)?;
+    nothing_is_lost(&writer.stop()?, &rows(db1)?)
+}
+
+/// Scenario 37: what streams under a voter's name and is not that voter is reported, and no quorum of voters is
+/// believed to prove anything while it may have been counted.
+#[test]
+fn netns_agent_reports_who_streams_under_a_voters_name() -> Result<()> {
+    let test = "netns_agent_reports_who_streams_under_a_voters_name";
+    let Some(managed) = Managed::up(test, &AgentOptions::default())? else { return Ok(()) };
+    let db1 = managed.agent("db1")?;
+    wait_voters(db1, 2)?;
+    let receiver = db1.postgres().receivewal(&managed.lab.host("client")?, "db2")?;
+    wait_until("the other db2 to be reported", SOON, || {
+        let doubts = db1.status()?.record.context("a record")?.doubts;
+        ensure!(doubts.contains(&Doubt::Impersonated("db2".parse()?)), "{doubts:?}");
+        Ok(true)
+    })?;
+    drop(receiver);
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! A client that writes all the time, and remembers what it was told is written.
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use futures_util::future::poll_fn;
+use tokio::runtime::Builder;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage};
+
+use super::host::Host;
+use super::postgres::PORT;
+use super::process::POSTGRES_USER;
+
+/// How long a connection and a statement may take before another is tried.
+const CONNECT: Duration = Duration::from_secs(1);
+const STATEMENT: Duration = Duration::from_secs(5);
+/// Between two statements, and between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(5);
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Ids that no two writers of a lab share.
+static NEXT: AtomicI64 = AtomicI64::new(1);
+
+/// A commit that a client was told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// What was written.
+    pub id: i64,
+    /// By which server: its `cluster_name`.
+    pub server: String,
+    /// When the statement was sent.
+    pub sent: Instant,
+    /// When the client heard of it.
+    pub at: Instant,
+}
+
+/// A writer, until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    acknowledged: Mutex<Vec<Acknowledged>>,
+    connections: AtomicI64,
+}
+
+impl Shared {
+    fn list(&self) -> MutexGuard<'_, Vec<Acknowledged>> {
+        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Writer {
+    /// Begins to write into the table `acknowledged` at that address, from that host.
+    ///
+    /// # Errors
+    /// Without a thread.
+    pub fn start(from: &Host, at: impl Into<IpAddr>) -> Result<Self> {
+        let (host, at, shared) = (from.clone(), at.into(), Arc::<Shared>::default());
+        let own = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("writer".to_owned()).spawn(move || {
+            host.inside(|| {
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(write(at, &own));
+                Ok(())
+            })
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// What it was told of so far.
+    pub fn acknowledged(&self) -> Vec<Acknowledged> {
+        self.shared.list().clone()
+    }
+
+    /// How often it has connected.
+    pub fn connections(&self) -> i64 {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// When it was told of a commit last.
+    pub fn last(&self) -> Option<Instant> {
+        self.shared.list().last().map(|acknowledged| acknowledged.at)
+    }
+
+    /// Waits until it is told of a commit that was sent later than `moment`.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn wait_after(&self, moment: Instant, deadline: Duration) -> Result<()> {
+        super::wait_until("a commit to be acknowledged", deadline, || {
+            Ok(self.shared.list().last().is_some_and(|last| last.sent > moment))
+        })
+    }
+
+    /// Ends it, and returns what it was told of.
+    ///
+    /// # Errors
+    /// When it has failed by itself.
+    pub fn stop(mut self) -> Result<Vec<Acknowledged>> {
+        self.end()?;
+        Ok(self.acknowledged())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread.join().unwrap_or_else(|_| Err(anyhow!("the writer panicked")))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("lab: {error:#}");
+        }
+    }
+}
+
+async fn write(at: IpAddr, shared: &Shared) {
+    while shared.goes_on() {
+        let session = timeout(CONNECT, connect(at)).await.map_err(anyhow::Error::from);
+        if let Ok(Ok((client, warned))) = session {
+            shared.connections.fetch_add(1, Ordering::Relaxed);
+            while shared.goes_on() && insert(&client, &warned, shared).await.is_ok() {
+                sleep(PAUSE).await;
+            }
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+async fn connect(at: IpAddr) -> Result<(Client, Arc<AtomicBool>)> {
+    let mut config = Config::new();
+    config.hostaddr(at).port(PORT).user(POSTGRES_USER).dbname(POSTGRES_USER);
+    let (client, mut connection) = config.connect(NoTls).await?;
+    let warned = Arc::<AtomicBool>::default();
+    let warns = Arc::clone(&warned);
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if matches!(message, AsyncMessage::Notice(_)) {
+                warns.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+    Ok((client, warned))
+}
+
+/// One commit. One with a warning (that its wait was cancelled) is none that was acknowledged.
+async fn insert(client: &Client, warned: &AtomicBool, shared: &Shared) -> Result<()> {
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    let sql = format!(
+        "insert into acknowledged values ({id}, current_setting('cluster_name')) returning server"
+    );
+    let sent = Instant::now();
+    // Who waits for a synchronous standby is let go when the writer ends.
+    let ended = async {
+        while shared.goes_on() {
+            sleep(AGAIN).await;
+        }
+    };
+    let rows = tokio::select! {
+        rows = timeout(STATEMENT, client.simple_query(&sql)) => rows??,
+        () = ended => bail!("the writer ends"),
+    };
+    let at = Instant::now();
+    let server = rows.iter().find_map(|message| {
+        if let SimpleQueryMessage::Row(row) = message { row.get(0) } else { None }
+    });
+    let server = server.context("a server")?.to_owned();
+    if !warned.swap(false, Ordering::Relaxed) {
+        shared.list().push(Acknowledged { id, server, sent, at });
+    }
+    Ok(())
+}
+
+/// I1: every acknowledged id is there.
+///
+/// # Errors
+/// Naming those that are not.
+pub fn nothing_is_lost(acknowledged: &[Acknowledged], there: &BTreeSet<i64>) -> Result<()> {
+    let lost: Vec<_> = acknowledged.iter().filter(|one| !there.contains(&one.id)).collect();
+    ensure!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    Ok(())
+}
+
+/// I2: no two servers acknowledge at overlapping times: whoever has followed another is not heard of again, unless
+/// it took over again. `terms` is how many terms of a primary there were.
+///
+/// # Errors
+/// Naming where one comes back.
+pub fn one_at_a_time(acknowledged: &[Acknowledged], terms: usize) -> Result<()> {
+    let mut sorted = acknowledged.to_vec();
+    sorted.sort_by_key(|one| one.at);
+    let changes = sorted.windows(2).filter(|pair| pair[0].server != pair[1].server);
+    let changes: Vec<_> = changes.collect();
+    let seen = changes.len() + usize::from(!sorted.is_empty());
+    ensure!(
+        seen <= terms,
+        "{seen} terms by what was acknowledged, and there were {terms}: {changes:?}"
+    );
+    Ok(())
+}
+
+/// Nothing was acknowledged that was sent after a moment, nor heard of after it.
+///
+/// # Errors
+/// Naming what was.
+pub fn nothing_after(acknowledged: &[Acknowledged], moment: Instant) -> Result<()> {
+    let late: Vec<_> = acknowledged.iter().filter(|one| one.at > moment).collect();
+    ensure!(late.is_empty(), "acknowledged {:?} too late: {late:?}", late[0].at - moment);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
