@@ -93,7 +93,7 @@ fn netns_agent_that_is_cut_off_ends_postgresql_within_the_lease() -> Result<()> 
         Ok(db1.postgres().postmaster_pid()? != Some(down))
     })?;
     nothing_after(&writer.acknowledged(), cut + options.lease)?;
-    // It comes up again as a standby, and acknowledges nothing, link or no link.
+    // With the link it is the primary again: nobody was there to let another node take over.
     db1.host().link_up()?;
     db1.wait_role(RoleStatus::Primary)?;
     let acknowledged = writer.stop()?;

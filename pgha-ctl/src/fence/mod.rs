@@ -64,17 +64,6 @@ impl Fencing {
         Err(FenceError { node: node.clone(), failed })
     }
 
-    /// What the devices of a node say of it, level by level. Nothing is turned off.
-    pub async fn states(&self, node: &NodeName) -> Vec<(String, Result<State, CallError>)> {
-        let mut states = Vec::new();
-        for level in self.levels.get(node).into_iter().flatten() {
-            for device in &level.0 {
-                states.push((device.name.clone(), device.state(node, self.patience).await));
-            }
-        }
-        states
-    }
-
     async fn all_off(&self, node: &NodeName, level: &Level) -> Result<(), CallError> {
         for device in &level.0 {
             device.turn_off(node, self.patience).await?;

@@ -86,12 +86,15 @@ async fn refused(fencing: &Fencing) -> String {
 #[tokio::test]
 async fn a_node_is_off_when_its_device_has_done_it_and_says_so() {
     let bench = Bench::new();
-    let fencing = fencing(vec![vec![bench.device("1", &[])]], LONG);
+    let device = bench.device("1", &[]);
+    let fencing = fencing(vec![vec![device.clone()]], LONG);
+    let db1 = node();
+    let state = || device.state(&db1, fencing.patience);
     assert_eq!(fencing.nodes(), [node()].into());
-    assert!(matches!(fencing.states(&node()).await[..], [(_, Ok(State::On))]));
+    assert_eq!(state().await.unwrap(), State::On);
     fencing.turn_off(&node()).await.unwrap();
     assert_eq!(bench.actions("1"), "status off status ");
-    assert!(matches!(fencing.states(&node()).await[..], [(_, Ok(State::Off))]));
+    assert_eq!(state().await.unwrap(), State::Off);
     let told = fs::read_to_string(bench.agent().with_extension("told")).unwrap();
     assert!(told.contains("nodename=db1\n") && told.contains("plug=1\n"), "{told}");
 }
