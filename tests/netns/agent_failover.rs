@@ -1,38 +1,14 @@
 //! A primary is lost, and another one follows it: agents, a controller, and a real etcd.
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::RoleStatus;
 use pgha_tests::lab::writer::{nothing_is_lost, one_at_a_time};
-use pgha_tests::lab::{Agent, AgentOptions, SOON, WRITER_VIP, Writer, wait_for, wait_until};
-
-use crate::agent::Managed;
-use crate::agent_scenarios::{rows, wait_voters};
+use pgha_tests::lab::{AgentOptions, Managed, SOON, WRITER_VIP, Writer, wait_until};
 
 fn options() -> AgentOptions {
     AgentOptions { controller: Some("lb1"), ..AgentOptions::default() }
-}
-
-/// Waits until a node other than `former` is the primary.
-fn wait_successor<'m>(managed: &'m Managed, former: &str) -> Result<&'m Agent> {
-    let found = wait_for("another primary", SOON * 4, || {
-        for agent in managed.agents.iter().filter(|agent| agent.host().name() != former) {
-            if agent.status()?.role == RoleStatus::Primary {
-                return Ok(Some(agent));
-            }
-        }
-        bail!("nobody is it");
-    });
-    found.with_context(|| {
-        let logs = managed
-            .agents
-            .iter()
-            .map(|agent| format!("{}:\n{}", agent.host().name(), agent.tail()));
-        let controller =
-            managed.controller.as_ref().map(|controller| controller.log().unwrap_or_default());
-        format!("{}\ncontroller: {controller:?}", logs.collect::<Vec<_>>().join("\n"))
-    })
 }
 
 /// The primary's host is cut off: another node becomes the primary, and nothing that was acknowledged is lost. It
@@ -42,21 +18,21 @@ fn netns_agent_failover_of_a_lost_host_loses_nothing() -> Result<()> {
     let test = "netns_agent_failover_of_a_lost_host_loses_nothing";
     let Some(managed) = Managed::up(test, &options())? else { return Ok(()) };
     let db1 = managed.agent("db1")?;
-    wait_voters(db1, 2)?;
+    db1.wait_voters(2)?;
     let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
     writer.wait_after(Instant::now(), SOON)?;
     db1.host().link_down()?;
-    let successor = wait_successor(&managed, "db1")?;
+    let successor = managed.wait_successor("db1")?;
     writer.wait_after(Instant::now(), SOON * 2)?;
     db1.host().link_up()?;
     db1.wait_streaming()?;
     ensure!(db1.status()?.epoch == successor.status()?.epoch, "{:?}", db1.status()?);
     writer.wait_after(Instant::now(), SOON)?;
     let acknowledged = writer.stop()?;
-    nothing_is_lost(&acknowledged, &rows(successor)?)?;
+    nothing_is_lost(&acknowledged, &successor.rows()?)?;
     one_at_a_time(&acknowledged, 2)?;
-    let all = rows(successor)?;
-    wait_until("db1 to have all of it", SOON, || Ok(rows(db1)? == all))
+    let all = successor.rows()?;
+    wait_until("db1 to have all of it", SOON, || Ok(db1.rows()? == all))
 }
 
 /// Scenario 17: a crash is a restart in place until the budget is spent; then another node is the primary.
@@ -68,7 +44,7 @@ fn netns_agent_failover_follows_a_spent_restart_budget() -> Result<()> {
         return Ok(());
     };
     let db1 = managed.agent("db1")?;
-    wait_voters(db1, 2)?;
+    db1.wait_voters(2)?;
     let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
     writer.wait_after(Instant::now(), SOON)?;
     let before = db1.status()?.start;
@@ -84,10 +60,10 @@ fn netns_agent_failover_follows_a_spent_restart_budget() -> Result<()> {
     })?;
     writer.wait_after(Instant::now(), SOON)?;
     db1.postgres().signal_postmaster(Signal::SIGKILL)?;
-    let successor = wait_successor(&managed, "db1")?;
+    let successor = managed.wait_successor("db1")?;
     writer.wait_after(Instant::now(), SOON * 2)?;
     db1.wait_streaming()?;
     let acknowledged = writer.stop()?;
-    nothing_is_lost(&acknowledged, &rows(successor)?)?;
+    nothing_is_lost(&acknowledged, &successor.rows()?)?;
     one_at_a_time(&acknowledged, 2)
 }

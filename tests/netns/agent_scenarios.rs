@@ -1,5 +1,4 @@
 //! What becomes of a primary whose agent, store, network, standbys or backends are gone.
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -7,24 +6,10 @@ use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::RoleStatus;
 use pgha_machine::failover::record::Doubt;
 use pgha_tests::lab::writer::{nothing_after, nothing_is_lost, one_at_a_time};
-use pgha_tests::lab::{Agent, AgentOptions, SOON, WRITER_VIP, Writer, wait_until};
-
-use crate::agent::Managed;
+use pgha_tests::lab::{AgentOptions, Managed, SOON, WRITER_VIP, Writer, wait_until};
 
 fn with(failover: &str) -> AgentOptions {
     AgentOptions { failover: failover.to_owned(), ..AgentOptions::default() }
-}
-
-pub(crate) fn rows(agent: &Agent) -> Result<BTreeSet<i64>> {
-    let listed = agent.psql("select id from acknowledged")?;
-    Ok(listed.lines().map(str::parse).collect::<Result<_, _>>()?)
-}
-
-/// Waits until no process of PostgreSQL is left on a node.
-fn wait_ended(agent: &Agent, deadline: Duration) -> Result<()> {
-    wait_until(format!("the end of PostgreSQL on {}", agent.host().name()), deadline, || {
-        Ok(agent.postgres().processes()?.is_empty())
-    })
 }
 
 /// Scenario 7: another agent takes over PostgreSQL as it runs: no session is lost, and no start.
@@ -57,7 +42,7 @@ fn netns_agent_that_was_killed_leaves_postgresql_to_the_next() -> Result<()> {
     writer.wait_after(Instant::now(), SOON)?;
     ensure!(writer.connections() == connections, "it had to connect again");
     let acknowledged = writer.stop()?;
-    nothing_is_lost(&acknowledged, &rows(db1)?)?;
+    nothing_is_lost(&acknowledged, &db1.rows()?)?;
     one_at_a_time(&acknowledged, 1)
 }
 
@@ -73,7 +58,7 @@ fn netns_agent_that_is_gone_is_followed_by_postgresql_within_the_lease() -> Resu
     writer.wait_after(Instant::now(), SOON)?;
     db1.kill()?;
     let gone = Instant::now();
-    wait_ended(db1, SOON)?;
+    db1.wait_ended(SOON)?;
     nothing_after(&writer.stop()?, gone + options.lease)
 }
 
@@ -97,7 +82,7 @@ fn netns_agent_that_is_cut_off_ends_postgresql_within_the_lease() -> Result<()> 
     db1.host().link_up()?;
     db1.wait_role(RoleStatus::Primary)?;
     let acknowledged = writer.stop()?;
-    nothing_is_lost(&acknowledged, &rows(db1)?)
+    nothing_is_lost(&acknowledged, &db1.rows()?)
 }
 
 /// Scenario 34: whoever starts PostgreSQL by hand gets a standby.
@@ -108,7 +93,7 @@ fn netns_agent_leaves_a_standby_to_who_starts_postgresql_by_hand() -> Result<()>
     let db1 = managed.agent("db1")?;
     let postmaster = db1.postgres().postmaster_pid()?.context("a postmaster")?;
     db1.kill()?;
-    wait_ended(db1, SOON)?;
+    db1.wait_ended(SOON)?;
     // Nobody starts it while there is a process of that number, and there is until it is waited for.
     let process = std::path::PathBuf::from(format!("/proc/{postmaster}"));
     wait_until("the number of its postmaster to be free", SOON, || Ok(!process.exists()))?;
@@ -132,7 +117,7 @@ fn netns_agent_lets_commits_wait_for_nobody_who_is_gone_where_the_mode_says_so()
     let test = "netns_agent_lets_commits_wait_for_nobody_who_is_gone_where_the_mode_says_so";
     let Some(managed) = Managed::up(test, &AgentOptions::default())? else { return Ok(()) };
     let db1 = managed.agent("db1")?;
-    wait_voters(db1, 2)?;
+    db1.wait_voters(2)?;
     let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
     writer.wait_after(Instant::now(), SOON)?;
     for name in ["db2", "db3"] {
@@ -141,10 +126,10 @@ fn netns_agent_lets_commits_wait_for_nobody_who_is_gone_where_the_mode_says_so()
         standby.postgres().signal_all(Signal::SIGKILL)?;
     }
     writer.wait_after(Instant::now(), SOON)?;
-    wait_voters(db1, 0)?;
+    db1.wait_voters(0)?;
     managed.agent("db2")?.start()?;
-    wait_voters(db1, 1)?;
-    nothing_is_lost(&writer.stop()?, &rows(db1)?)
+    db1.wait_voters(1)?;
+    nothing_is_lost(&writer.stop()?, &db1.rows()?)
 }
 
 /// Scenario 10, `strict`: they block, and go on once one is back.
@@ -161,22 +146,13 @@ fn netns_agent_lets_commits_wait_for_who_is_gone_where_the_mode_is_strict() -> R
         let standby = managed.agent(name)?;
         standby.kill()?;
         standby.postgres().signal_all(Signal::SIGKILL)?;
-        wait_ended(standby, SOON)?;
+        standby.wait_ended(SOON)?;
     }
     let gone = Instant::now();
     ensure!(writer.wait_after(gone, Duration::from_secs(5)).is_err(), "a commit waited for nobody");
     managed.agent("db3")?.start()?;
     writer.wait_after(gone, SOON * 2)?;
-    nothing_is_lost(&writer.stop()?, &rows(db1)?)
-}
-
-pub(crate) fn wait_voters(agent: &Agent, count: usize) -> Result<()> {
-    wait_until(format!("{count} voters"), SOON * 2, || {
-        let status = agent.status()?;
-        let voters = status.record.context("a record")?.voters;
-        ensure!(voters.is_settled() && voters.wanted().nodes.len() == count, "{voters:?}");
-        Ok(true)
-    })
+    nothing_is_lost(&writer.stop()?, &db1.rows()?)
 }
 
 /// Scenario 38: a backend is killed, and what only the primary has is seen by nobody before a voter has it.
@@ -186,7 +162,7 @@ fn netns_agent_shows_nobody_a_commit_that_no_voter_has_after_a_crash() -> Result
     let options = with("mode = \"strict\"\nquorum = 1\n");
     let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
     let db1 = managed.agent("db1")?;
-    wait_voters(db1, 2)?;
+    db1.wait_voters(2)?;
     let standbys = ["db2", "db3"].map(|name| managed.agent(name));
     let standbys = standbys.into_iter().collect::<Result<Vec<_>>>()?;
     for standby in &standbys {
@@ -214,9 +190,9 @@ fn netns_agent_shows_nobody_a_commit_that_no_voter_has_after_a_crash() -> Result
     db1.wait_role(RoleStatus::Primary)?;
     writer.wait_after(Instant::now(), SOON)?;
     let acknowledged = writer.stop()?;
-    nothing_is_lost(&acknowledged, &rows(db1)?)?;
-    let seen = rows(db1)?;
-    wait_until("a voter to have all of it", SOON, || Ok(rows(standbys[0])?.is_superset(&seen)))
+    nothing_is_lost(&acknowledged, &db1.rows()?)?;
+    let seen = db1.rows()?;
+    wait_until("a voter to have all of it", SOON, || Ok(standbys[0].rows()?.is_superset(&seen)))
 }
 
 /// Scenario 8: the store is gone. With every member's word the primary goes on, without one it ends in time, and
@@ -241,14 +217,14 @@ fn netns_agent_goes_on_without_the_store_by_the_word_of_all_members() -> Result<
     // One member less.
     managed.agent("db3")?.kill()?;
     let alone = Instant::now();
-    wait_ended(db1, SOON).or_else(|_| db1.wait_role(RoleStatus::Standby).map(drop))?;
+    db1.wait_ended(SOON).or_else(|_| db1.wait_role(RoleStatus::Standby).map(drop))?;
     // The last grant came before that, and lasts for a lease.
     nothing_after(&writer.acknowledged(), alone + options.lease)?;
     managed.agent("db3")?.start()?;
     managed.store.start_all()?;
     db1.wait_role(RoleStatus::Primary)?;
     writer.wait_after(Instant::now(), SOON)?;
-    nothing_is_lost(&writer.stop()?, &rows(db1)?)
+    nothing_is_lost(&writer.stop()?, &db1.rows()?)
 }
 
 /// Scenario 37: what streams under a voter's name and is not that voter is reported, and no quorum of voters is
@@ -258,7 +234,7 @@ fn netns_agent_reports_who_streams_under_a_voters_name() -> Result<()> {
     let test = "netns_agent_reports_who_streams_under_a_voters_name";
     let Some(managed) = Managed::up(test, &AgentOptions::default())? else { return Ok(()) };
     let db1 = managed.agent("db1")?;
-    wait_voters(db1, 2)?;
+    db1.wait_voters(2)?;
     let receiver = db1.postgres().receivewal(&managed.lab.host("client")?, "db2")?;
     wait_until("the other db2 to be reported", SOON, || {
         let doubts = db1.status()?.record.context("a record")?.doubts;

@@ -1,11 +1,12 @@
 //! Managed nodes: `pgha agent` on hosts with PostgreSQL.
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::{AgentStatus, RoleStatus};
 use pgha_machine::Wal;
@@ -256,6 +257,38 @@ impl Agent {
             Ok(self.psql("select status from pg_stat_wal_receiver")? == "streaming")
         });
         streams.with_context(|| format!("the end of its log:\n{}", self.tail()))
+    }
+
+    /// Waits until no process of PostgreSQL is left.
+    ///
+    /// # Errors
+    /// When one is.
+    pub fn wait_ended(&self, deadline: Duration) -> Result<()> {
+        wait_until(format!("the end of PostgreSQL on {}", self.host().name()), deadline, || {
+            Ok(self.postgres.processes()?.is_empty())
+        })
+    }
+
+    /// Waits until commits wait for a quorum of so many voters, and the record says so.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub fn wait_voters(&self, count: usize) -> Result<()> {
+        wait_until(format!("{count} voters"), SOON * 2, || {
+            let status = self.status()?;
+            let voters = status.record.context("a record")?.voters;
+            ensure!(voters.is_settled() && voters.wanted().nodes.len() == count, "{voters:?}");
+            Ok(true)
+        })
+    }
+
+    /// What writers have written, as far as this node has it.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub fn rows(&self) -> Result<BTreeSet<i64>> {
+        let listed = self.psql("select id from acknowledged")?;
+        Ok(listed.lines().map(str::parse).collect::<Result<_, _>>()?)
     }
 
     /// What the agents of this host have logged.

@@ -1,0 +1,113 @@
+//! Managed nodes: three real PostgreSQL under three agents, on a real etcd.
+use anyhow::{Context as _, Result, bail, ensure};
+use pgha_ctl::agent::status::RoleStatus;
+
+use super::agent::{configure, prepare};
+use super::etcd::{Members, program};
+use super::{Agent, AgentOptions, Director, Lab, SOON, wait_for};
+use crate::skip::skipped;
+
+const NODES: [&str; 3] = ["db1", "db2", "db3"];
+const STORE: [&str; 3] = ["etcd1", "etcd2", "etcd3"];
+
+/// A managed cluster. The agents before the lab: they end first.
+#[derive(Debug)]
+pub struct Managed {
+    /// In the order of their names.
+    pub agents: Vec<Agent>,
+    /// Runs, where there is one.
+    pub controller: Option<Director>,
+    /// An etcd of three members.
+    pub store: Members,
+    /// What they are in.
+    pub lab: Lab,
+}
+
+impl Managed {
+    /// Three nodes whose agents run, and nobody is a primary; nothing where there is no etcd: then the test of
+    /// that name is skipped.
+    ///
+    /// # Errors
+    /// When anything of it cannot be started.
+    pub fn prepared(test: &str, options: &AgentOptions) -> Result<Option<Self>> {
+        let Some(program) = program() else {
+            skipped(
+                test,
+                "there is no etcd; `cargo xtask setup` installs Debian's where it can be had",
+            )?;
+            return Ok(None);
+        };
+        let lab = Lab::new()?;
+        let clients: Vec<_> = NODES.into_iter().chain(options.controller).collect();
+        let store = Members::start(&lab, &program, &STORE, &clients)?;
+        let agents = prepare(&lab, &NODES, &store, options)?;
+        store.leader(agents[0].host())?;
+        let controller = options.controller.map(|host| lab.director(host)).transpose()?;
+        if let Some(controller) = &controller {
+            configure(controller, &lab, &NODES, &store, options)?;
+        }
+        agents.iter().try_for_each(Agent::start)?;
+        for agent in &agents {
+            let status = agent.wait_role(RoleStatus::Standby)?;
+            ensure!(status.holder.is_none(), "{status:?}");
+            agent.wait_log()?;
+        }
+        if let Some(controller) = &controller {
+            controller.start_until(|| Ok(controller.status().is_ok()))?;
+        }
+        Ok(Some(Self { agents, controller, store, lab }))
+    }
+
+    /// The same after `pgha init --adopt`: db1 is the primary, the others stream from it.
+    ///
+    /// # Errors
+    /// When anything of it cannot be started.
+    pub fn up(test: &str, options: &AgentOptions) -> Result<Option<Self>> {
+        let Some(managed) = Self::prepared(test, options)? else { return Ok(None) };
+        managed.found()?;
+        Ok(Some(managed))
+    }
+
+    /// Has db1 be the primary, and the others stream from it.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn found(&self) -> Result<()> {
+        let [db1, others @ ..] = &self.agents[..] else { unreachable!("there are three") };
+        db1.pgha(&["init", "--adopt", "--yes"])?.run()?;
+        db1.wait_role(RoleStatus::Primary)?;
+        others.iter().try_for_each(Agent::wait_streaming)
+    }
+
+    /// The agent of a node.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn agent(&self, name: &str) -> Result<&Agent> {
+        self.agents.iter().find(|agent| agent.host().name() == name).context("a node")
+    }
+
+    /// Waits until a node other than `former` is the primary.
+    ///
+    /// # Errors
+    /// When none is in time; with the logs.
+    pub fn wait_successor(&self, former: &str) -> Result<&Agent> {
+        let found = wait_for("another primary", SOON * 4, || {
+            for agent in self.agents.iter().filter(|agent| agent.host().name() != former) {
+                if agent.status()?.role == RoleStatus::Primary {
+                    return Ok(Some(agent));
+                }
+            }
+            bail!("nobody is it");
+        });
+        found.with_context(|| {
+            let logs = self
+                .agents
+                .iter()
+                .map(|agent| format!("{}:\n{}", agent.host().name(), agent.tail()));
+            let controller =
+                self.controller.as_ref().map(|controller| controller.log().unwrap_or_default());
+            format!("{}\ncontroller: {controller:?}", logs.collect::<Vec<_>>().join("\n"))
+        })
+    }
+}
