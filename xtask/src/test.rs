@@ -56,10 +56,63 @@ impl Tier {
     fn cargo_arguments(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Lint => &[],
-            Self::Unit => &[
-                &["test", "--workspace", "--lib", "--bins", "--no-fail-fast", "--"],
-                &["test", "--workspace", "--doc", "--no-fail-fast", "--"],
-            ],
+            // The shipped programs first and with the packages that the later tiers build them with: beside others
+            // they would be built with other features, and so once more. The simulator has a tier of its own.
+            Self::Unit => {
+                const SHIPPED: [&[&str]; 2] = [
+                    &[
+                        "test",
+                        "-p",
+                        "pgha-ctl",
+                        "-p",
+                        "pgha-tests",
+                        "--lib",
+                        "--bins",
+                        "--no-fail-fast",
+                        "--",
+                    ],
+                    &[
+                        "test",
+                        "-p",
+                        "pgha-ctl",
+                        "-p",
+                        "pgha-tests",
+                        "--doc",
+                        "--no-fail-fast",
+                        "--",
+                    ],
+                ];
+                const OTHERS: [&[&str]; 2] = [
+                    &[
+                        "test",
+                        "--workspace",
+                        "--exclude",
+                        "pgha-ctl",
+                        "--exclude",
+                        "pgha-tests",
+                        "--exclude",
+                        "pgha-sim",
+                        "--lib",
+                        "--bins",
+                        "--no-fail-fast",
+                        "--",
+                    ],
+                    &[
+                        "test",
+                        "--workspace",
+                        "--exclude",
+                        "pgha-ctl",
+                        "--exclude",
+                        "pgha-tests",
+                        "--exclude",
+                        "pgha-sim",
+                        "--doc",
+                        "--no-fail-fast",
+                        "--",
+                    ],
+                ];
+                &[SHIPPED[0], SHIPPED[1], OTHERS[0], OTHERS[1]]
+            }
             // By itself: with the features of its tests nothing that is shipped is built.
             Self::Sim => {
                 const CALL: &[&str] = &[

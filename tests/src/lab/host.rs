@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -25,13 +26,20 @@ pub(super) struct Shared {
     pub(super) id: String,
     pub(super) places: Places,
     pub(super) switch: Namespace,
+    /// Whether it has a primary already.
+    founded: AtomicBool,
     /// Children that outlive their handles, to be waited for once they are killed.
     daemons: Mutex<Vec<Daemon>>,
 }
 
 impl Shared {
     pub(super) fn new(id: String, places: Places, switch: Namespace) -> Self {
-        Self { id, places, switch, daemons: Mutex::default() }
+        Self { id, places, switch, founded: AtomicBool::default(), daemons: Mutex::default() }
+    }
+
+    /// True for who asks first.
+    pub(super) fn found(&self) -> bool {
+        !self.founded.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn adopt(&self, daemon: Daemon) {

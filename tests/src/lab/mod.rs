@@ -243,7 +243,7 @@ impl Lab {
         upstream: &str,
         options: &PostgresOptions,
     ) -> Result<Postgres> {
-        postgres::create::standby(self.host(host)?, self.host(upstream)?.address(), options)
+        postgres::create::standby(self.host(host)?, &self.host(upstream)?, options)
     }
 
     /// Several standbys made at the same time, each of them streaming.

@@ -213,6 +213,13 @@ fn is_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
+/// A directory that outlives labs and processes, for what every lab begins with.
+pub(super) fn lasting() -> Result<PathBuf> {
+    let root = Path::new(DATA_ROOT);
+    make_root(root)?;
+    Ok(root.to_owned())
+}
+
 /// Serializes the making of labs with looking at all of them.
 fn lock() -> Result<Flock<File>> {
     let root = Path::new(RUN_ROOT);

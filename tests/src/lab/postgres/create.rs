@@ -1,12 +1,12 @@
-//! New servers: a primary by initdb, standbys by pg_basebackup.
+//! New servers: the first primary of a lab and its standbys are copies of the [template], as long as that makes no
+//! difference; others are made by initdb and pg_basebackup.
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
 
 use anyhow::Result;
 
 use super::super::host::Host;
 use super::super::plan::Network;
-use super::{MONITOR, PORT, Postgres, PostgresOptions, append, conninfo};
+use super::{PORT, Postgres, PostgresOptions, append, conninfo, template};
 
 /// The lab's usual server: it loses data only with the whole machine, and it is quick to notice.
 const SETTINGS: [(&str, &str); 15] = [
@@ -27,16 +27,16 @@ const SETTINGS: [(&str, &str); 15] = [
     ("log_line_prefix", "%m [%p] %q%u@%d %r %a "),
 ];
 
-/// Makes and starts a primary with the role pgha logs in as.
+/// Makes and starts a primary with the role pgha logs in as. A second one in a lab is of another cluster than the
+/// first.
 pub(in crate::lab) fn primary(host: Host, options: &PostgresOptions) -> Result<Postgres> {
     let server = Postgres::new(host);
     make_home(&server)?;
-    server
-        .tool("initdb")?
-        .args([OsString::from("-D"), server.data().into()])
-        .args(["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8"])
-        .args(["--locale=C"])
-        .run()?;
+    if server.host.shared.found() {
+        template::copy(&server)?;
+    } else {
+        template::initialize(&server.host, &server.data())?;
+    }
     let port = PORT.to_string();
     let port = [("port", port.as_str())];
     write_settings(&server, SETTINGS.into_iter().chain(port))?;
@@ -48,26 +48,31 @@ pub(in crate::lab) fn primary(host: Host, options: &PostgresOptions) -> Result<P
         .collect();
     append(&server.data().join("pg_hba.conf"), &admitted)?;
     server.start()?;
-    server.psql(&format!("create role {MONITOR} login in role pg_monitor"))?;
     Ok(server)
 }
 
 /// Makes and starts a standby.
 pub(in crate::lab) fn standby(
     host: Host,
-    upstream: Ipv4Addr,
+    upstream: &Host,
     options: &PostgresOptions,
 ) -> Result<Postgres> {
     let server = Postgres::new(host);
     make_home(&server)?;
     let name = options.application_name.as_deref().unwrap_or(server.host.name());
-    server
-        .tool("pg_basebackup")?
-        .args([OsString::from("-D"), server.data().into()])
-        // The connection string becomes primary_conninfo (-R), application_name with it.
-        .args(["-d", &conninfo(upstream, name), "-R", "-X", "stream"])
-        .args(["--checkpoint=fast", "--no-sync"])
-        .run()?;
+    let conninfo = conninfo(upstream.address(), name);
+    if template::begins(upstream)? {
+        template::copy(&server)?;
+        template::follow(&server, upstream, &conninfo)?;
+    } else {
+        server
+            .tool("pg_basebackup")?
+            .args([OsString::from("-D"), server.data().into()])
+            // The connection string becomes primary_conninfo (-R), application_name with it.
+            .args(["-d", &conninfo, "-R", "-X", "stream"])
+            .args(["--checkpoint=fast", "--no-sync"])
+            .run()?;
+    }
     write_options(&server, options)?;
     server.start()?;
     Ok(server)

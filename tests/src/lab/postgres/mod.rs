@@ -1,5 +1,6 @@
 //! One PostgreSQL server on one host.
 pub(super) mod create;
+mod template;
 
 use std::env;
 use std::ffi::OsString;
