@@ -68,7 +68,7 @@ pub use xdp::Stub;
 
 use host::Shared;
 use reaper::Reaper;
-use state::State;
+use state::{State, Storage};
 
 /// With this variable set, a lab that is dropped is kept instead, for a look around.
 pub const KEEP_VARIABLE: &str = "PGHA_LAB_KEEP";
@@ -88,14 +88,27 @@ struct Members {
 }
 
 impl Lab {
-    /// An empty lab: a switch. Labs that other processes left over are swept first.
+    /// An empty lab: a switch. Labs that other processes left over are swept first. What its servers write is in
+    /// memory.
     ///
     /// # Errors
     /// Without root, without the `lab` binary, or when the kernel lacks something.
     pub fn new() -> Result<Self> {
+        Self::with(Storage::Memory)
+    }
+
+    /// [`Lab::new`] whose servers write to the disk.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn on_disk() -> Result<Self> {
+        Self::with(Storage::Disk)
+    }
+
+    fn with(storage: Storage) -> Result<Self> {
         require_root()?;
         reaper::sweep()?;
-        let state = state::create()?;
+        let state = state::create(storage)?;
         // From here whatever happens to this process is the reaper's to clean up.
         let reaper =
             Reaper::start(&state).or_else(|error| reaper::tear_down(&state.id).and(Err(error)))?;

@@ -99,6 +99,7 @@ pub fn tear_down(id: &str) -> Result<()> {
     cgroup::remove_all(id)?;
     unmount(&state.places().bpf)?;
     ip_batch(None, names.iter().map(|name| format!("netns del {name}")))?;
+    unmount(&state.places().data)?;
     remove(&state.places().data)?;
     // The record goes last but for its directory.
     remove(&state.places().bpf)?;

@@ -107,6 +107,17 @@ pub fn namespace(id: &str, host: &str) -> String {
     format!("pgha-{id}-{host}")
 }
 
+/// Where the data of a lab's servers is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Storage {
+    /// In a tmpfs of the lab. A thousand files for each server are made and removed at once there; a disk's file system
+    /// may take as long for that as the whole test for the rest (ext4 without a journal looks for a file number that
+    /// was not freed in the last seconds).
+    Memory,
+    /// On the disk of [`DATA_ROOT`], for who measures how long it takes until something is durable.
+    Disk,
+}
+
 /// The directories of one lab.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -127,7 +138,7 @@ impl Places {
         Self { log: run.join("log"), bpf: run.join("bpf"), run, data }
     }
 
-    fn make(&self) -> Result<()> {
+    fn make(&self, storage: Storage) -> Result<()> {
         fs::create_dir(&self.log)?;
         fs::create_dir(&self.bpf)?;
         mount(
@@ -140,6 +151,11 @@ impl Places {
         .with_context(|| format!("mount a bpffs at {}", self.bpf.display()))?;
         make_root(Path::new(DATA_ROOT))?;
         fs::create_dir(&self.data)?;
+        if storage == Storage::Memory {
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+            mount(Some("tmpfs"), &self.data, Some("tmpfs"), flags, Some("mode=0755"))
+                .with_context(|| format!("mount a tmpfs at {}", self.data.display()))?;
+        }
         let postgres = postgres_user()?;
         chown(&self.data, Some(postgres.uid.as_raw()), Some(postgres.gid.as_raw()))?;
         Ok(())
@@ -147,7 +163,7 @@ impl Places {
 }
 
 /// Makes the directories and the record of a new lab, which this process owns.
-pub(super) fn create() -> Result<State> {
+pub(super) fn create(storage: Storage) -> Result<State> {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let owner = Owner::this_process()?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
@@ -162,7 +178,7 @@ pub(super) fn create() -> Result<State> {
         }
         let state = State { id, owner: Some(owner), created, hosts: Vec::new() };
         state.save()?;
-        places.make()?;
+        places.make(storage)?;
         return Ok(state);
     }
 }
