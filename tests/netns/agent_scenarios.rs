@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::RoleStatus;
 use pgha_machine::failover::record::Doubt;
-use pgha_tests::lab::writer::{nothing_after, nothing_is_lost, one_at_a_time};
+use pgha_tests::lab::writer::nothing_after;
 use pgha_tests::lab::{AgentOptions, Managed, SOON, WRITER_VIP, Writer, wait_until};
 
 fn with(failover: &str) -> AgentOptions {
@@ -41,9 +41,7 @@ fn netns_agent_that_was_killed_leaves_postgresql_to_the_next() -> Result<()> {
     })?;
     writer.wait_after(Instant::now(), SOON)?;
     ensure!(writer.connections() == connections, "it had to connect again");
-    let acknowledged = writer.stop()?;
-    nothing_is_lost(&acknowledged, &db1.rows()?)?;
-    one_at_a_time(&acknowledged, 1)
+    managed.finish([writer]).map(drop)
 }
 
 /// Scenario 7, the other way: without another agent PostgreSQL is ended within the lease, and nothing is
@@ -56,10 +54,13 @@ fn netns_agent_that_is_gone_is_followed_by_postgresql_within_the_lease() -> Resu
     let db1 = managed.agent("db1")?;
     let writer = Writer::start(db1.host(), db1.host().address())?;
     writer.wait_after(Instant::now(), SOON)?;
+    let (_, record) = managed.primary()?;
     db1.kill()?;
     let gone = Instant::now();
     db1.wait_ended(SOON)?;
-    nothing_after(&writer.stop()?, gone + options.lease)
+    let acknowledged = writer.stop()?;
+    nothing_after(&acknowledged, gone + options.lease)?;
+    managed.observed(&acknowledged, &record)
 }
 
 /// Scenario 5: cut off from everybody, with a client beside it.
@@ -81,8 +82,7 @@ fn netns_agent_that_is_cut_off_ends_postgresql_within_the_lease() -> Result<()> 
     // With the link it is the primary again: nobody was there to let another node take over.
     db1.host().link_up()?;
     db1.wait_role(RoleStatus::Primary)?;
-    let acknowledged = writer.stop()?;
-    nothing_is_lost(&acknowledged, &db1.rows()?)
+    managed.finish([writer]).map(drop)
 }
 
 /// Scenario 34: whoever starts PostgreSQL by hand gets a standby.
@@ -129,7 +129,7 @@ fn netns_agent_lets_commits_wait_for_nobody_who_is_gone_where_the_mode_says_so()
     db1.wait_voters(0)?;
     managed.agent("db2")?.start()?;
     db1.wait_voters(1)?;
-    nothing_is_lost(&writer.stop()?, &db1.rows()?)
+    managed.finish([writer]).map(drop)
 }
 
 /// Scenario 10, `strict`: they block, and go on once one is back.
@@ -139,7 +139,6 @@ fn netns_agent_lets_commits_wait_for_who_is_gone_where_the_mode_is_strict() -> R
     let Some(managed) = Managed::up(test, &with("mode = \"strict\"\nquorum = 1\n"))? else {
         return Ok(());
     };
-    let db1 = managed.agent("db1")?;
     let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
     writer.wait_after(Instant::now(), SOON)?;
     for name in ["db2", "db3"] {
@@ -152,7 +151,7 @@ fn netns_agent_lets_commits_wait_for_who_is_gone_where_the_mode_is_strict() -> R
     ensure!(writer.wait_after(gone, Duration::from_secs(5)).is_err(), "a commit waited for nobody");
     managed.agent("db3")?.start()?;
     writer.wait_after(gone, SOON * 2)?;
-    nothing_is_lost(&writer.stop()?, &db1.rows()?)
+    managed.finish([writer]).map(drop)
 }
 
 /// Scenario 38: a backend is killed, and what only the primary has is seen by nobody before a voter has it.
@@ -189,8 +188,7 @@ fn netns_agent_shows_nobody_a_commit_that_no_voter_has_after_a_crash() -> Result
     }
     db1.wait_role(RoleStatus::Primary)?;
     writer.wait_after(Instant::now(), SOON)?;
-    let acknowledged = writer.stop()?;
-    nothing_is_lost(&acknowledged, &db1.rows()?)?;
+    managed.finish([writer])?;
     let seen = db1.rows()?;
     wait_until("a voter to have all of it", SOON, || Ok(standbys[0].rows()?.is_superset(&seen)))
 }
@@ -224,7 +222,7 @@ fn netns_agent_goes_on_without_the_store_by_the_word_of_all_members() -> Result<
     managed.store.start_all()?;
     db1.wait_role(RoleStatus::Primary)?;
     writer.wait_after(Instant::now(), SOON)?;
-    nothing_is_lost(&writer.stop()?, &db1.rows()?)
+    managed.finish([writer]).map(drop)
 }
 
 /// Scenario 37: what streams under a voter's name and is not that voter is reported, and no quorum of voters is

@@ -1,6 +1,4 @@
 //! The API: on the control socket, and over TLS for those who show a certificate.
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -24,18 +22,7 @@ pub(crate) fn ask(
     path: &str,
     body: &str,
 ) -> Result<(u16, String)> {
-    let mut stream = UnixStream::connect(cluster.director.control_path())?;
-    stream.set_read_timeout(Some(SOON))?;
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("a body")?;
-    let code = head.split(' ').nth(1).context("a code")?.parse()?;
-    Ok((code, body.to_owned()))
+    cluster.director.ask(method, path, body)
 }
 
 /// One request on the control socket that is answered with 200.

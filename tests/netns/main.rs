@@ -13,6 +13,7 @@ mod forwarding;
 mod gate;
 mod guardian;
 mod interfaces;
+mod invariants;
 mod lab;
 mod login;
 mod managed;

@@ -17,6 +17,9 @@ use super::wait::{SOON, wait_for};
 const FILE_HEADER: usize = 24;
 const RECORD_HEADER: usize = 16;
 
+/// Bytes before the network layer in a capture [`Capture::at_switch`]; the first two are the EtherType.
+pub const COOKED: usize = 20;
+
 /// A capture in progress; dropped, it ends, and its file stays until the lab ends.
 #[derive(Debug)]
 pub struct Capture {
@@ -33,7 +36,7 @@ impl Capture {
     /// # Errors
     /// When tcpdump does not get ready, as with a wrong filter.
     pub fn start(host: &Host, filter: &str) -> Result<Self> {
-        Self::on(host, host.namespace(), INTERFACE, filter)
+        Self::on(host, host.namespace(), &["-i", INTERFACE], filter)
     }
 
     /// Captures on the switch's end of a host's cable: all that arrives at the host, before its XDP
@@ -43,18 +46,31 @@ impl Capture {
     /// As [`Capture::start`].
     pub fn at_port(host: &Host, filter: &str) -> Result<Self> {
         let (switch, port) = host.port();
-        Self::on(host, switch, port, filter)
+        Self::on(host, switch, &["-i", port], filter)
     }
 
-    fn on(host: &Host, namespace: &Namespace, interface: &str, filter: &str) -> Result<Self> {
+    /// Captures on all ports of the switch that a host is at: whatever anybody sends, whoever gets it. Each frame
+    /// begins with what the kernel says of it ([`COOKED`] bytes, LINKTYPE_LINUX_SLL2) instead of its addresses, and may
+    /// be there more than once.
+    ///
+    /// # Errors
+    /// As [`Capture::start`].
+    pub fn at_switch(host: &Host, filter: &str) -> Result<Self> {
+        let (switch, _) = host.port();
+        Self::on(host, switch, &["-i", "any", "-y", "LINUX_SLL2", "-Q", "in"], filter)
+    }
+
+    fn on(host: &Host, namespace: &Namespace, place: &[&str], filter: &str) -> Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let name = format!("capture{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         let log = host.log_path(&name);
         let pcap = log.with_extension("pcap");
         // As root (-Z), for another user could not write among the logs.
-        let options = ["-U", "--immediate-mode", "-n", "-Z", "root", "-i", interface, "-w"];
+        let options = ["-U", "--immediate-mode", "-n", "-Z", "root"];
         let tcpdump = Cmd::new(["tcpdump"])
             .args(options)
+            .args(place)
+            .args(["-w"])
             .args([pcap.as_os_str()])
             .args(filter.split_whitespace())
             .in_namespace(namespace)?

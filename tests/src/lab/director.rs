@@ -1,7 +1,9 @@
 //! A director: `pgha controller` on a host.
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -190,6 +192,25 @@ impl Director {
     pub fn status(&self) -> Result<Value> {
         let text = self.verb(["status", "--json"])?.run()?;
         serde_json::from_str(&text).with_context(|| format!("no JSON: `{text}`"))
+    }
+
+    /// One request on its control socket: code and body.
+    ///
+    /// # Errors
+    /// When the controller does not answer.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
+        let mut stream = UnixStream::connect(self.control_path())?;
+        stream.set_read_timeout(Some(SOON))?;
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("a body")?;
+        let code = head.split(' ').nth(1).context("a code")?.parse()?;
+        Ok((code, body.to_owned()))
     }
 
     /// All that the controllers of this host have logged, later ones after earlier ones.

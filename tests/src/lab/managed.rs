@@ -4,6 +4,7 @@ use pgha_ctl::agent::status::RoleStatus;
 
 use super::agent::{configure, prepare};
 use super::etcd::{Members, program};
+use super::observers::Observers;
 use super::{Agent, AgentOptions, Director, Lab, SOON, wait_for};
 use crate::skip::skipped;
 
@@ -17,6 +18,8 @@ pub struct Managed {
     pub agents: Vec<Agent>,
     /// Runs, where there is one.
     pub controller: Option<Director>,
+    /// They look on; [`Managed::finish`] has their word.
+    pub(super) observers: Observers,
     /// An etcd of three members.
     pub store: Members,
     /// What they are in.
@@ -41,6 +44,7 @@ impl Managed {
         let clients: Vec<_> = NODES.into_iter().chain(options.controller).collect();
         let store = Members::start(&lab, &program, &STORE, &clients)?;
         let agents = prepare(&lab, &NODES, &store, options)?;
+        let mut observers = Observers::begin(&lab)?;
         store.leader(agents[0].host())?;
         let controller = options.controller.map(|host| lab.director(host)).transpose()?;
         if let Some(controller) = &controller {
@@ -54,8 +58,10 @@ impl Managed {
         }
         if let Some(controller) = &controller {
             controller.start_until(|| Ok(controller.status().is_ok()))?;
+            NODES.iter().try_for_each(|node| lab.realserver_setup(node))?;
+            observers.read(&lab)?;
         }
-        Ok(Some(Self { agents, controller, store, lab }))
+        Ok(Some(Self { agents, controller, observers, store, lab }))
     }
 
     /// The same after `pgha init --adopt`: db1 is the primary, the others stream from it.

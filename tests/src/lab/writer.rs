@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures_util::future::poll_fn;
+use pgha_machine::{Lsn, Timeline};
 use tokio::runtime::Builder;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage};
@@ -33,6 +34,10 @@ pub struct Acknowledged {
     pub id: i64,
     /// By which server: its `cluster_name`.
     pub server: String,
+    /// On which timeline: in a managed cluster no two terms of a primary have the same.
+    pub timeline: Timeline,
+    /// How far its log was before the commit was written.
+    pub lsn: Lsn,
     /// When the statement was sent.
     pub sent: Instant,
     /// When the client heard of it.
@@ -163,7 +168,8 @@ async fn connect(at: IpAddr) -> Result<(Client, Arc<AtomicBool>)> {
 async fn insert(client: &Client, warned: &AtomicBool, shared: &Shared) -> Result<()> {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let sql = format!(
-        "insert into acknowledged values ({id}, current_setting('cluster_name')) returning server"
+        "insert into acknowledged values ({id}, current_setting('cluster_name')) returning server, \
+         left(pg_walfile_name(pg_current_wal_insert_lsn()), 8), pg_current_wal_insert_lsn()"
     );
     let sent = Instant::now();
     // Who waits for a synchronous standby is let go when the writer ends.
@@ -177,12 +183,16 @@ async fn insert(client: &Client, warned: &AtomicBool, shared: &Shared) -> Result
         () = ended => bail!("the writer ends"),
     };
     let at = Instant::now();
-    let server = rows.iter().find_map(|message| {
-        if let SimpleQueryMessage::Row(row) = message { row.get(0) } else { None }
+    let row = rows.iter().find_map(|message| {
+        if let SimpleQueryMessage::Row(row) = message { Some(row) } else { None }
     });
-    let server = server.context("a server")?.to_owned();
+    let row = row.context("a row")?;
+    let text = |column| row.get(column).context("a value");
+    let server = text(0)?.to_owned();
+    let timeline = Timeline::new(u32::from_str_radix(text(1)?, 16)?);
+    let lsn = text(2)?.parse()?;
     if !warned.swap(false, Ordering::Relaxed) {
-        shared.list().push(Acknowledged { id, server, sent, at });
+        shared.list().push(Acknowledged { id, server, timeline, lsn, sent, at });
     }
     Ok(())
 }

@@ -2,7 +2,9 @@ use super::*;
 
 fn at(begin: Instant, id: i64, server: &str, millis: u64) -> Acknowledged {
     let sent = begin + Duration::from_millis(millis);
-    Acknowledged { id, server: server.to_owned(), sent, at: sent + Duration::from_millis(1) }
+    let (timeline, lsn) = (Timeline::new(1), Lsn::new(millis));
+    let at = sent + Duration::from_millis(1);
+    Acknowledged { id, server: server.to_owned(), timeline, lsn, sent, at }
 }
 
 /// A checker that finds nothing wrong with what is wrong would prove nothing.
