@@ -34,6 +34,7 @@ mod restart;
 mod roles;
 mod scenarios;
 mod server_crash;
+mod server_killed_promotion;
 mod server_promotion;
 mod server_rewind;
 mod server_run;

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::config::ServerConfig;
 use super::error::ServerError;
 use super::hba::{self, Hba};
-use super::history::{Histories, file_name, is_wal_file};
+use super::history::{Histories, file_name, is_file_of, is_wal_file};
 use super::process::OsUser;
 use super::settings::{Settings, without_owned};
 use super::valve;
@@ -194,6 +194,11 @@ impl Files {
 
     /// What `pg_wal` says of timelines.
     pub(super) fn histories(&self) -> Result<Histories, ServerError> {
+        self.histories_but(None)
+    }
+
+    /// The same, as if there was nothing of that one.
+    pub(super) fn histories_but(&self, but: Option<Timeline>) -> Result<Histories, ServerError> {
         let directory = self.config.wal();
         let length = |name: &String| {
             let of = || fs::metadata(directory.join(name)).ok().map(|metadata| metadata.len());
@@ -204,7 +209,10 @@ impl Files {
             let names = names.collect::<io::Result<Vec<_>>>()?;
             Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
         };
-        let names = listed().map_err(ServerError::file("list", &directory))?;
+        let mut names = listed().map_err(ServerError::file("list", &directory))?;
+        if let Some(but) = but {
+            names.retain(|name| !is_file_of(name, but) && *name != file_name(but));
+        }
         let segment = names.iter().find_map(length).unwrap_or(WAL_FILE);
         Histories::read(names, segment, |name| {
             let path = directory.join(name);

@@ -155,6 +155,17 @@ pub enum ServerError {
         /// What it took.
         taken: Timeline,
     },
+    /// It is to come up as the primary that it never was.
+    #[error(
+        "PostgreSQL was to be promoted to timeline {timeline} and has been on {reached} at most: it does not come up as \
+         the primary before it is promoted"
+    )]
+    Unpromoted {
+        /// To which it was to be promoted.
+        timeline: Timeline,
+        /// The newest that its control file tells of.
+        reached: Timeline,
+    },
     /// The answer of a server lacks something.
     #[error("the answer of PostgreSQL has no usable {0}")]
     Answer(&'static str),

@@ -64,6 +64,12 @@ pub(super) fn is_wal_file(name: &str) -> bool {
     name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// Whether a file of that name has WAL of that timeline, or began to (`.partial`).
+pub(super) fn is_file_of(name: &str, timeline: Timeline) -> bool {
+    let name = name.strip_suffix(".partial").unwrap_or(name);
+    is_wal_file(name) && name.starts_with(&format!("{:08X}", timeline.get()))
+}
+
 /// The timeline and the number of the WAL file of that name, with 2^32 bytes in `per_id` files.
 fn segment_of(name: &str, per_id: u64) -> Option<(Timeline, u64)> {
     let part = |range| u32::from_str_radix(name.get(range)?, 16).ok();

@@ -64,10 +64,13 @@ impl Server {
             Positions::Primary { flushed, .. } => flushed,
         };
         let wal = self.0.disk.run(move |files| {
-            let histories = files.histories()?;
             Ok(match positions {
-                Positions::Primary { timeline, .. } => histories.written(timeline, end)?,
-                Positions::Standby { .. } => histories.received(end)?,
+                Positions::Primary { timeline, .. } => files.histories()?.written(timeline, end)?,
+                Positions::Standby { .. } => {
+                    // Files of a timeline that it is being promoted to are nobody's log yet.
+                    let promoting = files.promoting()?;
+                    files.histories_but(promoting)?.received(end)?
+                }
             })
         });
         wal.await.map(Some)

@@ -30,6 +30,7 @@ mod settings;
 mod starting;
 mod streaming;
 mod tool;
+mod unfinished_promotion;
 mod valve;
 mod voting;
 pub mod watching;

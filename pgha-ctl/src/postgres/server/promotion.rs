@@ -39,7 +39,13 @@ impl Server {
         // Before there is anything to acknowledge.
         self.wait_for_checkpointer().await?;
         let promoted = async {
-            self.0.disk.run(Files::ask_to_promote).await?;
+            self.0
+                .disk
+                .run(move |files| {
+                    files.promotion_begins(timeline)?;
+                    files.ask_to_promote()
+                })
+                .await?;
             self.signal(Signal::SIGUSR1)?;
             self.wait_until_promoted().await?;
             self.promoted(timeline).await
@@ -95,6 +101,8 @@ impl Server {
             return Err(ServerError::Timeline { ordered, taken });
         }
         let fork = self.0.disk.run(move |files| Ok(files.histories()?.left(taken)?.pop())).await?;
-        fork.ok_or(ServerError::Answer("history of its timeline"))
+        let fork = fork.ok_or(ServerError::Answer("history of its timeline"))?;
+        self.0.disk.run(Files::promotion_is_over).await?;
+        Ok(fork)
     }
 }

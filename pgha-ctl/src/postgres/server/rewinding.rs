@@ -233,12 +233,17 @@ impl Server {
     /// # Errors
     /// Where there is none, or it is damaged.
     pub async fn system_identifier(&self) -> Result<u64, ServerError> {
-        let config = &self.0.config;
-        let arguments = ["-D".as_ref(), config.data.as_os_str()];
-        let said = self.tool("pg_controldata", arguments, config.deadlines.answer).await?;
+        let said = self.control_data().await?;
         let line = said.lines().find_map(|l| l.strip_prefix("Database system identifier:"));
         let identifier = line.and_then(|identifier| identifier.trim().parse().ok());
         identifier.ok_or(ServerError::Answer("system identifier"))
+    }
+
+    /// What `pg_controldata` says of the data directory.
+    pub(super) async fn control_data(&self) -> Result<String, ServerError> {
+        let config = &self.0.config;
+        let arguments = ["-D".as_ref(), config.data.as_os_str()];
+        self.tool("pg_controldata", arguments, config.deadlines.answer).await
     }
 
     /// Whether `pg_rewind` did it.

@@ -109,13 +109,14 @@ impl Server {
                 }
                 files.valve(streams)?;
                 files.set(&settings)?;
-                files.mend_auto_conf()?;
-                for timeline in files.forget_unused()? {
-                    tracing::info!("timeline {timeline}, which nobody was ever on, is forgotten");
-                }
-                Ok(())
+                files.mend_auto_conf()
             })
-            .await
+            .await?;
+        self.settle_promotion(as_primary).await?;
+        for timeline in self.0.disk.run(Files::forget_unused).await? {
+            tracing::info!("timeline {timeline}, which nobody was ever on, is forgotten");
+        }
+        Ok(())
     }
 
     /// Where the operator says who is admitted.
