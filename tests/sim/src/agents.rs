@@ -173,7 +173,12 @@ impl World {
         let number = of.ticks;
         self.mark((0, node, kind));
         for effect in effects {
+            let step = self.step_of_agent(&effect);
             self.carry_out(node, run, effect);
+            if self.ends_after(node, step) {
+                self.crash_agent(node);
+                return;
+            }
         }
         if self.truth.is_some() {
             self.forgets_nothing(node);
@@ -183,6 +188,7 @@ impl World {
             self.at(when, Occurrence::Tick { process: node, run, number });
         }
     }
+
     fn carry_out(&mut self, node: usize, run: u64, effect: Effect) {
         match effect {
             Effect::Store(request) => self.ask_store(node, run, request),

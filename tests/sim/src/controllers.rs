@@ -96,10 +96,15 @@ impl World {
         let process = self.plan.nodes + of;
         self.mark((1, of, kind));
         for effect in effects {
+            let step = self.step_of_controller(&effect);
             match effect {
                 Effect::Store(request) => self.ask_store(process, run, request),
                 Effect::Send { to, message } => self.send(process, &to, message),
                 Effect::TurnOff { node, renewal } => self.turn_off(of, run, node, renewal),
+            }
+            if self.ends_after(process, step) {
+                self.crash_controller(of);
+                return;
             }
         }
         if let Some(due) = due {

@@ -217,6 +217,13 @@ impl Coverage {
     }
 }
 
+/// What is written, in a word: the last change of it in the order of a failover, or that the primary goes on.
+pub(crate) fn write_name(before: &Record, after: &Record) -> &'static str {
+    let made: Vec<_> = writes(before, after).into_iter().filter(|(_, made)| *made).collect();
+    let change = made.iter().rfind(|(write, _)| *write != "renew").or_else(|| made.first());
+    change.map_or("nothing", |(write, _)| write)
+}
+
 /// Which writes lead from one record to the next.
 fn writes(before: &Record, after: &Record) -> [(&'static str, bool); 15] {
     let granted = after.epoch != before.epoch;

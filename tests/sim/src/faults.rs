@@ -131,7 +131,7 @@ impl World {
     }
 
     /// Nobody of `group` reaches anybody else.
-    fn cut_off(&mut self, group: &[Process]) -> Fault {
+    pub(crate) fn cut_off(&mut self, group: &[Process]) -> Fault {
         let mut pairs = Vec::new();
         for a in 0..self.processes() {
             for b in a + 1..self.processes() {
@@ -143,7 +143,7 @@ impl World {
         self.cut_pairs(pairs)
     }
 
-    fn cut_pairs(&mut self, pairs: Vec<(Process, Process)>) -> Fault {
+    pub(crate) fn cut_pairs(&mut self, pairs: Vec<(Process, Process)>) -> Fault {
         self.say(|| format!("FAULT cut {pairs:?}"));
         self.cut.extend(&pairs);
         Fault::Cut(pairs)

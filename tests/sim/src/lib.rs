@@ -26,6 +26,7 @@ mod oracle;
 mod plan;
 mod postgres;
 mod store;
+mod stories;
 mod traffic;
 mod world;
 
@@ -34,4 +35,5 @@ pub use campaign::Campaign;
 pub use coverage::Coverage;
 pub use oracle::Violation;
 pub use plan::Plan;
+pub use stories::{Ending, Story};
 pub use world::{Outcome, run};

@@ -132,6 +132,7 @@ impl World {
         if let Some(holder) = after.holder().and_then(|holder| self.process_of(holder)) {
             self.announced(holder);
         }
+        self.goes_on_by(&after);
         let reading = self.store.reading();
         for process in 0..self.store_process() {
             if self.lost() || !self.reaches(process, self.store_process()) {

@@ -11,6 +11,7 @@ use crate::breach::Breach;
 use crate::clock::Time;
 use crate::lame::Illness;
 use crate::operators::mode;
+use crate::stories::{Ending, Story};
 
 /// How long after the last fault somebody must acknowledge again.
 const RECOVERY: Time = 10_000;
@@ -48,6 +49,10 @@ pub struct Plan {
     pub operators: Time,
     /// What one node has when faults end, and keeps.
     pub illness: Option<Illness>,
+    /// What happens where nothing is left to chance.
+    pub story: Option<Story>,
+    /// A process that ends in it.
+    pub ending: Option<Ending>,
     /// When faults end.
     pub calm: Time,
     /// When the schedule ends.
@@ -90,9 +95,41 @@ impl Plan {
                 Some(Illness::Faulty),
             ][rng.usize(0..5)],
             operators: [0, 300, 1_000][rng.usize(0..3)],
+            story: None,
+            ending: None,
             calm,
             end,
         }
+    }
+
+    /// A story and nothing else: no message is lost or late, and whatever goes wrong is of the story, or a command
+    /// that does not work at once.
+    #[must_use]
+    pub fn telling(seed: u64, story: Story, mode: Mode, controllers: usize) -> Self {
+        let calm = story.over();
+        Self {
+            nodes: 3,
+            controllers,
+            mode,
+            restarts: u32::from(story != Story::Crashed),
+            loss: 0,
+            late: 0,
+            doubled: 0,
+            restores: false,
+            faults: Time::from(u32::MAX),
+            illness: None,
+            operators: 0,
+            story: Some(story),
+            calm,
+            end: calm + RECOVERY / 2,
+            ..Self::of(seed, Rules::default())
+        }
+    }
+
+    /// The same story, and a process ends in it.
+    #[must_use]
+    pub fn ending(self, ending: Ending) -> Self {
+        Self { ending: Some(ending), ..self }
     }
 
     /// The same, in a world that breaks its word.
@@ -104,6 +141,6 @@ impl Plan {
     /// Whether the schedule lasts long enough after the faults that a primary must be there again.
     #[must_use]
     pub const fn shows_progress(&self) -> bool {
-        self.end >= self.calm + RECOVERY
+        self.story.is_some() || self.end >= self.calm + RECOVERY
     }
 }

@@ -21,6 +21,7 @@ use crate::operators::member;
 use crate::oracle::{Oracle, Violation};
 use crate::plan::Plan;
 use crate::store::{Backup, Store};
+use crate::stories::{self, Steps, Story};
 
 /// How long before the end of a schedule that shows progress something must have been acknowledged.
 const IDLE: Time = 2_500;
@@ -105,6 +106,8 @@ pub(crate) enum Occurrence {
     /// A fault, or the end of one.
     Fault,
     End(Fault),
+    /// What the plan tells begins.
+    Story,
     /// All faults end.
     Calm,
     /// A node joins the cluster.
@@ -128,6 +131,12 @@ pub struct Outcome {
     pub epoch: u64,
     /// How many things happened.
     pub events: u64,
+    /// Of how many nodes clients could have something acknowledged in the end.
+    pub primaries: usize,
+    /// How many effects each process carried out in the story, the agents before the controllers.
+    pub effects: Vec<u64>,
+    /// After which effect a process ended, if one did.
+    pub ended: Option<&'static str>,
 }
 
 /// Everything.
@@ -152,6 +161,7 @@ pub(crate) struct World {
     /// What the record was before the store was put back from one. Only an operator can say what is to be then.
     pub(crate) truth: Option<Record>,
     pub(crate) requests: u64,
+    pub(crate) steps: Steps,
     trace: DefaultHasher,
     pub(crate) violation: Option<(Time, Violation)>,
     /// Says what happens, for a person.
@@ -178,6 +188,7 @@ pub fn run(plan: &Plan, verbose: bool) -> Outcome {
         world.say_how_it_is();
         world.check(Err(Violation::NoProgress));
     }
+    let primaries = world.primaries();
     Outcome {
         violation: world.violation,
         trace: world.trace.finish(),
@@ -185,6 +196,9 @@ pub fn run(plan: &Plan, verbose: bool) -> Outcome {
         acknowledged: world.oracle.count,
         epoch: world.store.record().epoch.get(),
         events,
+        primaries,
+        effects: world.steps.counts(world.plan.nodes + world.plan.controllers),
+        ended: world.steps.ended,
     }
 }
 
@@ -226,6 +240,7 @@ impl World {
             backups: Vec::new(),
             truth: None,
             requests: 0,
+            steps: Steps::default(),
             trace: DefaultHasher::new(),
             violation: None,
             verbose,
@@ -242,13 +257,16 @@ impl World {
             let first = self.rng.u64(0..30);
             self.after(first, Occurrence::Pump { node });
         }
-        let devices = self.rng.u8(0..4) == 0;
+        let devices = self.rng.u8(0..4) == 0 || self.plan.story == Some(Story::TurnedOff);
         for of in 0..self.plan.controllers {
             self.add_controller(of, devices);
         }
         let first = self.rng.u64(0..self.plan.faults * 2);
         self.after(first, Occurrence::Fault);
         self.after(self.plan.calm, Occurrence::Calm);
+        if self.plan.story.is_some() {
+            self.after(stories::BEGINS, Occurrence::Story);
+        }
         if self.plan.operators > 0 {
             let first = self.rng.u64(0..self.plan.operators * 2);
             self.after(first, Occurrence::Operator);
@@ -330,6 +348,7 @@ impl World {
             Occurrence::Operator => self.operate(),
             Occurrence::Fault => self.fault(),
             Occurrence::End(fault) => self.end_of(&fault),
+            Occurrence::Story => self.tell(),
             Occurrence::Calm => self.calm_down(),
             Occurrence::Join { node } => self.join(node),
         }
