@@ -17,7 +17,8 @@ impl World {
             return;
         }
         let pg = &of.postgres;
-        let (epoch, result) = (pg.epoch, self.oracle.opens(&pg.log, pg.epoch));
+        let forced = oracle::is_forced(self.store.record(), pg.epoch);
+        let (epoch, result) = (pg.epoch, self.oracle.opens(&pg.log, pg.epoch, forced));
         self.check(result);
         if !oracle::licensed(self.record(), &node_name(node), epoch) {
             self.check(Err(Violation::Unlicensed { node }));

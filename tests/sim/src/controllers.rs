@@ -83,6 +83,7 @@ impl World {
             Event::Heard { .. } => 3,
             Event::TurnedOff { .. } => 4,
             Event::Tick => 5,
+            Event::Ordered { .. } => 6,
         };
         coordinator.handle(shown, event);
         let mut effects = Vec::new();
@@ -101,6 +102,10 @@ impl World {
                 Effect::Store(request) => self.ask_store(process, run, request),
                 Effect::Send { to, message } => self.send(process, &to, message),
                 Effect::TurnOff { node, renewal } => self.turn_off(of, run, node, renewal),
+                Effect::Answered { number, result } => {
+                    self.say(|| format!("ORDER {number}: {result:?}"));
+                    self.coverage.answered(&result);
+                }
             }
             if self.ends_after(process, step) {
                 self.crash_controller(of);

@@ -5,9 +5,9 @@ use std::fmt;
 
 use pgha_machine::failover::Answer;
 use pgha_machine::failover::agent::{self, Role, Standing};
-use pgha_machine::failover::coordinator::{self, Stage};
+use pgha_machine::failover::coordinator::{self, Accepted, Declined, Stage};
 use pgha_machine::failover::order::Refusal;
-use pgha_machine::failover::record::{Proof, Record, Suspicion};
+use pgha_machine::failover::record::{Proof, Record, Suspicion, Takeover};
 
 /// How often an agent was in a role and a standing when something happened, and a coordinator in a stage.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ const AGENT: ([&str; 5], [&str; 5], [&str; 14]) = (
     ],
 );
 /// The writes to the record that there are, why a primary is suspected, and what proves its end.
-const STEPS: [(&str, &[&str]); 3] = [
+const STEPS: [(&str, &[&str]); 5] = [
     (
         "write",
         &[
@@ -48,13 +48,15 @@ const STEPS: [(&str, &[&str]); 3] = [
             "withdraw", "take", "promoted", "announce", "settle", "doubt",
         ],
     ),
-    ("suspicion", &["reported", "silent", "cut off", "expired", "released"]),
+    ("suspicion", &["reported", "silent", "cut off", "expired", "released", "ordered"]),
     ("proof", &["released", "quorum", "power", "lease"]),
+    ("order", &["take over", "take over to", "force"]),
+    ("term by order", &["the best", "the named", "another", "forced"]),
 ];
 /// The names of stages, and of what happens to a coordinator.
-const COORDINATOR: ([&str; 4], [&str; 6]) = (
+const COORDINATOR: ([&str; 4], [&str; 7]) = (
     ["unknown", "watching", "frozen", "nominated"],
-    ["read", "changed", "written", "heard", "off", "tick"],
+    ["read", "changed", "written", "heard", "off", "ordered", "tick"],
 );
 
 impl Coverage {
@@ -112,7 +114,8 @@ impl Coverage {
             coordinator::Event::Store(Answer::Written(_)) => 2,
             coordinator::Event::Heard { .. } => 3,
             coordinator::Event::TurnedOff { .. } => 4,
-            coordinator::Event::Tick => 5,
+            coordinator::Event::Ordered { .. } => 5,
+            coordinator::Event::Tick => 6,
         }];
         *self.coordinators.entry((stage, event)).or_default() += 1;
     }
@@ -134,6 +137,29 @@ impl Coverage {
                     Suspicion::CutOff => "cut off",
                     Suspicion::Expired => "expired",
                     Suspicion::Released => "released",
+                    Suspicion::Ordered => "ordered",
+                },
+            );
+        }
+        if let Some(ordered) = after.ordered().filter(|_| before.ordered() != after.ordered()) {
+            met(
+                "order",
+                match ordered.takeover {
+                    Takeover::Best => "take over",
+                    Takeover::To(_) => "take over to",
+                    Takeover::Force(_) => "force",
+                },
+            );
+        }
+        let taken = after.term().cause.as_ref().filter(|_| after.epoch != before.epoch);
+        if let Some((cause, ordered)) = taken.and_then(|it| Some((it, it.ordered.as_ref()?))) {
+            met(
+                "term by order",
+                match ordered.takeover.node() {
+                    _ if cause.forced => "forced",
+                    None => "the best",
+                    Some(node) if *node == after.term().node => "the named",
+                    Some(_) => "another",
                 },
             );
         }
@@ -151,6 +177,26 @@ impl Coverage {
         }
     }
 
+    /// An operator's order to a controller was answered.
+    pub(crate) fn answered(&mut self, result: &Result<Accepted, Declined>) {
+        match result {
+            Ok(_) => {}
+            Err(Declined::Refused(refusal)) => self.refused(refusal),
+            Err(declined) => {
+                let why = match declined {
+                    Declined::Unread => "unread",
+                    Declined::GoesOn(_) => "goes on",
+                    Declined::Unfit { .. } => "unfit",
+                    Declined::NobodyFit(_) => "nobody fit",
+                    Declined::TooFewVoters { .. } => "too few voters",
+                    Declined::Impersonated(_) => "impersonated",
+                    Declined::Refused(_) => "refused",
+                };
+                *self.steps.entry(("refusal of an order", why)).or_default() += 1;
+            }
+        }
+    }
+
     /// Why an operator's order was not carried out.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
         let why = match refusal {
@@ -161,6 +207,8 @@ impl Coverage {
             Refusal::MustWait => "must wait",
             Refusal::NotHolder { .. }
             | Refusal::Nominated(_)
+            | Refusal::Ordered(_)
+            | Refusal::NotOrdered(_)
             | Refusal::Unfrozen(_)
             | Refusal::NotFrozen(_)
             | Refusal::NotNominated(_)

@@ -1,7 +1,10 @@
-//! What operators do: they read the record and put what an order makes of it.
+//! What operators do: they read the record and put what an order makes of it, or order another primary of a
+//! controller.
 
+use pgha_machine::NodeName;
+use pgha_machine::failover::coordinator::Event;
 use pgha_machine::failover::order::Refusal;
-use pgha_machine::failover::record::{Member, Mode, Record};
+use pgha_machine::failover::record::{Member, Mode, Ordered, Record, Takeover};
 
 use crate::world::{Occurrence, World, node_name};
 
@@ -17,12 +20,31 @@ impl World {
         let (nofailover, priority) = (self.rng.bool(), self.rng.i32(0..3));
         let member = member(&mut self.rng);
         let mode = mode(&mut self.rng, self.plan.nodes);
-        match self.rng.u8(0..6) {
+        match self.rng.u8(0..8) {
+            6..=7 => self.take_over(node),
             0..=1 => self.give("tag", |record| record.tag(&node, nofailover, priority)),
             2 => self.give("mode", |record| record.set_mode(mode)),
             3 => self.give("leave", |record| record.leave(&node)),
             _ => self.give("join", |record| record.join(node.clone(), &member)),
         }
+    }
+
+    /// An operator has a controller see to it that another node is the primary.
+    fn take_over(&mut self, node: NodeName) {
+        let takeover = match self.rng.u8(0..4) {
+            0 => Takeover::Best,
+            1 => Takeover::To(node),
+            _ => Takeover::Force(node),
+        };
+        // Nobody works with a store that was put back.
+        if self.truth.is_some() {
+            return;
+        }
+        let of = self.rng.usize(0..self.plan.controllers);
+        let (run, number) = (self.controllers[of].run, self.now);
+        self.say(|| format!("OPERATOR to c{of}, order {number}: {takeover:?}"));
+        let ordered = Ordered { takeover, by: "operator".to_owned(), at: number };
+        self.controller_hears(of, run, Event::Ordered { number, ordered });
     }
 
     /// When all is mended every node is a member, and may be chosen.

@@ -131,6 +131,13 @@ pub(crate) struct Oracle {
     pub(crate) last: u64,
     /// How many commits were acknowledged at all.
     pub(crate) count: usize,
+    /// How many of them were lost by an operator's word.
+    pub(crate) given_up: usize,
+}
+
+/// Whether an operator has said that what was acknowledged before that epoch may be lost.
+pub(crate) fn is_forced(record: &Record, epoch: Epoch) -> bool {
+    record.terms.iter().any(|term| term.epoch == epoch && term.is_forced())
 }
 
 /// Whether the record gives that epoch to that node (S1).
@@ -178,12 +185,18 @@ impl Oracle {
         Ok(())
     }
 
-    /// A node begins to accept writes.
-    pub(crate) fn opens(&mut self, log: &Log, epoch: Epoch) -> Result<(), Violation> {
+    /// A node begins to accept writes. `forced`: an operator has said that what was acknowledged before may be
+    /// lost (I1). That nobody acknowledges beside it holds all the same (I2).
+    pub(crate) fn opens(&mut self, log: &Log, epoch: Epoch, forced: bool) -> Result<(), Violation> {
         self.beginnings.push((epoch, log.clone()));
         if epoch < self.newest {
             // What it acknowledges from here on is looked at then.
             return Ok(());
+        }
+        if forced {
+            let gone = |it: &mut Acknowledged| it.epoch < epoch && !log.has(it.place, it.commit);
+            self.given_up += self.acknowledged.extract_if(.., gone).count();
+            self.given_up += self.alone.extract_if(.., gone).count();
         }
         let lost = self.acknowledged.iter().find(|it| !log.has(it.place, it.commit));
         if let Some(it) = lost {

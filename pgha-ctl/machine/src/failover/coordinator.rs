@@ -15,22 +15,27 @@
 //! The stage is nothing but what the record says, so that any controller goes on where another one stopped,
 //! and two who act at once are held apart by the store.
 
+mod orders;
 mod resolve;
 mod suspicion;
+pub mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+
+pub use orders::{Accepted, Declined, Unfit};
 
 use super::desk::{Answer, Desk, Request, Written};
 use super::election::{Election, NoCandidate, elect};
 use super::hearing::Hearing;
 use super::message::{Message, Report};
-use super::record::{Lease, Progress, Record};
+use super::record::{Lease, Ordered, Progress, Record};
 use super::rules::Rules;
 use crate::{Epoch, Moment, NodeName};
+use orders::Pending;
 
 /// What is known before the record was read.
 const FIRST_READ: Duration = Duration::from_millis(100);
@@ -69,6 +74,13 @@ pub enum Event {
         /// The device has turned the node off and its status confirms it. An error or a timeout is no proof.
         off: bool,
     },
+    /// An operator wants another primary.
+    Ordered {
+        /// A number that no other order to this process has.
+        number: u64,
+        /// What.
+        ordered: Ordered,
+    },
     /// [`Coordinator::poll_timeout`] has come.
     Tick,
 }
@@ -91,6 +103,13 @@ pub enum Effect {
         node: NodeName,
         /// The last renewal by then. If there is another one, the node may have been turned on again since.
         renewal: (Epoch, u64),
+    },
+    /// An order is in the record, or is not carried out. It is answered once.
+    Answered {
+        /// As the event had it.
+        number: u64,
+        /// Which.
+        result: Result<Accepted, Declined>,
     },
 }
 
@@ -155,6 +174,8 @@ pub struct Coordinator {
     /// When a candidate was told last from whom it shall catch up.
     caught_up: Option<Moment>,
     told: Option<Moment>,
+    /// Orders of operators that are not answered yet.
+    pending: VecDeque<Pending>,
     effects: VecDeque<Effect>,
 }
 
@@ -176,6 +197,7 @@ impl Coordinator {
             asked: None,
             caught_up: None,
             told: None,
+            pending: VecDeque::new(),
             effects: VecDeque::new(),
         }
     }
@@ -208,6 +230,9 @@ impl Coordinator {
                     self.off = Some((node, renewal));
                 }
             }
+            Event::Ordered { number, ordered } => {
+                self.pending.push_back(Pending { number, ordered, since: now });
+            }
             Event::Tick => {}
         }
         self.observe(now);
@@ -238,7 +263,8 @@ impl Coordinator {
         let device = self.asked.and_then(|asked| asked.answered);
         let device = device.map(|(at, _)| at + pace.lease.duration());
         let caught_up = self.caught_up.map(|at| at + pace.heartbeat);
-        [Some(told), Some(read), silent, stage, device, caught_up]
+        let pending = self.pending.front().map(|order| order.since + pace.lease.duration());
+        [Some(told), Some(read), silent, stage, device, caught_up, pending]
             .into_iter()
             .flatten()
             .chain(seen)
@@ -265,6 +291,20 @@ impl Coordinator {
             Election::Nobody(why) => Some(why),
             Election::Candidate(_) | Election::CatchUp { .. } => None,
         }
+    }
+
+    /// Why each node does not become the primary now; `None`: it may.
+    #[must_use]
+    pub fn candidates(&self, now: Moment) -> BTreeMap<NodeName, Option<Unfit>> {
+        let Some(record) = self.desk.record() else { return BTreeMap::new() };
+        let look = |node: &NodeName| (node.clone(), self.unfit(now, record, node));
+        record.members.keys().map(look).collect()
+    }
+
+    /// The record, as it was read last.
+    #[must_use]
+    pub const fn record(&self) -> Option<&Record> {
+        self.desk.record()
     }
 
     /// The store was out of reach: renewals may have been missed, and the primary may have gone on by what
@@ -302,16 +342,17 @@ impl Coordinator {
         if let Some(request) = self.desk.poll(now, every) {
             self.effects.push_back(Effect::Store(request));
         }
+        let ordered = self.order(now);
         if !self.desk.is_ready() {
             return;
         }
         let Some(record) = self.desk.record().cloned() else { return };
-        let next = match self.stage() {
+        let next = ordered.or_else(|| match self.stage() {
             Stage::Unknown => None,
             Stage::Watching => self.suspect(now, &record),
             Stage::Frozen => self.resolve(now, &record),
             Stage::Nominated => self.withdraw(now, &record),
-        };
+        });
         if let Some(next) = next
             && let Some(request) = self.desk.put(now, next)
         {

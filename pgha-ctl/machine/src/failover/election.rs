@@ -155,6 +155,29 @@ pub fn elect_among(
     }
 }
 
+/// The node that an operator has forced, where it has stopped and its log is of this cluster (S6), whatever it
+/// lacks and whoever is missing. Of those who are `there` the furthest gives it first what it has besides: what
+/// can be kept is kept.
+#[must_use]
+pub fn elect_forced(
+    record: &Record,
+    frozen: &Frozen,
+    there: impl Fn(&NodeName) -> bool,
+    rules: Rules,
+) -> Option<Election> {
+    let node = record.forced()?;
+    let related = |wal: &Wal| !rules.hold(Rule::S6) || record.kinship(wal) == Kinship::Follows;
+    let wal = frozen.get(node).filter(|wal| related(wal))?;
+    let has_more = |(other, log): &(&NodeName, &Wal)| {
+        record.concerns(other) && related(log) && there(other) && log.end > wal.end
+    };
+    let furthest = frozen.iter().filter(has_more).max_by_key(|(_, log)| log.end);
+    Some(match furthest {
+        Some((from, _)) => Election::CatchUp { node: node.clone(), from: from.clone() },
+        None => Election::Candidate(node.clone()),
+    })
+}
+
 /// Who streamed under another's name.
 fn impersonated(record: &Record) -> Option<&NodeName> {
     record.doubts.iter().find_map(|doubt| match doubt {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::election::Frozen;
 use super::pace::Pace;
-use super::record::{Lease, Member, Mode, Nomination, Record, Suspicion, Term};
+use super::record::{Lease, Member, Mode, Nomination, Record, Suspicion, Takeover, Term};
 use super::timing::{Profile, Wanted};
 use super::voters::VoterSet;
 use crate::{Lsn, NodeName, Position, Timeline, Wal};
@@ -101,14 +101,21 @@ pub(super) fn changes(before: &Record, after: &Record) -> String {
     }
     if after.freeze != before.freeze {
         said.push(after.freeze.as_ref().map_or("thawed".to_owned(), |freeze| {
-            format!("freeze {} by {}: {:?}", freeze.number, freeze.by, freeze.reason)
+            let ordered = freeze.ordered.as_ref().map(|ordered| match &ordered.takeover {
+                Takeover::Best => ", best".to_owned(),
+                Takeover::To(node) => format!(", to {node}"),
+                Takeover::Force(node) => format!(", force {node}"),
+            });
+            let ordered = ordered.unwrap_or_default();
+            format!("freeze {} by {}: {:?}{ordered}", freeze.number, freeze.by, freeze.reason)
         }));
     }
     if after.nomination != before.nomination {
         said.push(after.nomination.as_ref().map_or("no nominee".to_owned(), |nomination| {
-            let Nomination { node, by, proof, voters, .. } = nomination;
+            let Nomination { node, by, proof, voters, forced, .. } = nomination;
+            let forced = if *forced { ", forced" } else { "" };
             let voters: Vec<_> = voters.iter().map(NodeName::as_str).collect();
-            format!("{node} nominated by {by}: {proof:?}, voters {}", voters.join(" "))
+            format!("{node} nominated by {by}: {proof:?}, voters {}{forced}", voters.join(" "))
         }));
     }
     if after.terms != before.terms {

@@ -23,6 +23,7 @@
 //!   announce ------------- settle                  the primary: its voters grow
 //! ```
 //!
+//! An operator's `take_over` is a freeze that is never wrong: the primary answers it by `release`.
 //! Beside it: `doubt` is the primary's, and what operators write stands in `order/operator.rs`.
 
 mod operator;
@@ -37,7 +38,8 @@ pub use refusal::Refusal;
 
 use super::election::Frozen;
 use super::record::{
-    Degraded, Doubt, Freeze, Kinship, Lease, Mode, Nomination, Proof, Record, Suspicion, Term,
+    Cause, Degraded, Doubt, Freeze, Kinship, Lease, Mode, Nomination, Proof, Record, Suspicion,
+    Term,
 };
 use super::rules::{Rule, Rules};
 use super::voters::{VoterSet, Voters};
@@ -80,17 +82,21 @@ impl Record {
         }
         let mut next = self.clone();
         next.freezes += 1;
-        next.freeze = Some(Freeze { number: next.freezes, by, reason });
+        next.freeze = Some(Freeze { number: next.freezes, by, reason, ordered: None });
         Ok(next)
     }
 
     /// The suspicion was wrong. Written before any voter streams again.
     ///
     /// # Errors
-    /// When there is none, a candidate may be taking the next epoch, or nobody holds the lease.
+    /// When there is none, an operator has ordered another primary, a candidate may be taking the next epoch, or
+    /// nobody holds the lease.
     pub fn thaw(&self) -> Next {
         if self.freeze.is_none() {
             return Err(Refusal::NotFrozen(self.epoch));
+        }
+        if self.ordered().is_some() {
+            return Err(Refusal::Ordered(self.epoch));
         }
         self.not_nominated()?;
         self.held_by(self.lease.node())?;
@@ -137,8 +143,31 @@ impl Record {
         }
         let end = frozen.get(&node).ok_or_else(|| Refusal::Unfrozen(node.clone()))?.end;
         let voters = frozen.keys().filter(|name| **name != node).cloned().collect();
-        let nomination = Nomination { node, by, proof, end, voters };
+        let nomination = Nomination { node, by, proof, end, voters, forced: false };
         Ok(Self { nomination: Some(nomination), ..self.clone() })
+    }
+
+    /// The candidate that an operator has ordered may take the next epoch, whatever it lacks.
+    ///
+    /// # Errors
+    /// As [`Record::nominate`], and when nobody ordered that. Frozen voters are no proof for one that need not
+    /// have what they have: a client may be told of that still.
+    pub fn nominate_forced(
+        &self,
+        node: NodeName,
+        by: NodeName,
+        proof: Proof,
+        frozen: &Frozen,
+        rules: Rules,
+    ) -> Next {
+        if self.forced() != Some(&node) || proof == Proof::Quorum {
+            return Err(Refusal::NotOrdered(node));
+        }
+        let mut next = self.nominate(node, by, proof, frozen, rules)?;
+        if let Some(nomination) = &mut next.nomination {
+            nomination.forced = true;
+        }
+        Ok(next)
     }
 
     /// The nominee did not take the epoch, and can no more.
@@ -169,7 +198,7 @@ impl Record {
         if rules.hold(Rule::S4) && !wal.contains(nomination.end) {
             return Err(Refusal::Shorter(node.clone()));
         }
-        if rules.hold(Rule::S4) && !wal.contains(self.voters.floor) {
+        if rules.hold(Rule::S4) && !nomination.forced && !wal.contains(self.voters.floor) {
             return Err(Refusal::BelowFloor { node: node.clone(), epoch: self.epoch });
         }
         let epoch = self.epoch.next();
@@ -178,7 +207,8 @@ impl Record {
         let first = self.first_voters(node, &nomination.voters)?;
         // Where nobody is waited for and nobody was, nothing of the log was promised to anybody.
         let promised = !first.is_open() || self.voters.sets.iter().any(|set| !set.is_open());
-        let floor = if promised { wal.end } else { self.voters.floor };
+        // Of what a forced one lacks, nothing is promised any more.
+        let floor = if promised || nomination.forced { wal.end } else { self.voters.floor };
         let mut next = self.clone();
         next.epoch = epoch;
         next.lease = Lease::Held { by: node.clone(), run, renewal: 0, flushed: wal.end.lsn };
@@ -192,6 +222,12 @@ impl Record {
             fork: wal.end,
             promoted: false,
             degraded: Vec::new(),
+            cause: self.freeze.as_ref().map(|freeze| Cause {
+                reason: freeze.reason,
+                proof: nomination.proof,
+                ordered: freeze.ordered.clone(),
+                forced: nomination.forced,
+            }),
         });
         next.terms.drain(..next.terms.len().saturating_sub(MAX_TERMS));
         if matches!(next.mode, Mode::Sync { .. }) && next.voters.may_acknowledge_alone() {

@@ -159,6 +159,46 @@ pub struct Freeze {
     pub by: NodeName,
     /// Why.
     pub reason: Suspicion,
+    /// What an operator wants, where one has ordered another primary.
+    #[serde(default)]
+    pub ordered: Option<Ordered>,
+}
+
+/// An operator's order that another node be the primary.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ordered {
+    /// Who shall be.
+    pub takeover: Takeover,
+    /// Whose word it is.
+    pub by: String,
+    /// When it was given, in milliseconds since the Unix epoch by the clock of whoever took it. Nothing is
+    /// decided by it.
+    pub at: u64,
+}
+
+/// Who shall be the primary.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Takeover {
+    /// The best of the others.
+    Best,
+    /// That one, as long as it is there and can have all that was acknowledged.
+    To(NodeName),
+    /// That one, also where nobody knows whether it has all that was acknowledged: S4 counts no more. That the
+    /// primary before can acknowledge nothing more has to be proven all the same (S2).
+    Force(NodeName),
+}
+
+impl Takeover {
+    /// Who is named.
+    #[must_use]
+    pub const fn node(&self) -> Option<&NodeName> {
+        match self {
+            Self::Best => None,
+            Self::To(node) | Self::Force(node) => Some(node),
+        }
+    }
 }
 
 /// Why a primary is suspected.
@@ -175,6 +215,8 @@ pub enum Suspicion {
     Expired,
     /// It gave the lease back.
     Released,
+    /// It is none: an operator wants another primary.
+    Ordered,
 }
 
 /// Who may take the next epoch.
@@ -191,6 +233,9 @@ pub struct Nomination {
     pub end: Position,
     /// The others whose end of the log was read: the voters it begins with.
     pub voters: Vec<NodeName>,
+    /// It need not have all that was acknowledged: only by an operator's [`Takeover::Force`].
+    #[serde(default)]
+    pub forced: bool,
 }
 
 /// Why a quorum of frozen voters would prove nothing.
@@ -236,6 +281,31 @@ pub struct Term {
     pub promoted: bool,
     /// The last times in which `sync` waited for nobody, the oldest first.
     pub degraded: Vec<Degraded>,
+    /// How it came to it; `None` for the first.
+    #[serde(default)]
+    pub cause: Option<Cause>,
+}
+
+/// How a term came to be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cause {
+    /// Why the primary before was suspected.
+    pub reason: Suspicion,
+    /// Why it could acknowledge nothing more.
+    pub proof: Proof,
+    /// The order of an operator, where there was one.
+    pub ordered: Option<Ordered>,
+    /// What was acknowledged before may be lost: the order overrode S4.
+    pub forced: bool,
+}
+
+impl Term {
+    /// Whether what was acknowledged before it may be lost, by the word of an operator.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.cause.as_ref().is_some_and(|cause| cause.forced)
+    }
 }
 
 /// A time in which a commit waited for nobody though the mode says that it shall, told by the log.
@@ -286,6 +356,21 @@ impl Record {
         match &self.lease {
             Lease::Held { by, .. } => Some(by),
             Lease::Released { .. } => None,
+        }
+    }
+
+    /// What an operator has ordered, while it is carried out.
+    #[must_use]
+    pub fn ordered(&self) -> Option<&Ordered> {
+        self.freeze.as_ref().and_then(|freeze| freeze.ordered.as_ref())
+    }
+
+    /// The node that an operator has ordered whatever it may lack.
+    #[must_use]
+    pub fn forced(&self) -> Option<&NodeName> {
+        match &self.ordered()?.takeover {
+            Takeover::Force(node) => Some(node),
+            Takeover::Best | Takeover::To(_) => None,
         }
     }
 

@@ -33,6 +33,11 @@ pub enum Fault {
     /// Another controller, of which nothing else is there, suspects the primary, rightly or not, and writes
     /// so. Nothing is ever to be mended.
     Suspicion,
+    /// An operator has another controller, of which nothing else is there, order that another node be the primary,
+    /// as an order is that was found good. Nothing is ever to be mended.
+    Ordered,
+    /// The same, whatever that node lacks; an order as it would be refused while the primary is well.
+    Forced(usize),
 }
 
 /// A fault that may happen, once.
@@ -52,7 +57,14 @@ impl Fault {
 
     /// Whether it is over as soon as it has happened.
     pub(super) const fn is_short(self) -> bool {
-        matches!(self, Self::Crash(_) | Self::Controller(_) | Self::Suspicion)
+        matches!(
+            self,
+            Self::Crash(_)
+                | Self::Controller(_)
+                | Self::Suspicion
+                | Self::Ordered
+                | Self::Forced(_)
+        )
     }
 }
 

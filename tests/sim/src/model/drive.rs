@@ -9,7 +9,7 @@ use pgha_machine::{Epoch, NodeName};
 use super::case::Case;
 use super::shared::Shared;
 use super::state::{Asked, Letter, Order, Process, State};
-use crate::oracle::{Oracle, Violation, licensed, seen_by_enough};
+use crate::oracle::{Oracle, Violation, is_forced, licensed, seen_by_enough};
 use crate::postgres::State as Runs;
 use crate::world::node_name;
 
@@ -70,7 +70,7 @@ impl State {
                 coordinator::Effect::Send { to, message } => {
                     self.send(case, process, &to, message);
                 }
-                coordinator::Effect::TurnOff { .. } => {}
+                coordinator::Effect::TurnOff { .. } | coordinator::Effect::Answered { .. } => {}
             }
         }
     }
@@ -290,7 +290,8 @@ impl State {
     /// A node begins to accept writes: it must have everything, and the right.
     fn opened(&mut self, node: usize) {
         let pg = &self.nodes[node].postgres;
-        let result = self.oracle.change().opens(&pg.log, pg.epoch);
+        let forced = is_forced(self.store.record(), pg.epoch);
+        let result = self.oracle.change().opens(&pg.log, pg.epoch, forced);
         let licensed = licensed(self.store.record(), &node_name(node), pg.epoch);
         self.check(result);
         if !licensed {

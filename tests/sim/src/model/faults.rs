@@ -1,13 +1,13 @@
 //! What goes wrong in a case, and what is mended.
 
 use pgha_machine::failover::coordinator::Event;
-use pgha_machine::failover::record::Suspicion;
+use pgha_machine::failover::record::{Ordered, Record, Suspicion, Takeover};
 
 use super::case::{Case, Fault};
 use super::shared::Shared;
 use super::state::{Asked, Controller, Process, State};
 use crate::postgres::State as Runs;
-use crate::world::controller_name;
+use crate::world::{controller_name, node_name};
 
 impl State {
     pub(super) fn begin_fault(&mut self, case: &Case, fault: Fault) {
@@ -31,13 +31,11 @@ impl State {
             }
             Fault::Controller(at) => self.replace_controller(case, at),
             Fault::Suspicion => {
-                let reading = self.store.reading();
                 let by = controller_name(case.controllers);
-                if let Ok(next) = self.store.record().freeze(by, Suspicion::Silent) {
-                    self.store.change().put(reading.mark, next);
-                    self.forget_strays();
-                }
+                self.put_beside(self.store.record().freeze(by, Suspicion::Silent).ok());
             }
+            Fault::Ordered => self.take_over(case, Takeover::Best),
+            Fault::Forced(node) => self.take_over(case, Takeover::Force(node_name(node))),
             Fault::Alone(node) => {
                 self.letters.retain(|letter| letter.from != node && letter.to != node);
                 for of in &mut self.nodes {
@@ -68,7 +66,24 @@ impl State {
             | Fault::Store
             | Fault::StoreOf(_)
             | Fault::Alone(_)
-            | Fault::Suspicion => {}
+            | Fault::Suspicion
+            | Fault::Ordered
+            | Fault::Forced(_) => {}
+        }
+    }
+
+    fn take_over(&mut self, case: &Case, takeover: Takeover) {
+        let ordered = Ordered { takeover, by: "operator".to_owned(), at: 0 };
+        let by = controller_name(case.controllers);
+        self.put_beside(self.store.record().take_over(by, ordered).ok());
+    }
+
+    /// Somebody of whom nothing else is there writes this, where it can be written.
+    fn put_beside(&mut self, next: Option<Record>) {
+        let reading = self.store.reading();
+        if let Some(next) = next {
+            self.store.change().put(reading.mark, next);
+            self.forget_strays();
         }
     }
 

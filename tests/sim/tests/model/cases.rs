@@ -288,6 +288,24 @@ pub(crate) fn taken() -> Case {
     }
 }
 
+/// An operator relieves the primary, at any step; that ends itself, or its agent is gone by then.
+pub(crate) fn relieved() -> Case {
+    Case {
+        faults: vec![Fault::Ordered.within(0, 0), Fault::Agent(0).within(0, 0)],
+        writes: 1,
+        ..Case::small("an operator relieves the primary, whose agent may be gone")
+    }
+}
+
+/// An operator forces the one standby in the place of a primary that is there, whatever it lacks.
+pub(crate) fn forced() -> Case {
+    Case {
+        faults: vec![Fault::Forced(1).within(0, 0), Fault::Paused(0).within(0, 0)],
+        writes: 1,
+        ..Case::small("an operator forces a standby, while the primary may stand still")
+    }
+}
+
 /// The primary stands still, and somebody hears late of how the record was before.
 pub(crate) fn stale() -> Case {
     Case {

@@ -76,6 +76,8 @@ model! {
     model_of_a_primary_cut_off_from_two: alone_of_three;
     model_of_a_nominee_lost: taken;
     model_of_something_old: stale;
+    model_of_a_primary_relieved: relieved;
+    model_of_a_standby_forced: forced;
 }
 
 model! {

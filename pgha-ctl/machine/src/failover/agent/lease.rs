@@ -174,7 +174,7 @@ impl Agent {
         let fresh = renewed.is_some_and(|renewed| now < renewed + record.pace.lease.renew_every());
         // After PostgreSQL has ended only a renewal from after that counts (S7).
         let counts = self.role != Role::Down || renewed.is_some_and(|renewed| renewed > self.ended);
-        if (fresh && counts) || self.cannot_go_on(record) {
+        if (fresh && counts) || self.gives_back(record) {
             return None;
         }
         (record.holder() == Some(&self.name)).then(|| record.clone())
@@ -200,7 +200,7 @@ impl Agent {
     /// The lease is given back: this node cannot go on, and has ended itself.
     pub(super) fn to_release(&self, record: &Record) -> Option<Record> {
         let ended = self.role == Role::Down && self.busy.is_none();
-        (ended && self.cannot_go_on(record)).then(|| record.release(&self.name).ok()).flatten()
+        (ended && self.gives_back(record)).then(|| record.release(&self.name).ok()).flatten()
     }
 
     /// Whether this node held the lease and another had better hold it.
@@ -208,6 +208,16 @@ impl Agent {
         let spent = self.crashed && self.restarts.0 >= self.restarts.1;
         let cannot = self.faulty || self.kept.rewinding || self.failures >= FAILURES;
         record.holder() == Some(&self.name) && (cannot || (spent && record.term().promoted))
+    }
+
+    /// Whether it ends PostgreSQL and gives the lease back: it cannot go on, or an operator wants another primary.
+    pub(super) fn gives_back(&self, record: &Record) -> bool {
+        self.cannot_go_on(record) || self.is_relieved(record)
+    }
+
+    /// Whether an operator wants another primary than this node. That is no fault of it.
+    pub(super) fn is_relieved(&self, record: &Record) -> bool {
+        record.ordered().is_some() && record.holder() == Some(&self.name)
     }
 
     /// Nobody was nominated for two leases: the freeze was wrong.

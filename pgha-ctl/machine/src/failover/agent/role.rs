@@ -153,7 +153,8 @@ impl Agent {
             Standing::Suspended { .. } | Standing::Follower { .. } => true,
             Standing::Unknown | Standing::Holder => false,
         };
-        writes && (deposed || self.faulty)
+        let relieved = self.desk.record().is_some_and(|record| self.is_relieved(record));
+        writes && (deposed || relieved || self.faulty)
     }
 
     /// Whether nobody who is out of recovery here was promoted by this agent (S1).
@@ -226,7 +227,7 @@ impl Agent {
     /// PostgreSQL ended while this node holds the lease: it is started again, or the lease is given back.
     fn restart(&self) -> Step {
         let Some(record) = self.desk.record() else { return Step::Stay };
-        if self.cannot_go_on(record) {
+        if self.gives_back(record) {
             // The lease is given back.
             return Step::Stay;
         }
@@ -247,7 +248,7 @@ impl Agent {
     /// primary already was started by somebody else.
     fn resume(&self) -> Step {
         let Some(record) = self.desk.record() else { return Step::Stay };
-        let ends = record.term().promoted || self.cannot_go_on(record);
+        let ends = record.term().promoted || self.gives_back(record);
         if ends { Step::Do(Command::Kill) } else { Step::Do(Command::StopStreaming) }
     }
 
@@ -299,7 +300,7 @@ impl Agent {
         let Some(record) = self.desk.record() else { return Step::Stay };
         // It was promoted before a crash: PostgreSQL would begin yet another timeline.
         let promoted = record.term().promoted || self.has_timeline_of(record);
-        if promoted || self.cannot_go_on(record) {
+        if promoted || self.gives_back(record) {
             return Step::Do(Command::Kill);
         }
         if self.wal.is_none() {

@@ -1,3 +1,4 @@
+mod orders;
 mod proofs;
 mod stages;
 mod suspicions;
@@ -130,6 +131,10 @@ impl Play {
                 Effect::TurnOff { node, renewal } => {
                     told.push(format!("turn off {node} after {}.{}", renewal.0, renewal.1));
                 }
+                Effect::Answered { number, result } => told.push(match result {
+                    Ok(accepted) => format!("order {number}: freeze {}", accepted.freeze),
+                    Err(declined) => format!("order {number}: {declined}"),
+                }),
             }
         }
         told.join("; ")

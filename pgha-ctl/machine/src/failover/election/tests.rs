@@ -70,6 +70,7 @@ fn a_log_that_diverged_does_not_count() {
         fork: at(1, FLOOR),
         promoted: true,
         degraded: Vec::new(),
+        cause: None,
     });
     let frozen = [
         (name("b"), through(&[(1, FLOOR + 1), (2, 900)])),
@@ -216,6 +217,7 @@ proptest! {
             fork: at(1, 10),
             promoted: true,
             degraded: Vec::new(),
+            cause: None,
         });
         record.voters.floor = at(2, FLOOR);
         let mut all = Frozen::new();

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::refusal::{Next, Refusal};
 use crate::failover::pace::Pace;
-use crate::failover::record::{Lease, Member, Mode, Record, Term};
+use crate::failover::record::{
+    Freeze, Lease, Member, Mode, Ordered, Record, Suspicion, Takeover, Term,
+};
 use crate::failover::voters::{VoterSet, Voters};
 use crate::{Epoch, NodeName, Wal};
 
@@ -29,6 +31,7 @@ impl Record {
             fork: wal.end,
             promoted: true,
             degraded: Vec::new(),
+            cause: None,
         };
         let unconfirmed = |(name, member): (&NodeName, &Member)| {
             (name.clone(), Member { confirmed: false, ..member.clone() })
@@ -96,6 +99,39 @@ impl Record {
             return Err(Refusal::Nothing);
         }
         (member.nofailover, member.priority) = (nofailover, priority);
+        Ok(next)
+    }
+
+    /// Another node shall be the primary. The primary sees it, ends PostgreSQL and gives the lease back; where it
+    /// is gone already, its end is proven as ever. Another order takes the place of one that is under way.
+    ///
+    /// # Errors
+    /// When the node is no member or the primary itself, that is ordered already, or a candidate may be taking the
+    /// next epoch.
+    pub fn take_over(&self, by: NodeName, ordered: Ordered) -> Next {
+        self.not_nominated()?;
+        if let Some(node) = ordered.takeover.node() {
+            if !self.members.contains_key(node) {
+                return Err(Refusal::Stranger(node.clone()));
+            }
+            // A former primary that is forced comes back from its own log, as one of those who stopped.
+            let forced = matches!(ordered.takeover, Takeover::Force(_));
+            if self.lease.node() == node && !(forced && self.holder().is_none()) {
+                return Err(Refusal::InCharge(node.clone()));
+            }
+        }
+        if self.ordered().is_some_and(|before| before.takeover == ordered.takeover) {
+            return Err(Refusal::Nothing);
+        }
+        let mut next = self.clone();
+        match &mut next.freeze {
+            Some(freeze) => freeze.ordered = Some(ordered),
+            None => {
+                next.freezes += 1;
+                let (number, reason) = (next.freezes, Suspicion::Ordered);
+                next.freeze = Some(Freeze { number, by, reason, ordered: Some(ordered) });
+            }
+        }
         Ok(next)
     }
 

@@ -2,7 +2,7 @@ use crate::failover::record::Record;
 use crate::{Epoch, NodeName};
 
 /// Why a write is not made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// Another node, or nobody, holds the lease.
     #[error("{node} does not hold the lease of epoch {epoch}")]
@@ -21,6 +21,12 @@ pub enum Refusal {
     /// It did not stop, or its log is not known.
     #[error("{0} is not frozen with its log known")]
     Unfrozen(NodeName),
+    /// An operator wants another primary.
+    #[error("an operator has ordered another primary than that of epoch {0}")]
+    Ordered(Epoch),
+    /// Nobody said that what was acknowledged may be lost.
+    #[error("no operator has ordered that {0} be the primary whatever it lacks")]
+    NotOrdered(NodeName),
     /// There is nothing to prove anything about.
     #[error("the voters of epoch {0} are not frozen")]
     NotFrozen(Epoch),

@@ -108,7 +108,8 @@ fn s1_only_the_nominee_takes_the_epoch_and_once() {
 #[test]
 fn a_freeze_is_written_once_and_each_has_a_number() {
     let first = frozen(&cluster(SYNC));
-    let silent = |number| Freeze { number, by: name("k1"), reason: Suspicion::Silent };
+    let silent =
+        |number| Freeze { number, by: name("k1"), reason: Suspicion::Silent, ordered: None };
     assert_eq!((first.freezes, &first.freeze), (1, &Some(silent(1))));
     assert_eq!(
         refused(first.freeze(name("k2"), Suspicion::Expired)),
@@ -136,7 +137,7 @@ fn a_freeze_is_undone_only_where_nobody_may_take_the_epoch() {
 fn a_release_is_a_freeze_too() {
     let record = cluster(SYNC);
     let released = record.release(&name("a")).unwrap();
-    let freeze = Freeze { number: 1, by: name("a"), reason: Suspicion::Released };
+    let freeze = Freeze { number: 1, by: name("a"), reason: Suspicion::Released, ordered: None };
     let lease = Lease::Released { by: name("a"), renewal: 3, flushed: Lsn::new(FLOOR) };
     assert_eq!(
         released,
@@ -183,6 +184,7 @@ fn one_is_nominated_of_the_members_and_after_a_freeze() {
         proof: Proof::Lease,
         end: at(1, FLOOR),
         voters: vec![],
+        forced: false,
     };
     assert_eq!(nominated, Record { nomination: Some(nomination), ..frozen.clone() });
     assert_eq!(refused(nominate(&nominated, "c")), "b is nominated for the next epoch");
@@ -199,6 +201,12 @@ fn a_taken_epoch_begins_with_voters_and_a_timeline_of_its_own() {
         fork: at(1, 120),
         promoted: false,
         degraded: Vec::new(),
+        cause: Some(Cause {
+            reason: Suspicion::Silent,
+            proof: Proof::Quorum,
+            ordered: None,
+            forced: false,
+        }),
     };
     assert_eq!(
         taken(SYNC),
@@ -228,6 +236,7 @@ fn a_timeline_is_never_given_twice() {
             fork: at(5, 0),
             promoted: true,
             degraded: Vec::new(),
+            cause: None,
         },
     );
     record.terms[1].fork = at(5, 60);

@@ -15,6 +15,7 @@ fn record() -> Record {
             fork,
             promoted: true,
             degraded: Vec::new(),
+            cause: None,
         });
     }
     record

@@ -1,6 +1,7 @@
 //! Counting the lease, and giving up in time.
 
 use super::*;
+use crate::failover::record::{Ordered, Takeover};
 
 /// `b` holds the lease of epoch 2 and has renewed it at [`NOW`], which was answered 50 ms later.
 fn renewed() -> Play {
@@ -187,4 +188,31 @@ fn while_a_first_read_is_under_way_it_waits() {
     assert_eq!(play.does(Event::Store(Answer::Read(None))), "");
     assert_eq!(play.at(100).does(Event::Tick), "read");
     assert_eq!(play.agent.poll_timeout(play.now), Some(START + Duration::from_millis(200)));
+}
+
+#[test]
+fn a_primary_that_an_operator_relieves_ends_itself_and_gives_the_lease_back() {
+    let ordered = |record: &Record| {
+        let takeover = Takeover::To(name("c"));
+        record.take_over(name("k1"), Ordered { takeover, by: "root".to_owned(), at: 7 }).unwrap()
+    };
+    let mut play = renewed();
+    let relieved = ordered(&holder().renew(&name("b"), RUN, Lsn::new(150)).unwrap());
+    // That is no fault: nobody turns it off for that.
+    assert_eq!(play.at(NOW + 100).hears_of(&relieved), "kill; tell");
+    assert!(!play.agent.told.as_ref().unwrap().1.fault);
+    // It renews no more, and undoes nothing.
+    assert_eq!(play.at(NOW + 300).reads(&relieved), "tell");
+    assert_eq!(play.at(NOW + 310).ends(Outcome::Killed), "put released by b at 150");
+    // A restarted agent goes on with it.
+    let mut play = Play::begin(kept(2, None), primary(NOW + 500, true));
+    play.effects();
+    assert_eq!(play.at(NOW).reads(&relieved), "kill; tell");
+    // One whose PostgreSQL is not there starts none.
+    let mut play = Play::down(kept(2, None));
+    assert_eq!(play.at(NOW).reads(&relieved), "put released by b at 150; tell");
+    // One that took the epoch and was not promoted yet.
+    let mut play = Play::begin(kept(1, Some(1)), standby(None));
+    play.effects();
+    assert_eq!(play.at(NOW).reads(&ordered(&taken())), "kill; tell");
 }

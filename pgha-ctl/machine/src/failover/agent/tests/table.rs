@@ -34,7 +34,7 @@ impl Play {
     }
 
     /// One whose start did not work, so that nothing is under way.
-    fn down(kept: Kept) -> Self {
+    pub(super) fn down(kept: Kept) -> Self {
         let mut play = Self::begin(kept, Found::Nothing);
         // What is left of a former process is ended first, whatever it is.
         assert_eq!(play.effects(), "kill; read");
@@ -322,6 +322,7 @@ fn a_log_that_missed_a_term_follows_without_a_rewind() {
         fork: at(2, 140),
         promoted: true,
         degraded: Vec::new(),
+        cause: None,
     });
     assert_eq!(meets(standby(None), kept(3, None), &record), "follow c in 3; tell");
     let beyond =

@@ -136,7 +136,10 @@ fn everybody_is_told_that_it_lives_and_whom_it_does_not_hear() {
         let effects = std::iter::from_fn(|| play.coordinator.poll_effect());
         let sent = effects.filter_map(|effect| match effect {
             Effect::Send { to, message: Message::Report(report) } => Some((to, report)),
-            Effect::Send { .. } | Effect::Store(_) | Effect::TurnOff { .. } => None,
+            Effect::Send { .. }
+            | Effect::Store(_)
+            | Effect::TurnOff { .. }
+            | Effect::Answered { .. } => None,
         });
         sent.collect::<Vec<_>>()
     };

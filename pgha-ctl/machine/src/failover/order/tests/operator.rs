@@ -28,6 +28,7 @@ fn a_cluster_begins_with_one_primary_that_waits_for_nobody() {
                 fork: at(3, FLOOR),
                 promoted: true,
                 degraded: Vec::new(),
+                cause: None,
             }],
         }
     );
