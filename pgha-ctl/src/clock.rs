@@ -3,6 +3,8 @@
 
 mod timer;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use nix::time::{ClockId, clock_gettime};
 use pgha_machine::Moment;
 
@@ -38,4 +40,11 @@ pub(crate) const fn moment(nanoseconds: u64) -> Moment {
 #[must_use]
 pub(crate) const fn nanoseconds(moment: Moment) -> u64 {
     moment.milliseconds().saturating_mul(MILLISECOND)
+}
+
+/// The clock on the wall: milliseconds since the Unix epoch. Nothing is decided by it.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

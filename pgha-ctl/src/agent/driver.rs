@@ -6,6 +6,7 @@ use std::time::Duration;
 use pgha_machine::NodeName;
 use pgha_machine::failover::Answer;
 use pgha_machine::failover::agent::{Agent, Command, Effect, Event, Role};
+use pgha_machine::failover::message::Message;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -64,6 +65,12 @@ impl Driver {
                 }
             };
             let because = news::reason(&event);
+            if let Event::Heard { from, message: Message::Clear } = &event
+                && self.agent.obeys(from)
+            {
+                tracing::info!("an operator says by {from} that what failed is mended");
+                self.works.failures.clear();
+            }
             self.agent.handle(clock::now(), event);
             self.carry_out(&because)?;
         }

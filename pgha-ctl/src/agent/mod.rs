@@ -18,6 +18,7 @@ mod address;
 mod api;
 mod driver;
 mod error;
+pub mod failures;
 mod guard;
 mod kept;
 mod news;

@@ -9,7 +9,9 @@ use pgha_machine::failover::record::Doubt;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::failures::FailureKind;
 use super::works::Works;
+use crate::clock::unix_ms;
 use crate::postgres::server::probe::{Health, WriteProbe, directories};
 use crate::postgres::server::watching::{Objections, Seen, Watch};
 
@@ -83,7 +85,10 @@ pub(super) async fn probe(works: Arc<Works>, tell: mpsc::Sender<Told>) {
         }
         faulty = trouble.is_some();
         match trouble {
-            Some(trouble) => tracing::warn!("the disk does not write: {trouble}"),
+            Some(trouble) => {
+                tracing::warn!("the disk does not write: {trouble}");
+                works.failures.note(FailureKind::Disk, trouble, unix_ms());
+            }
             None => tracing::info!("the disk writes again"),
         }
         if tell.send(Told::Event(Event::Faulty(faulty))).await.is_err() {
@@ -107,6 +112,11 @@ impl Sight<'_> {
     /// Tells that it has ended for as long as it is there: until it is killed. Once may be too early, while it
     /// counts as on its way up.
     async fn gone(&self) {
+        if self.runs() && !self.works.is_shut() {
+            let reason =
+                format!("PostgreSQL of start {} ended, and nobody had ordered it", self.start);
+            self.works.failures.note(FailureKind::Crash, reason, unix_ms());
+        }
         while self.runs() {
             self.tell(Event::Gone).await;
             sleep(LOOK).await;
@@ -133,10 +143,11 @@ impl Sight<'_> {
             }
             // One that is on its way up, or about to end, answers nothing.
             let Ok(seen) = watch.look().await else { continue };
-            if round % SETTINGS == 0
-                && let Ok(objections) = watch.objections().await
-            {
-                known = Some(objections);
+            if round % SETTINGS == 0 {
+                if let Ok(objections) = watch.objections().await {
+                    known = Some(objections);
+                }
+                self.works.know(self.start, watch.facts().await.ok());
             }
             round = round.wrapping_add(1);
             for event in events(seen, known.as_ref()) {

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pgha_machine::failover::agent::{self, Agent, Found, Kept};
 use pgha_machine::failover::rules::Rules;
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::address::Address;
 use super::driver::{Driver, Signals};
 use super::error::AgentError;
+use super::failures::{Failed, Failures};
 use super::guard::Guard;
 use super::kept::Drawer;
 use super::news::News;
@@ -126,8 +127,11 @@ async fn look(
         start: None,
         writer_vip: None,
         record: None,
+        facts: None,
+        failures: Failed::default(),
     };
-    let works = Arc::new(Works { server, doors, drawer, about });
+    let failures = Failures::kept_in(own.state());
+    let works = Arc::new(Works { server, doors, drawer, about, facts: Mutex::default(), failures });
     let found = found(&works, running, kept);
     if !matches!(found, Found::Primary { open: Some(_), .. }) {
         works.release().await?;

@@ -6,6 +6,9 @@ use pgha_machine::failover::record::Record;
 use pgha_machine::{Epoch, NodeName, Wal};
 use serde::{Deserialize, Serialize};
 
+use super::failures::Failed;
+use crate::postgres::server::facts::Facts;
+
 /// Where it is asked.
 pub const PATH: &str = "/v1/agent";
 /// The version of [`AgentStatus`].
@@ -42,6 +45,13 @@ pub struct AgentStatus {
     pub writer_vip: Option<IpAddr>,
     /// The record, as it was read last.
     pub record: Option<Record>,
+    /// How PostgreSQL is by its own word, and when it said so: milliseconds since the Unix epoch. Missing while
+    /// none runs, or it does not answer.
+    #[serde(default)]
+    pub facts: Option<(u64, Facts)>,
+    /// What has failed here since it was cleared last.
+    #[serde(default)]
+    pub failures: Failed,
 }
 
 /// What PostgreSQL is on a node.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::address::Address;
 use super::error::WorkError;
+use super::failures::{FailureKind, Failures};
 use super::guard::Guard;
 use super::kept::Drawer;
 use super::orders::Hands;
@@ -25,8 +26,10 @@ use super::sight::Told;
 use super::status::AgentStatus;
 use crate::bpf::PinDirectory;
 use crate::bpf::gate::{self, Gate, State};
+use crate::clock::unix_ms;
 use crate::guardian::Charge;
 use crate::net::NetError;
+use crate::postgres::server::facts::Facts;
 use crate::postgres::server::{Objection, Server, Starting};
 
 /// The lease as it was given last.
@@ -143,6 +146,9 @@ pub(super) struct Works {
     pub(super) drawer: Drawer,
     /// What does not change in the status.
     pub(super) about: AgentStatus,
+    /// How PostgreSQL was last by its own word, in which start and when.
+    pub(super) facts: Mutex<Option<(u64, u64, Facts)>>,
+    pub(super) failures: Failures,
 }
 
 impl Works {
@@ -176,10 +182,22 @@ impl Works {
         self.doors.address.release().await
     }
 
+    /// PostgreSQL of that start has said how it is, or does not answer.
+    pub(super) fn know(&self, start: u64, facts: Option<Facts>) {
+        let mut known = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = facts.map(|facts| (start, unix_ms(), facts));
+    }
+
     /// What is known of PostgreSQL here besides what the machine knows.
     pub(super) fn status(&self) -> AgentStatus {
+        let start = self.server.runs().map(|(start, _)| start);
+        let known = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // What another start said is none of this one.
+        let facts = known.filter(|(of, _, _)| Some(*of) == start);
         AgentStatus {
-            start: self.server.runs().map(|(start, _)| start),
+            facts: facts.map(|(_, at, facts)| (at, facts)),
+            failures: self.failures.list(),
+            start,
             writer_vip: self.doors.address.claimed(),
             ..self.about.clone()
         }
@@ -277,6 +295,7 @@ impl Hands for Works {
             Err(error) => error,
         };
         tracing::warn!("the order did not work: {error}");
+        self.failures.note(FailureKind::Order, error.to_string(), unix_ms());
         if self.server.runs().is_none() {
             let _ = self.doors.tell.send(Told::Event(Event::Gone)).await;
         }

@@ -3,6 +3,7 @@
 
 use pgha_machine::NodeName;
 use pgha_machine::failover::coordinator::Event;
+use pgha_machine::failover::message::Message;
 use pgha_machine::failover::order::Refusal;
 use pgha_machine::failover::record::{Member, Mode, Ordered, Record, Takeover};
 
@@ -20,13 +21,21 @@ impl World {
         let (nofailover, priority) = (self.rng.bool(), self.rng.i32(0..3));
         let member = member(&mut self.rng);
         let mode = mode(&mut self.rng, self.plan.nodes);
-        match self.rng.u8(0..8) {
+        match self.rng.u8(0..9) {
+            8 => self.clear(&node),
             6..=7 => self.take_over(node),
             0..=1 => self.give("tag", |record| record.tag(&node, nofailover, priority)),
             2 => self.give("mode", |record| record.set_mode(mode)),
             3 => self.give("leave", |record| record.leave(&node)),
             _ => self.give("join", |record| record.join(node.clone(), &member)),
         }
+    }
+
+    /// An operator has a controller tell a node to count its failures anew.
+    fn clear(&mut self, node: &NodeName) {
+        let of = self.rng.usize(0..self.plan.controllers);
+        self.say(|| format!("OPERATOR to c{of}: clear the failures of {node}"));
+        self.send(self.plan.nodes + of, node, Message::Clear);
     }
 
     /// An operator has a controller see to it that another node is the primary.

@@ -222,7 +222,10 @@ impl Coordinator {
                     }
                     self.hearing.note(now, from, report);
                 }
-                Message::Ask { .. } | Message::Grant { .. } | Message::CatchUp { .. } => {}
+                Message::Ask { .. }
+                | Message::Grant { .. }
+                | Message::CatchUp { .. }
+                | Message::Clear => {}
             },
             Event::TurnedOff { node, renewal, off } => {
                 self.asked = Some(Asked { renewal, answered: Some((now, off)) });

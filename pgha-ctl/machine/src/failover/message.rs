@@ -42,6 +42,8 @@ pub enum Message {
         /// From whom.
         from: NodeName,
     },
+    /// An operator says that what failed so far was mended: count anew. From a controller to an agent.
+    Clear,
 }
 
 /// How it is with a process.

@@ -33,6 +33,8 @@ fn look(node: &str, lsn: u64) -> Look {
         start: Some(1),
         writer_vip: None,
         record: None,
+        facts: None,
+        failures: BTreeMap::default(),
     };
     Look { node: name(node), status: Ok(status) }
 }

@@ -16,6 +16,7 @@ mod cgroup;
 pub mod config;
 mod disk;
 mod error;
+pub mod facts;
 mod hba;
 mod history;
 mod log_end;

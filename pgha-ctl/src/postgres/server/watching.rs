@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgha_machine::{Lsn, NodeName, Wal};
 
 use super::config::Peer;
+use super::facts::Facts;
 use super::session::{Answer, Local};
 use super::{Server, ServerError};
 
@@ -69,6 +70,20 @@ impl Watch {
         let standbys = Standbys::read(&self.server.config().peers, &rows)?;
         self.session = Some(session);
         Ok(Seen { in_recovery, wal, standbys })
+    }
+
+    /// What a person wants to know of it.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn facts(&mut self) -> Result<Facts, ServerError> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.server.session().await?,
+        };
+        let facts = Facts::ask(&session).await?;
+        self.session = Some(session);
+        Ok(facts)
     }
 
     /// What keeps this server's quorum from proving anything, and its data from being rewound; each in a sentence.

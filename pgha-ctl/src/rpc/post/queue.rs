@@ -24,7 +24,10 @@ impl Queue {
     pub(super) fn push(&mut self, message: Message) {
         match message {
             Message::Report(report) => self.report = Some(report),
-            other @ (Message::Ask { .. } | Message::Grant { .. } | Message::CatchUp { .. }) => {
+            other @ (Message::Ask { .. }
+            | Message::Grant { .. }
+            | Message::CatchUp { .. }
+            | Message::Clear) => {
                 if self.others.len() == MOST {
                     self.others.pop_front();
                 }

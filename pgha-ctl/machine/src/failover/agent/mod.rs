@@ -266,7 +266,19 @@ impl Agent {
             Message::Ask { epoch, run, number } => self.asked(now, from, epoch, run, number),
             Message::Grant { epoch, run, number } => self.granted(&from, epoch, run, number),
             Message::CatchUp { epoch, freeze, from } => self.catch_up(epoch, freeze, from),
+            Message::Clear => {
+                if self.obeys(&from) {
+                    self.restarts.0 = 0;
+                    self.failures = 0;
+                }
+            }
         }
+    }
+
+    /// Whether that is a controller, who may say what operators order.
+    #[must_use]
+    pub fn obeys(&self, from: &NodeName) -> bool {
+        self.controllers.contains(from)
     }
 
     fn advance(&mut self, now: Moment) {

@@ -216,3 +216,22 @@ fn a_primary_that_an_operator_relieves_ends_itself_and_gives_the_lease_back() {
     play.effects();
     assert_eq!(play.at(NOW).reads(&ordered(&taken())), "kill; tell");
 }
+
+#[test]
+fn a_restart_budget_is_counted_anew_where_a_controller_says_so() {
+    let spent = |from: Option<&str>| {
+        let mut play = Play::with_restarts(kept(2, None), primary(NOW + 500, true), 0);
+        play.effects();
+        play.at(NOW).reads(&holder());
+        play.agent.failures = 2;
+        play.agent.restarts = (1, 1);
+        if let Some(from) = from {
+            play.does(Event::Heard { from: name(from), message: Message::Clear });
+        }
+        (play.agent.restarts.0, play.agent.failures)
+    };
+    assert_eq!(spent(None), (1, 2));
+    assert_eq!(spent(Some("k1")), (0, 0));
+    // Another agent is nobody to say so.
+    assert_eq!(spent(Some("c")), (1, 2));
+}
