@@ -22,6 +22,9 @@ use super::top::Events;
 use crate::agent::status::AgentStatus;
 use crate::config::{Config, ConfigErrors};
 use crate::controller::explain::{ExplainQuery, ExplainReply};
+use crate::controller::failover::{
+    self, ClearReply, ClearRequest, FailoverReply, FailoverRequest, FailoverStatus, History,
+};
 use crate::controller::flows::{FlowsQuery, FlowsReply};
 use crate::controller::status::{
     OrderReply, OrderRequest, ReaderReply, ReaderRequest, Refusal, ReloadReply, RoleReply,
@@ -35,6 +38,8 @@ use crate::rpc::credentials::{Credentials, CredentialsError, DIRECTORY};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an order may take: a store that gave no answer is given time to give one.
 const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(10);
+/// How long an order for another primary may take to be written, or declined: a lease, and the longest is 60 s.
+const PATIENCE_FOR_FAILOVER: Duration = Duration::from_secs(75);
 /// How long the largest flow tables may take to be read on a busy node.
 const PATIENCE_FOR_FLOWS: Duration = Duration::from_secs(60);
 /// How long a configuration may take to be judged: whether somebody has its new VIPs is asked on the network.
@@ -178,6 +183,37 @@ pub(super) async fn reload(controller: &Controller) -> Result<ReloadReply, Clien
         ask(controller, Method::POST, "/v1/reload", None::<&()>),
     )
     .await
+}
+
+/// `GET /v1/failover`.
+pub(super) async fn failover(controller: &Controller) -> Result<FailoverStatus, ClientError> {
+    let asked = ask(controller, Method::GET, failover::PATH, None::<&()>);
+    within(PATIENCE, controller, asked).await
+}
+
+/// `POST /v1/failover`.
+pub(super) async fn order_failover(
+    controller: &Controller,
+    request: &FailoverRequest,
+) -> Result<FailoverReply, ClientError> {
+    let asked = ask(controller, Method::POST, failover::PATH, Some(request));
+    // It is answered when it is written, or not in time for the lease.
+    within(PATIENCE_FOR_FAILOVER, controller, asked).await
+}
+
+/// `POST /v1/failover/clear`.
+pub(super) async fn clear_failures(
+    controller: &Controller,
+    request: &ClearRequest,
+) -> Result<ClearReply, ClientError> {
+    let asked = ask(controller, Method::POST, failover::CLEAR, Some(request));
+    within(PATIENCE, controller, asked).await
+}
+
+/// `GET /v1/failover/history`.
+pub(super) async fn history(controller: &Controller) -> Result<History, ClientError> {
+    let asked = ask(controller, Method::GET, failover::HISTORY, None::<&()>);
+    within(PATIENCE, controller, asked).await
 }
 
 /// `GET /v1/explain`.

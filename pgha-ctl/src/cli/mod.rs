@@ -4,6 +4,7 @@ mod agent;
 mod argument;
 mod check;
 mod check_config;
+mod clear_failures;
 mod client;
 mod concerns;
 mod detach;
@@ -11,9 +12,12 @@ mod director;
 mod drain;
 mod exit;
 mod explain;
+mod failover;
 mod flows;
 mod guardian;
+mod history;
 mod init;
+mod managed;
 mod manual;
 mod named;
 mod nodes;
@@ -68,13 +72,36 @@ enum Verb {
     ///
     /// The agents run, and nobody is a primary before this. Says what it would do, and does it with --yes.
     Init(init::Arguments),
-    /// Show the director, the primary and the real servers.
+    /// Show the director, the primary, the managed nodes and the real servers.
+    ///
+    /// Exit code: 0, or 4 when no controller answers; then the managed nodes are shown as their agents tell.
     Status(status::Arguments),
+    /// Have another managed node be the primary; nothing that was acknowledged is lost.
+    ///
+    /// The primary ends PostgreSQL and gives its lease back; where it is gone already, its end is proven first.
+    /// Refused before anything is done where nobody could follow. Shows each stage until it is done; the order
+    /// stands in the store and goes on whoever waits.
+    ///
+    /// Exit code: 0 when there is another primary, 5 when it is refused, 6 when --timeout was over first, 130 after
+    /// Ctrl-C.
+    Failover(failover::Arguments),
+    /// Have a node be the primary though nobody knows whether it has all that was acknowledged. Audited.
+    ///
+    /// For the case that the primary and too many voters are gone for good. Refused while there is a primary. That
+    /// the former primary can acknowledge nothing more is proven all the same. Who gave the order stands in
+    /// `pgha history` for ever.
+    ForcePrimary(failover::ForceArguments),
+    /// Have managed nodes count their failures anew, and their restart budget with them.
+    ClearFailures(clear_failures::Arguments),
+    /// Show every term of a primary: since when, how it came to it, and whose word it was.
+    History(history::Arguments),
     /// Show every node of every service, with the columns of pgpool's `show pool_nodes`.
     Nodes(nodes::Arguments),
     /// Show shares, connections, lag and verdicts as they change, on the whole terminal.
     Top(top::Arguments),
     /// Say why a node gets no new connections, or fewer than its weight says, and what mends that.
+    ///
+    /// Of a managed node also why it would not become the primary now.
     ///
     /// Exit code: 0 when it gets new connections in every service that is meant, 3 when it does not.
     WhyNot(why_not::Arguments),
@@ -179,6 +206,10 @@ impl Verb {
             | Self::Completions(_)
             | Self::Man(_) => true,
             Self::Status(_)
+            | Self::Failover(_)
+            | Self::ForcePrimary(_)
+            | Self::ClearFailures(_)
+            | Self::History(_)
             | Self::Nodes(_)
             | Self::Top(_)
             | Self::WhyNot(_)
@@ -240,7 +271,15 @@ fn run(options: &Options, verb: Verb) -> anyhow::Result<Exit> {
         }
         Verb::Agent(arguments) => agent::run(&options.config, &arguments)?,
         Verb::Init(arguments) => runtime()?.block_on(init::run(&options.config, arguments))?,
-        Verb::Status(arguments) => runtime()?.block_on(status::run(options, arguments))?,
+        Verb::Status(arguments) => return runtime()?.block_on(status::run(options, arguments)),
+        Verb::Failover(arguments) => return runtime()?.block_on(failover::run(options, arguments)),
+        Verb::ForcePrimary(arguments) => {
+            return runtime()?.block_on(failover::force(options, arguments));
+        }
+        Verb::ClearFailures(arguments) => {
+            runtime()?.block_on(clear_failures::run(options, arguments))?;
+        }
+        Verb::History(arguments) => runtime()?.block_on(history::run(options, arguments))?,
         Verb::Nodes(arguments) => runtime()?.block_on(nodes::run(options, arguments))?,
         Verb::Top(arguments) => runtime()?.block_on(top::run(options, arguments))?,
         Verb::WhyNot(arguments) => {

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use ratatui::crossterm::terminal;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::argument;
-use super::client::{self, ClientError, Options};
+use super::client::{self, ClientError, Controller, Options};
+use super::exit::Exit;
+use super::managed::{self, Managed};
 use super::output::print;
 use super::{table, words};
 use crate::controller::status::Status;
@@ -50,31 +53,83 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
-/// Shows the status.
-pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<()> {
+/// A status, and the managed nodes.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    status: Option<&'a Status>,
+    /// Why there is no status of a controller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    managed: Option<&'a Managed>,
+}
+
+/// Shows the status. Where nodes are managed, they are shown also when no controller answers.
+pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { watch, json } = arguments;
     let controller = options.controller()?;
     let Some(interval) = watch else {
-        let status = client::status(&controller).await?;
-        return print(json, &status, |status| table::status(status, words::now()));
+        return once(json, look(options, &controller).await);
     };
     let mut watched = Watched::new(json);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut due = tokio::time::interval(interval);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let asked = tokio::select! {
-            asked = async { due.tick().await; client::status(&controller).await } => asked,
-            _ = interrupt.recv() => return Ok(()),
+        let looked = async {
+            due.tick().await;
+            look(options, &controller).await
         };
+        let (asked, managed) = tokio::select! {
+            looked = looked => looked,
+            _ = interrupt.recv() => return Ok(Exit::Done),
+        };
+        watched.managed = managed;
         watched.take_in(asked)?;
         let shown = watched.shown(interval, words::now(), Instant::now())?;
         match put(&shown) {
             // Whoever reads has enough: `pgha status --watch | head`.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
             put => put?,
         }
     }
+}
+
+/// Asks the controller, and whoever manages nodes, side by side.
+async fn look(
+    options: &Options,
+    controller: &Controller,
+) -> (Result<Status, ClientError>, Option<Managed>) {
+    tokio::join!(client::status(controller), managed::gather(options, controller))
+}
+
+fn once(
+    json: bool,
+    (asked, managed): (Result<Status, ClientError>, Option<Managed>),
+) -> anyhow::Result<Exit> {
+    let (status, error) = match asked {
+        Ok(status) => (Some(status), None),
+        // Of the managed nodes their agents tell.
+        Err(error) if managed.is_some() && is_passing(&error) => (None, Some(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    let exit = if status.is_some() { Exit::Done } else { Exit::Unreachable };
+    let shown = Shown { status: status.as_ref(), error, managed: managed.as_ref() };
+    print(json, &shown, |shown| text(shown, words::now()))?;
+    Ok(exit)
+}
+
+fn text(shown: &Shown<'_>, now: u64) -> String {
+    let mut text = String::new();
+    if let Some(error) = &shown.error {
+        text += &format!("pgha: {error}\n\n");
+    }
+    if let Some(managed) = shown.managed {
+        text += &managed::text(managed, now);
+        text.push('\n');
+    }
+    text + &shown.status.map(|status| table::status(status, now)).unwrap_or_default()
 }
 
 fn size() -> Option<(u16, u16)> {
@@ -105,11 +160,13 @@ struct Watched {
     last: Option<(Status, Instant)>,
     /// Why the controller could not be asked now.
     error: Option<ClientError>,
+    /// The managed nodes, as they were told now.
+    managed: Option<Managed>,
 }
 
 impl Watched {
     const fn new(json: bool) -> Self {
-        Self { json, last: None, error: None }
+        Self { json, last: None, error: None, managed: None }
     }
 
     /// Takes in an answer, or that there is none: a controller may come back. What a person must mend
@@ -129,7 +186,11 @@ impl Watched {
     fn shown(&self, interval: Duration, wall: u64, now: Instant) -> anyhow::Result<String> {
         if self.json {
             return Ok(match (&self.error, &self.last) {
-                (None, Some((status, _))) => serde_json::to_string(status)? + "\n",
+                (None, Some((status, _))) => {
+                    let managed = self.managed.as_ref();
+                    let shown = Shown { status: Some(status), error: None, managed };
+                    serde_json::to_string(&shown)? + "\n"
+                }
                 // Each line is a status, or none is there.
                 _ => String::new(),
             });
@@ -138,6 +199,9 @@ impl Watched {
         let mut text = format!("{at} UTC, every {}\n", humantime::format_duration(interval));
         if let Some(error) = &self.error {
             text += &format!("pgha: {error}\n");
+        }
+        if let Some(managed) = &self.managed {
+            text += &format!("\n{}", managed::text(managed, wall));
         }
         if let Some((status, seen)) = &self.last {
             if self.error.is_some() {

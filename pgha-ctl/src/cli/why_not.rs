@@ -16,6 +16,7 @@ use super::client::{self, ClientError, Options};
 use super::named::{Named, is_service};
 use super::output::print;
 use super::{concerns, words};
+use crate::controller::failover::FailoverStatus;
 use crate::controller::state::ServerState;
 use crate::controller::status::{Refusal, SCHEMA, ServiceStatus, Status};
 use advice::{Advice, Place};
@@ -45,6 +46,55 @@ struct WhyNot {
     services: Vec<InService>,
     /// What needs a person beyond this node, in one line each.
     concerns: Vec<String>,
+    /// Of a managed node: whether it could become the primary now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    candidate: Option<Candidate>,
+}
+
+/// Whether a managed node could become the primary now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Candidate {
+    node: NodeName,
+    may: bool,
+    /// Why it does not, by itself.
+    why: Option<String>,
+    /// The primary is suspected, and nobody follows it: why.
+    nobody: Option<String>,
+    /// What would prove the end of the primary, where that is waited for.
+    awaits: Vec<String>,
+}
+
+impl Candidate {
+    fn of(status: &FailoverStatus, node: &str) -> Option<Self> {
+        let (node, process) =
+            status.processes.iter().find(|(name, _)| name.as_str().eq_ignore_ascii_case(node))?;
+        let member = status.record.as_ref()?.members.contains_key(node);
+        member.then(|| Self {
+            node: node.clone(),
+            may: process.unfit.is_none() && status.why_not.is_none(),
+            why: process.unfit.clone(),
+            nobody: status.why_not.clone(),
+            awaits: status.awaits.clone(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let node = &self.node;
+        let mut text = match &self.why {
+            Some(why) => format!("{node} does not become the primary: {why}\n"),
+            None => format!("{node} itself could become the primary\n"),
+        };
+        if let Some(nobody) = &self.nobody {
+            text += &format!(
+                "  nobody follows the primary: {nobody}\n     to mend: bring the missing nodes back; if they are \
+                 lost for good: pgha force-primary NODE --accept-data-loss\n"
+            );
+        }
+        if !self.awaits.is_empty() {
+            text += &format!("  to be proven of the primary first: {}\n", self.awaits.join("; "));
+        }
+        text
+    }
 }
 
 /// The answer for one service.
@@ -93,9 +143,14 @@ struct Reason {
 /// Asks the controller, and tells whether the node gets new connections.
 pub(super) async fn run(options: &Options, arguments: Arguments) -> anyhow::Result<bool> {
     let Arguments { node, service, json } = arguments;
-    let status = client::status(&options.controller()?).await?;
+    let controller = options.controller()?;
+    let (status, failover) =
+        tokio::join!(client::status(&controller), client::failover(&controller));
     let now = words::now();
-    let answer = why_not(&status, &node, service.as_deref(), now).map_err(ClientError::Refused)?;
+    let answer = why_not(&status?, &node, service.as_deref(), now).map_err(ClientError::Refused)?;
+    // A controller that manages nobody says so.
+    let candidate = failover.ok().and_then(|failover| Candidate::of(&failover, &node));
+    let answer = WhyNot { candidate, ..answer };
     print(json, &answer, |answer| text(answer, now))?;
     Ok(answer.serves)
 }
@@ -140,7 +195,14 @@ fn why_not(
     let mut concerns = concerns::of(status, now);
     let lost = status.primary.iter().filter(|primary| !primary.answers);
     concerns.splice(0..0, lost.map(|primary| concerns::primary(primary, now)));
-    Ok(WhyNot { schema: SCHEMA, node: node.to_owned(), serves, services, concerns })
+    Ok(WhyNot {
+        schema: SCHEMA,
+        node: node.to_owned(),
+        serves,
+        services,
+        concerns,
+        candidate: None,
+    })
 }
 
 /// Nobody knows that node.
@@ -285,6 +347,7 @@ fn word(reason: &impl Serialize) -> String {
 fn text(answer: &WhyNot, now: u64) -> String {
     let services: Vec<_> = answer.services.iter().map(|service| in_service(service, now)).collect();
     let mut text = services.join("\n");
+    text += &answer.candidate.as_ref().map(Candidate::text).unwrap_or_default();
     for concern in &answer.concerns {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "also: {concern}");

@@ -13,8 +13,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::api::refused;
-use super::book;
 use super::status::Refusal;
+use super::{book, failover};
 use crate::rpc::post;
 use crate::rpc::server::Caller;
 use crate::store::{self, Key};
@@ -25,6 +25,9 @@ pub(super) const HEALTHZ: &str = "/healthz";
 /// What load balancers ask, besides.
 pub(super) const PRIMARY: &str = "/primary";
 pub(super) const REPLICA: &str = "/replica";
+
+/// What of the store only persons change from outside a controller: what they order, and what is remembered of it.
+const OPERATORS_KEYS: [&str; 2] = [book::KEY, failover::HISTORY_KEY];
 
 /// Who may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +50,9 @@ fn access(method: &Method, path: &str) -> Access {
         _ if path == "/v1/trace" => Access::Operator,
         // The processes of the cluster keep their records there. Orders are given by persons. A path that
         // spells a key in another way than plainly is none of theirs.
-        Some(Ok(key)) if method == Method::PUT && key.as_str() != book::KEY => Access::Reader,
+        Some(Ok(key)) if method == Method::PUT && !OPERATORS_KEYS.contains(&key.as_str()) => {
+            Access::Reader
+        }
         // Each says how it is; whose word it is, is looked at there.
         _ if method == Method::POST && path == post::PATH => Access::Reader,
         _ if reads => Access::Reader,

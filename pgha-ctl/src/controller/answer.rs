@@ -8,7 +8,6 @@ use pgha_machine::director::Role;
 
 use super::Controller;
 use super::api::Request;
-use super::events::unix_ms;
 use super::named::Endpoint;
 use super::state::StateStatus;
 use super::status::{
@@ -16,6 +15,7 @@ use super::status::{
     Unserved,
 };
 use crate::bpf::xdp::{FlowCapacity, Mode, XdpError};
+use crate::clock::unix_ms;
 
 impl Controller {
     /// Answers one request.

@@ -155,11 +155,11 @@ impl Drop for ControlSocket {
 }
 
 /// Everything that can be asked, behind [`access::guard`].
-/// `messages` is the route of messages, which has no end.
+/// `failover` has the routes of managed nodes, among them that of messages, which has no end.
 pub(super) fn router<S: Store + Clone>(
     requests: mpsc::Sender<Request>,
     store: S,
-    messages: Router,
+    failover: Router,
 ) -> Router {
     Router::new()
         .route(HEALTHZ, health(healthz))
@@ -179,7 +179,7 @@ pub(super) fn router<S: Store + Clone>(
         .merge(store::http::router(store))
         .layer(DefaultBodyLimit::max(BODY))
         .layer(axum::middleware::from_fn(in_time))
-        .merge(messages)
+        .merge(failover)
         .layer(axum::middleware::from_fn(access::guard))
 }
 
@@ -199,10 +199,10 @@ async fn status(State(requests): Requests) -> Response {
 }
 
 /// What a request says in its body, or why that cannot be read.
-type Said<T> = Result<Json<T>, JsonRejection>;
+pub(super) type Said<T> = Result<Json<T>, JsonRejection>;
 
 #[expect(clippy::result_large_err, reason = "it is answered at once")]
-fn read<T>(body: Said<T>) -> Result<T, Response> {
+pub(super) fn read<T>(body: Said<T>) -> Result<T, Response> {
     body.map(|Json(body)| body).map_err(|rejection| {
         let error = format!("the body of the request cannot be read: {}", rejection.body_text());
         refused(rejection.status(), Refusal { error })

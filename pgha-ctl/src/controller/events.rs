@@ -6,13 +6,13 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgha_machine::NodeName;
 use serde::{Deserialize, Serialize};
 
 use super::Controller;
 use super::status::SCHEMA;
+use crate::clock::unix_ms;
 
 /// How many events are kept.
 pub const KEPT: usize = 256;
@@ -81,6 +81,8 @@ pub enum Kind {
     StoreFailed,
     /// They can again.
     StoreAnswers,
+    /// A managed primary is suspected, followed by another, or an operator wants that.
+    Failover,
     /// New certificates are in use.
     CertificatesRenewed,
     /// The certificates end soon, or those in the files cannot be used.
@@ -205,10 +207,4 @@ impl Controller {
         let name = named.cloned();
         self.events.push(unix_ms(), name, happening);
     }
-}
-
-/// The clock on the wall: milliseconds since the Unix epoch.
-pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

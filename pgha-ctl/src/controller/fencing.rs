@@ -1,19 +1,27 @@
 //! The fencing coordinator of managed nodes, on a task beside the balancer: what happens goes to the machine
 //! ([`pgha_machine::failover::coordinator`]), and what comes back is carried out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use pgha_machine::NodeName;
-use pgha_machine::failover::coordinator::{self, Coordinator, Effect, Event, Stage};
+use pgha_machine::failover::coordinator::{
+    self, Accepted, Coordinator, Declined, Effect, Event, Stage,
+};
+use pgha_machine::failover::message::Message;
+use pgha_machine::failover::record::{Ordered, Takeover};
 use pgha_machine::failover::rules::Rules;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::error::ControllerError;
-use crate::clock::{self, Timer};
+use super::events::{Happening, Kind};
+use super::failover::tale::{self, Now, Tale};
+use super::failover::{self, Asked, Chronicle, FailoverStatus, IncidentKind, Noted, Place};
+use crate::clock::{self, Timer, unix_ms};
 use crate::config::{Config, Failover};
 use crate::fence;
 use crate::rpc::credentials::Credentials;
@@ -28,7 +36,24 @@ const ROOM: usize = 64;
 #[derive(Debug)]
 pub(super) struct Fencing {
     post: Arc<Post>,
+    ask: mpsc::Sender<Asked>,
+    happenings: mpsc::Receiver<Happening>,
     task: JoinHandle<()>,
+}
+
+/// The routes of failover, where nodes are managed, and what says that none are where they are not.
+pub(super) fn router(fencing: Option<&Fencing>, store: Configured) -> Router {
+    let ask = fencing.map(|fencing| fencing.ask.clone());
+    let messages = fencing.map(|fencing| fencing.post.router()).unwrap_or_default();
+    failover::router(ask, Place::of(store)).merge(messages)
+}
+
+/// What people are told next of failover.
+pub(super) async fn next(fencing: &mut Option<Fencing>) -> Option<Happening> {
+    match fencing {
+        Some(fencing) => fencing.happenings.recv().await,
+        None => pending().await,
+    }
 }
 
 impl Fencing {
@@ -53,16 +78,26 @@ impl Fencing {
         let mut controllers = failover.controller_names();
         controllers.remove(&name);
         let post = Arc::new(Post::new(&failover.peers_of(&name), tls));
+        let chronicle = Chronicle::begin(Place::of(store.clone()));
         let ledger = Ledger::new(store, patience(config.lease()));
         let devices = Arc::new(devices(failover));
         let machine = coordinator::Config {
-            name,
+            name: name.clone(),
             controllers,
             devices: devices.nodes(),
             rules: Rules::default(),
         };
         let (tell, told) = mpsc::channel(ROOM);
+        let (ask, asked) = mpsc::channel(ROOM);
+        let (happen, happenings) = mpsc::channel(ROOM);
         let driver = Driver {
+            name,
+            asked,
+            orders: HashMap::new(),
+            order: 0,
+            happen,
+            chronicle,
+            tale: Tale::default(),
             coordinator: Coordinator::new(machine, clock::now()),
             post: Arc::clone(&post),
             timer: Timer::new().map_err(ControllerError::Timer)?,
@@ -71,14 +106,8 @@ impl Fencing {
             told,
             devices,
             stage: Stage::Unknown,
-            why_not: None,
         };
-        Ok(Some(Self { post, task: tokio::spawn(driver.run()) }))
-    }
-
-    /// The route by which messages come in.
-    pub(super) fn router(&self) -> Router {
-        self.post.router()
+        Ok(Some(Self { post, ask, happenings, task: tokio::spawn(driver.run()) }))
     }
 }
 
@@ -88,7 +117,22 @@ impl Drop for Fencing {
     }
 }
 
+/// Where the answer to an order goes, and whose it was.
+struct Order {
+    takeover: Takeover,
+    by: String,
+    reply: oneshot::Sender<Result<Accepted, Declined>>,
+}
+
 struct Driver {
+    name: NodeName,
+    asked: mpsc::Receiver<Asked>,
+    /// The orders that are not answered yet, by number.
+    orders: HashMap<u64, Order>,
+    order: u64,
+    happen: mpsc::Sender<Happening>,
+    chronicle: Chronicle,
+    tale: Tale,
     coordinator: Coordinator,
     post: Arc<Post>,
     timer: Timer,
@@ -97,7 +141,6 @@ struct Driver {
     told: mpsc::Receiver<Event>,
     devices: Arc<fence::Fencing>,
     stage: Stage,
-    why_not: Option<String>,
 }
 
 impl Driver {
@@ -116,6 +159,10 @@ impl Driver {
                 },
                 Some(event) = self.told.recv() => event,
                 (from, message) = self.post.next() => Event::Heard { from, message },
+                Some(asked) = self.asked.recv() => match self.asked(asked) {
+                    Some(event) => event,
+                    None => continue,
+                },
                 () = &mut follow => return,
             };
             self.coordinator.handle(clock::now(), event);
@@ -132,11 +179,14 @@ impl Driver {
                 Effect::Send { to, message } => self.post.send(&to, message),
                 Effect::TurnOff { node, renewal } => {
                     let (devices, tell) = (Arc::clone(&self.devices), self.tell.clone());
+                    let text = format!("{node} is turned off by its fence devices");
+                    self.happened(IncidentKind::Fenced, text);
                     tokio::spawn(async move {
                         let off = turn_off(&devices, &node).await;
                         let _ = tell.send(Event::TurnedOff { node, renewal, off }).await;
                     });
                 }
+                Effect::Answered { number, result } => self.answer(number, result),
             }
         }
         self.tell_stage();
@@ -146,18 +196,87 @@ impl Driver {
     }
 
     fn tell_stage(&mut self) {
-        let (stage, why_not) =
-            (self.coordinator.stage(), self.coordinator.why_not().map(|why| why.to_string()));
+        let stage = self.coordinator.stage();
         if stage != self.stage {
             tracing::info!("failover: {}", text(stage));
             self.stage = stage;
         }
-        if why_not != self.why_not {
-            if let Some(why) = &why_not {
-                tracing::info!("failover: nobody is nominated yet: {why}");
+        let now = Now { moment: clock::now(), wall: unix_ms() };
+        if let Some(record) = self.coordinator.record() {
+            let renewed = self.coordinator.renewed();
+            for noted in self.tale.tell(&self.name, record, renewed, now) {
+                self.note(noted);
             }
-            self.why_not = why_not;
         }
+        let why_not = self.coordinator.why_not().map(|why| why.to_string());
+        if let Some(noted) = self.tale.nobody(&self.name, why_not, now) {
+            self.note(noted);
+        }
+    }
+
+    /// What an operator asks; what of it is the machine's.
+    fn asked(&mut self, asked: Asked) -> Option<Event> {
+        match asked {
+            Asked::Look(reply) => {
+                let view = self.coordinator.view(clock::now());
+                // Whoever asked may be gone by now.
+                let _ = reply.send(FailoverStatus::of(self.name.clone(), view));
+                None
+            }
+            Asked::Order(takeover, by, reply) => {
+                self.order += 1;
+                let ordered = Ordered { takeover: takeover.clone(), by: by.clone(), at: unix_ms() };
+                self.orders.insert(self.order, Order { takeover, by, reply });
+                Some(Event::Ordered { number: self.order, ordered })
+            }
+            Asked::Clear(node, by, reply) => {
+                let members = self.coordinator.record().map(|record| record.members.keys());
+                let told = members.into_iter().flatten();
+                let told: Vec<_> = told
+                    .filter(|name| node.as_ref().is_none_or(|node| node == *name))
+                    .cloned()
+                    .collect();
+                for to in &told {
+                    tracing::info!("{by} says that what failed on {to} is mended");
+                    self.post.send(to, Message::Clear);
+                }
+                let _ = reply.send(told);
+                None
+            }
+        }
+    }
+
+    fn answer(&mut self, number: u64, result: Result<Accepted, Declined>) {
+        let Some(Order { takeover, by, reply }) = self.orders.remove(&number) else { return };
+        if let Err(why) = &result {
+            self.happened(IncidentKind::Declined, tale::declined(&takeover, &by, why));
+        }
+        let _ = reply.send(result);
+    }
+
+    fn happened(&self, kind: IncidentKind, text: String) {
+        let epoch = self.coordinator.record().map(|record| record.epoch);
+        self.note(Noted::Incident(tale::incident(&self.name, epoch, kind, text, unix_ms())));
+    }
+
+    /// Has it written to the history, and people told.
+    fn note(&self, noted: Noted) {
+        if let Noted::Incident(incident) = &noted {
+            let text = format!("failover: {}", incident.text);
+            let happening = match incident.kind {
+                IncidentKind::Promoted | IncidentKind::Thawed | IncidentKind::Nominated => {
+                    Happening::info(Kind::Failover, text)
+                }
+                IncidentKind::Ordered
+                | IncidentKind::Declined
+                | IncidentKind::Frozen
+                | IncidentKind::Nobody
+                | IncidentKind::Fenced => Happening::warning(Kind::Failover, text),
+            };
+            // The loop is busy or ends: it stands in the history all the same.
+            let _ = self.happen.try_send(happening);
+        }
+        self.chronicle.note(noted);
     }
 }
 

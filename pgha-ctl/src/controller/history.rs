@@ -16,10 +16,10 @@ use pgha_machine::NodeName;
 use serde::{Deserialize, Serialize};
 
 use super::Controller;
-use super::events::unix_ms;
 use super::state::ServerState;
 use super::status::{SCHEMA, Status};
 use super::trace::action_name;
+use crate::clock::unix_ms;
 
 /// How often a sample is taken.
 pub const EVERY: Duration = Duration::from_secs(2);

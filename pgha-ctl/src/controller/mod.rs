@@ -18,6 +18,7 @@ mod ended;
 mod error;
 pub mod events;
 pub(crate) mod explain;
+pub mod failover;
 mod fencing;
 pub(crate) mod flows;
 mod health;
@@ -150,7 +151,7 @@ struct Controller {
     requests: mpsc::Receiver<Request>,
     book: Book,
     api: Served,
-    _fencing: Option<Fencing>,
+    fencing: Option<Fencing>,
     _socket: ControlSocket,
     announcements: Announcements,
     events: Events,
@@ -190,6 +191,7 @@ impl Controller {
                 Some(request) = self.requests.recv() => self.answer(request).await,
                 Some(kept) = self.book.next() => self.kept(kept),
                 Some(happening) = self.api.next() => self.tell(happening),
+                Some(happening) = fencing::next(&mut self.fencing) => self.tell(happening),
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 claim = self.listening.next() => self.claimed(claim),
                 Some(probed) = self.probes.next() => self.probed_all(probed),

@@ -15,7 +15,7 @@ use super::changes::Changes;
 use super::claims::Listening;
 use super::ended::Ended;
 use super::events::{Events, Happening, Kind};
-use super::fencing::Fencing;
+use super::fencing::{self, Fencing};
 use super::history::History;
 use super::leaks::Leaks;
 use super::neighbours::Announcements;
@@ -104,8 +104,8 @@ impl Controller {
         let (listener, socket) = ControlSocket::open(config.director().control())?;
         let book = Book::new(config.store(), config.cluster());
         let fencing = Fencing::begin(&config, book.store())?;
-        let messages = fencing.as_ref().map(Fencing::router).unwrap_or_default();
-        let router = api::router(request, book.store(), messages);
+        let failover = fencing::router(fencing.as_ref(), book.store());
+        let router = api::router(request, book.store(), failover);
         let api = Served::start(listener, config.api(), &router).await?;
         Ok(Self {
             path: path.to_owned(),
@@ -130,7 +130,7 @@ impl Controller {
             told,
             requests,
             api,
-            _fencing: fencing,
+            fencing,
             book,
             _socket: socket,
             announcements: Announcements::none(),

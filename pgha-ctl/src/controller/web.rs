@@ -20,10 +20,10 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::api::{Request, Requests, ask_for, json, refused};
-use super::events::unix_ms;
 use super::history;
 use super::status::Refusal;
 use super::turns::Turns;
+use crate::clock::unix_ms;
 
 const PAGE: &str = include_str!("web/page.html");
 /// Stands in the page where the nonce of one answer goes.
