@@ -59,7 +59,7 @@ fn netns_invariants_see_two_primaries_a_reader_at_one_and_a_lost_row() -> Result
         let timeline = Timeline::new(timeline);
         let fork = Position { timeline, lsn: Lsn::new(0) };
         let (epoch, node) = (Epoch::new(epoch), node.parse()?);
-        Ok(Term { epoch, node, timeline, fork, promoted: true, degraded: Vec::new() })
+        Ok(Term { epoch, node, timeline, fork, promoted: true, cause: None, degraded: Vec::new() })
     };
     let terms: Vec<Term> =
         [term(1, "db1", 1), term(2, "db2", 2)].into_iter().collect::<Result<_>>()?;

@@ -58,9 +58,8 @@ fn killed_at(db1: &Managed, step: Step, timeline: Timeline) -> Result<bool> {
             }
             Ok(false)
         });
-        let promoted = db1.attempt(|server| async move {
-            server.promote(timeline, &VoterSet::empty()).await
-        });
+        let promoted =
+            db1.attempt(|server| async move { server.promote(timeline, &VoterSet::empty()).await });
         over.store(true, Ordering::Relaxed);
         let killed = killer.join().map_err(|_| anyhow::anyhow!("the killer panicked"))??;
         Ok(killed && promoted?.is_err())

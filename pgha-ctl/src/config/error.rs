@@ -189,6 +189,18 @@ pub enum ConfigError {
         "{at} is missing: service {service} has discovery = \"{}\", which asks listed servers; add a [[node]] for each, or use discovery = \"walsenders\"", .discovery.name()
     )]
     NoNodes { at: At, service: String, discovery: Discovery },
+    #[error(
+        "{at} is missing: writer = \"balancer\" says who has it; give the address that writers connect to"
+    )]
+    WriterWithoutVip { at: At },
+    #[error(
+        "{at} is missing: {what} goes by the record of managed nodes, which a controller reads that the others hear of; add a [[controller]] with name and address, and [api] listen on it"
+    )]
+    NoCoordinator { at: At, what: String },
+    #[error(
+        "{at} is missing: service {service} has discovery = \"agents\", and no [[node]] has an agent; give those that are managed one, or use another discovery"
+    )]
+    NothingManaged { at: At, service: String },
     #[error("{at} is missing; add at least one [[service]] with name and vip")]
     NoService { at: At },
     #[error("{at}: {source}")]
@@ -286,6 +298,9 @@ impl ConfigError {
             | Self::Empty { at, .. }
             | Self::NoPrimary { at, .. }
             | Self::NoNodes { at, .. }
+            | Self::WriterWithoutVip { at }
+            | Self::NoCoordinator { at, .. }
+            | Self::NothingManaged { at, .. }
             | Self::NoService { at }
             | Self::Passfile { at, .. }
             | Self::Process { at, .. }

@@ -1,14 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pgha_machine::NodeName;
+use pgha_machine::balancer::{AutoWeight, Discovery, LagLimits, Probe, Scheduler, Service};
 use pgha_machine::failover::record::{Member, Mode};
+use pgha_machine::{NodeName, Weight};
 
 use super::address::Address;
 use super::error::Remark;
 use super::login::SslMode;
+use super::model::Primary;
 
 /// The managed nodes, and what holds for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,7 @@ pub struct Failover {
     pub(super) port: u16,
     pub(super) sslmode: SslMode,
     pub(super) writer_vip: Option<IpAddr>,
+    pub(super) writer: Writer,
     pub(super) members: Vec<Managed>,
     pub(super) controllers: BTreeMap<NodeName, Address>,
     pub(super) fences: Vec<FenceDevice>,
@@ -94,6 +97,32 @@ impl Pick {
             Self::First => "first",
         }
     }
+}
+
+/// Who has the writer VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// The primary's agent, on the interface in whose subnet it lies.
+    Agent,
+    /// The directors, as a service of one server.
+    Balancer,
+}
+
+impl Writer {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Agent, Self::Balancer];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Balancer => "balancer",
+        }
+    }
+
+    /// What the directors' service for writers is called.
+    pub(super) const SERVICE: &str = "writer";
 }
 
 /// A managed node.
@@ -179,7 +208,44 @@ impl Failover {
     /// The address that the primary's agent puts on its node.
     #[must_use]
     pub const fn writer_vip(&self) -> Option<IpAddr> {
-        self.writer_vip
+        match self.writer {
+            Writer::Agent => self.writer_vip,
+            Writer::Balancer => None,
+        }
+    }
+
+    /// The address that every managed node has on `lo`, for the directors to send writers to it.
+    #[must_use]
+    pub const fn balanced_vip(&self) -> Option<IpAddr> {
+        match self.writer {
+            Writer::Agent => None,
+            Writer::Balancer => self.writer_vip,
+        }
+    }
+
+    /// The directors' service for writers, where they have one.
+    pub(super) fn writer_service(&self, name: NodeName) -> Option<Service> {
+        Some(Service {
+            name,
+            vip: self.balanced_vip()?,
+            port: self.port,
+            scheduler: Scheduler::Maglev,
+            discovery: Discovery::Writer,
+            default_weight: Weight::ONE,
+            allowed_clients: Vec::new(),
+            syn_limit: None,
+            lag: LagLimits::default(),
+            auto_weight: AutoWeight::default(),
+            slow_start: Duration::ZERO,
+            probe: Probe::Syn,
+            fallback_to_primary: false,
+        })
+    }
+
+    /// Where the primary may be: every managed node is asked.
+    pub(super) fn primary(&self) -> Primary {
+        let host = |member: &Managed| SocketAddr::new(member.address, self.port);
+        Primary { hosts: self.members.iter().map(host).collect() }
     }
 
     /// The managed nodes, at least one, in the order of the file.

@@ -35,7 +35,7 @@ use pgha_machine::{NodeName, Weight};
 pub use address::{Address, ParseAddressError};
 pub use error::{At, ConfigError, ConfigErrors, Remark, RestartNeeded};
 pub use etcd::{Endpoint, Etcd, EtcdLogin, EtcdTls, ParseEndpointError, StorePlace};
-pub use failover::{Agent, Failover, FenceDevice, Managed, Pick};
+pub use failover::{Agent, Failover, FenceDevice, Managed, Pick, Writer};
 pub use login::{ClientCertificate, Login, SslMode, Tls};
 pub use model::{Api, Director, HealthTimings, Peer, Primary, Vlan};
 
@@ -194,6 +194,12 @@ impl Config {
             rise: self.health.rise,
             fall: self.health.fall,
             local,
+            managed: self
+                .failover
+                .iter()
+                .flat_map(Failover::members)
+                .map(|of| of.name.clone())
+                .collect(),
         }
     }
 
@@ -224,7 +230,12 @@ impl Config {
     /// Whether some real server may have a weight above 0.
     fn can_serve(&self, service: &Service) -> bool {
         let others = service.default_weight > Weight::ZERO;
-        let unlisted = others && service.discovery != Discovery::Direct;
+        let unlisted = match service.discovery {
+            Discovery::Walsenders | Discovery::Both => others,
+            Discovery::Direct | Discovery::Agents => false,
+            // No weight counts there.
+            Discovery::Writer => true,
+        };
         let weighs = |node: &Node| node.weight.map_or(others, |weight| weight > Weight::ZERO);
         unlisted || self.nodes.iter().any(weighs)
     }

@@ -195,6 +195,7 @@ pub(super) struct RawFailover {
     pub(super) port: Option<i64>,
     pub(super) sslmode: Option<String>,
     pub(super) writer_vip: Option<String>,
+    pub(super) writer: Option<String>,
     pub(super) fence_timeout: Option<String>,
 }
 

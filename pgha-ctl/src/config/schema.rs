@@ -8,7 +8,7 @@ use pgha_common::maps::{MAX_ALLOWED, MAX_INTERFACES, MAX_PEER_ADDRESSES, MAX_PEE
 use pgha_machine::balancer::{Discovery, Probe};
 use pgha_machine::failover::timing::{self, Profile};
 
-use super::failover::Pick;
+use super::failover::{Pick, Writer};
 use super::login::SslMode;
 use super::model::Vlan;
 
@@ -97,8 +97,12 @@ pub(super) const SSLMODES: &[&str] = &[
     SslMode::VerifyFull.name(),
 ];
 /// Names a way of discovery may have in the file.
-pub(super) const DISCOVERIES: &[&str] =
-    &[Discovery::Walsenders.name(), Discovery::Direct.name(), Discovery::Both.name()];
+pub(super) const DISCOVERIES: &[&str] = &[
+    Discovery::Walsenders.name(),
+    Discovery::Direct.name(),
+    Discovery::Both.name(),
+    Discovery::Agents.name(),
+];
 
 /// Names a kind of store may have in the file.
 pub(super) const STORES: &[&str] = &["local", "etcd"];
@@ -111,6 +115,8 @@ pub(super) const PROBES: &[&str] = &[Probe::Off.name(), Probe::Syn.name(), Probe
 pub(super) const MODES: &[&str] = &["async", "sync", "strict"];
 /// Names of how voters are chosen.
 pub(super) const PICKS: &[&str] = &[Pick::Any.name(), Pick::First.name()];
+/// Names of who has the writer VIP.
+pub(super) const WRITERS: &[&str] = &[Writer::Agent.name(), Writer::Balancer.name()];
 /// Names of what may move weights by itself.
 pub(super) const AUTO_WEIGHTS: &[&str] = &["lag", "connections"];
 
@@ -241,7 +247,7 @@ pub(super) const KEYS: &[Key] = &[
     key("service[].scheduler", Kind::Choice(SCHEDULERS), Absent::Text("maglev"), "\"maglev\"",
         "`maglev`: weighted consistent hash of the connection. `rr`: weighted round robin. `source`: weighted consistent hash of the client's address alone, so that a client always gets the same server. `least`: of two servers drawn by weight, the one with fewer open connections."),
     key("service[].discovery", Kind::Choice(DISCOVERIES), Absent::Text("walsenders"), "\"both\"",
-        "Where the real servers come from. `walsenders`: the standbys streaming from the primary. `direct`: the `[[node]]` entries, each asked itself. `both`: the standbys and the nodes together, each asked itself; by the last word of the primary, only those that stream get new connections."),
+        "Where the real servers come from. `walsenders`: the standbys streaming from the primary. `direct`: the `[[node]]` entries, each asked itself. `both`: the standbys and the nodes together, each asked itself; by the last word of the primary, only those that stream get new connections. `agents`: the nodes that agents manage, each asked itself, as with `both`; the record of the cluster says who is about to be the primary, so that no reader meets it, and who streams counts only while the primary's lease is renewed and nothing is suspected. It needs no `[primary]`."),
     key("service[].default_weight", WEIGHT, Absent::Integer(1), "1",
         "Weight of a real server that has none of its own. 0 makes the `[[node]]` entries with a weight a whitelist."),
     key("service[].allowed_clients", Kind::Networks, Absent::Nothing, "[\"10.0.0.0/8\"]",
@@ -313,7 +319,9 @@ pub(super) const KEYS: &[Key] = &[
     key("failover.sslmode", Kind::Choice(SSLMODES), Absent::Text("prefer"), "\"verify-full\"",
         "`sslmode` of the connections by which managed nodes stream from each other, as libpq has it."),
     key("failover.writer_vip", Kind::Address, Absent::Nothing, "\"10.0.0.99\"",
-        "Address of the primary, which its agent puts on the interface in whose subnet it lies."),
+        "Address of the primary: see `writer`."),
+    key("failover.writer", Kind::Choice(WRITERS), Absent::Text("agent"), "\"balancer\"",
+        "Who has `writer_vip`. `agent`: the primary's agent puts it on the interface in whose subnet it lies. `balancer`: it is a service of the directors, whose one server is the primary; every managed node has it on `lo`, and nobody but the active director answers for it. Then a primary that nobody hears is followed as soon as its voters have stopped, without waiting for the end of its lease."),
 
     key("failover.fence_timeout", Kind::Duration { min: 1_000, max: HOUR }, Absent::Text("30s"), "\"60s\"",
         "How long a fence device may take for one answer. One that is late proves nothing."),

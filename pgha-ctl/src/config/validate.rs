@@ -63,8 +63,12 @@ fn config(checks: &mut Checker, raw: RawConfig) -> Option<Config> {
     let known = failover.as_ref().and_then(Option::as_ref);
     failover::ground(checks, known, manages, api.as_ref(), store.as_ref());
     let named = raw.primary.is_some();
-    let primary = raw.primary.map(|raw| primary(checks, raw));
+    let primary = match raw.primary {
+        Some(raw) => Some(primary(checks, raw)),
+        None => failover::asked(checks, known).map(Some),
+    };
     sources(checks, offered, named, listed);
+    let services = failover::services(checks, services, known);
     room(checks, listed);
     checks.vips_are_nobodys_own();
     Some(Config {
@@ -317,7 +321,7 @@ fn primary(checks: &mut Checker, raw: RawPrimary) -> Option<Primary> {
 
 /// Whether every listed node can be a real server of each service that lists them.
 fn room(checks: &mut Checker, nodes: usize) {
-    let lists = |asker: &&Asker| asker.discovery != Discovery::Walsenders;
+    let lists = |asker: &&Asker| asker.discovery.lists();
     let services = checks.askers.iter().filter(lists).count();
     if services * nodes > MAX_SERVERS {
         let at = checks.at("node");
@@ -332,16 +336,14 @@ fn sources(checks: &mut Checker, services: usize, primary_named: bool, nodes: us
         checks.fail(ConfigError::NoService { at });
     }
     let asks = |asker: fn(Discovery) -> bool| move |candidate: &&Asker| asker(candidate.discovery);
-    let to_primary =
-        checks.askers.iter().find(asks(|discovery| discovery != Discovery::Direct)).cloned();
+    let to_primary = checks.askers.iter().find(asks(Discovery::welcomes)).cloned();
     if let (Some(Asker { service, discovery }), false, false) =
         (to_primary, primary_named, checks.refused("primary"))
     {
         let at = checks.at("primary.hosts");
         checks.fail(ConfigError::NoPrimary { at, service, discovery });
     }
-    let to_nodes =
-        checks.askers.iter().find(asks(|discovery| discovery != Discovery::Walsenders)).cloned();
+    let to_nodes = checks.askers.iter().find(asks(Discovery::lists)).cloned();
     if let (Some(Asker { service, discovery }), 0, false) =
         (to_nodes, nodes, checks.refused("node"))
     {

@@ -55,6 +55,8 @@ pub enum Kind {
     ServerMended,
     /// The primary serves readers, or does no more, because no standby is left.
     FellBack,
+    /// Writers are sent to another server, or to none.
+    WritersMoved,
     /// A server is reached elsewhere.
     ServerMoved,
     /// No id is left for a server.

@@ -1,5 +1,6 @@
 //! The fencing coordinator of managed nodes, on a task beside the balancer: what happens goes to the machine
-//! ([`pgha_machine::failover::coordinator`]), and what comes back is carried out.
+//! ([`pgha_machine::failover::coordinator`]), and what comes back is carried out. What the record says is told to the
+//! balancer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
@@ -8,13 +9,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use pgha_machine::NodeName;
+use pgha_machine::balancer::Cluster;
 use pgha_machine::failover::coordinator::{
     self, Accepted, Coordinator, Declined, Effect, Event, Stage,
 };
 use pgha_machine::failover::message::Message;
 use pgha_machine::failover::record::{Ordered, Takeover};
 use pgha_machine::failover::rules::Rules;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::error::ControllerError;
@@ -38,6 +40,7 @@ pub(super) struct Fencing {
     post: Arc<Post>,
     ask: mpsc::Sender<Asked>,
     happenings: mpsc::Receiver<Happening>,
+    cluster: watch::Receiver<Option<Cluster>>,
     task: JoinHandle<()>,
 }
 
@@ -48,11 +51,29 @@ pub(super) fn router(fencing: Option<&Fencing>, store: Configured) -> Router {
     failover::router(ask, Place::of(store)).merge(messages)
 }
 
-/// What people are told next of failover.
-pub(super) async fn next(fencing: &mut Option<Fencing>) -> Option<Happening> {
-    match fencing {
-        Some(fencing) => fencing.happenings.recv().await,
-        None => pending().await,
+/// What failover has for the rest of the controller.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// For people.
+    Happening(Happening),
+    /// For the balancer: who serves whom, by the record.
+    Cluster(Cluster),
+}
+
+/// The next word of failover, where nodes are managed.
+pub(super) async fn next(fencing: &mut Option<Fencing>) -> Option<Word> {
+    let Some(fencing) = fencing else { return pending().await };
+    loop {
+        tokio::select! {
+            happening = fencing.happenings.recv() => return happening.map(Word::Happening),
+            changed = fencing.cluster.changed() => {
+                changed.ok()?;
+                let cluster = fencing.cluster.borrow_and_update().clone();
+                if let Some(cluster) = cluster {
+                    return Some(Word::Cluster(cluster));
+                }
+            }
+        }
     }
 }
 
@@ -90,6 +111,7 @@ impl Fencing {
         let (tell, told) = mpsc::channel(ROOM);
         let (ask, asked) = mpsc::channel(ROOM);
         let (happen, happenings) = mpsc::channel(ROOM);
+        let (says, cluster) = watch::channel(None);
         let driver = Driver {
             name,
             asked,
@@ -106,8 +128,9 @@ impl Fencing {
             told,
             devices,
             stage: Stage::Unknown,
+            says,
         };
-        Ok(Some(Self { post, ask, happenings, task: tokio::spawn(driver.run()) }))
+        Ok(Some(Self { post, ask, happenings, cluster, task: tokio::spawn(driver.run()) }))
     }
 }
 
@@ -141,6 +164,8 @@ struct Driver {
     told: mpsc::Receiver<Event>,
     devices: Arc<fence::Fencing>,
     stage: Stage,
+    /// Tells the balancer, which shares nothing else with this task.
+    says: watch::Sender<Option<Cluster>>,
 }
 
 impl Driver {
@@ -190,9 +215,22 @@ impl Driver {
             }
         }
         self.tell_stage();
+        self.tell_balancer();
         if let Err(error) = self.timer.set(self.coordinator.poll_timeout(clock::now())) {
             tracing::error!("the timer of the coordinator cannot be set: {error}");
         }
+    }
+
+    fn tell_balancer(&self) {
+        let current = self.coordinator.sees_renewals(clock::now());
+        let said = self.coordinator.record().map(|record| Cluster::of(record, current));
+        self.says.send_if_modified(|known| {
+            let changed = said.is_some() && *known != said;
+            if changed {
+                *known = said;
+            }
+            changed
+        });
     }
 
     fn tell_stage(&mut self) {

@@ -69,7 +69,7 @@ use changes::Changes;
 use claims::Listening;
 use ended::Ended;
 use events::Events;
-use fencing::Fencing;
+use fencing::{Fencing, Word};
 use health::CutOff;
 use history::History;
 use leaks::Leaks;
@@ -191,7 +191,7 @@ impl Controller {
                 Some(request) = self.requests.recv() => self.answer(request).await,
                 Some(kept) = self.book.next() => self.kept(kept),
                 Some(happening) = self.api.next() => self.tell(happening),
-                Some(happening) = fencing::next(&mut self.fencing) => self.tell(happening),
+                Some(word) = fencing::next(&mut self.fencing) => self.of_failover(word),
                 change = self.neighbours.next() => self.neighbour(change).await?,
                 claim = self.listening.next() => self.claimed(claim),
                 Some(probed) = self.probes.next() => self.probed_all(probed),
@@ -221,6 +221,15 @@ impl Controller {
     /// This moment by the clock of the machine, which begins with the controller.
     fn now(&self) -> Moment {
         self.started.elapsed().into()
+    }
+
+    fn of_failover(&mut self, word: Word) {
+        match word {
+            Word::Happening(happening) => self.tell(happening),
+            Word::Cluster(cluster) => {
+                self.balancer.handle(self.now(), Event::Cluster(cluster));
+            }
+        }
     }
 
     /// When the machine wants to be asked again.

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use pgha_common::maps::MAX_SERVERS;
-use pgha_machine::Mac;
 use pgha_machine::Neighbour;
 use pgha_machine::balancer::{Down, News, Path, PrimaryAnswer, Target, Withheld};
+use pgha_machine::{Epoch, Mac};
 
 use super::Controller;
 use super::events::{Happening, Kind};
@@ -45,6 +45,18 @@ fn told(news: &News, primary: &PrimaryKnown, interfaces: &Interfaces) -> Happeni
         }
         News::Withheld(path, of) => withheld(path, *of),
         News::Mended(path, of) => mended(path, *of),
+        News::WritersSent(path, epoch) => {
+            let text = format!("writers are sent to {}{}", behind(path), by_epoch(*epoch));
+            Happening::info(Kind::WritersMoved, text).of(path.address)
+        }
+        News::WritersLost(path, epoch) => {
+            let text = format!(
+                "writers are sent to {} no more{}; the sessions that they have there are reset",
+                behind(path),
+                by_epoch(*epoch)
+            );
+            Happening::info(Kind::WritersMoved, text).of(path.address)
+        }
         News::FallsBack(path) => falls_back(path),
         News::FallsBackNoMore(path) => falls_back_no_more(path),
         News::Leaks(path, mac) => leaks(path, *mac),
@@ -66,6 +78,10 @@ fn info(kind: Kind, target: &Target, what: &str) -> Happening {
 fn warning(kind: Kind, target: &Target, what: &str) -> Happening {
     let at = SocketAddr::new(target.address, target.port);
     Happening::warning(kind, format!("{at} {what}")).of(target.address)
+}
+
+fn by_epoch(epoch: Option<Epoch>) -> String {
+    epoch.map_or_else(String::new, |epoch| format!(", by the record of epoch {epoch}"))
 }
 
 /// A server of a service.

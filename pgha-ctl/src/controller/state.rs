@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use pgha_machine::balancer::{ServerRole, ServerView, Standing, WeightReason};
+use pgha_machine::balancer::{ServerRole, ServerView, Standing, WeightReason, Withheld};
 use serde::{Deserialize, Serialize};
 
 /// What a real server is to new connections.
@@ -33,6 +33,8 @@ impl ServerState {
     pub fn of(server: &ServerView) -> Self {
         match server.health {
             _ if server.withheld.is_empty() => Self::Up,
+            // Of former writers' sessions nobody wants to know any more.
+            _ if server.withheld == [Withheld::NotPrimary] => Self::Out,
             _ if server.dead => Self::Dead,
             // It passes its checks as a primary, and fails those as a reader.
             _ if server.role == ServerRole::Primary => Self::Primary,

@@ -165,6 +165,7 @@ impl World {
             coordinator::Effect::Store(request) => self.step_of_request(request),
             coordinator::Effect::Send { message, .. } => step_of_message(message),
             coordinator::Effect::TurnOff { .. } => "turn off",
+            coordinator::Effect::Answered { .. } => "answer an order",
         }
     }
 
@@ -203,6 +204,7 @@ const fn step_of_message(message: &Message) -> &'static str {
         Message::Ask { .. } => "ask",
         Message::Grant { .. } => "grant",
         Message::CatchUp { .. } => "have it catch up",
+        Message::Clear => "have it count its failures anew",
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Config {
     pub fall: u8,
     /// The addresses of this very node.
     pub local: BTreeSet<IpAddr>,
+    /// The nodes that agents manage, by name.
+    pub managed: BTreeSet<NodeName>,
 }
 
 /// A virtual service.
@@ -107,6 +109,11 @@ pub enum Discovery {
     /// Members are the listed nodes and whoever streams; by the primary's last word, only those that
     /// stream get new connections. A listed one of which it has not spoken yet gets them too.
     Both,
+    /// The managed nodes are the members, as with [`Self::Both`]. The record says who is about to be the primary, and
+    /// when the primary's word counts.
+    Agents,
+    /// The managed nodes are the members, and the primary by the record is the only one that serves: writers.
+    Writer,
 }
 
 /// A node with a name.
@@ -125,6 +132,14 @@ impl Config {
     #[must_use]
     pub fn node_at(&self, address: IpAddr) -> Option<&Node> {
         self.nodes.iter().find(|node| node.address == address)
+    }
+
+    /// The listed nodes that are members of a service that finds its servers in this way.
+    pub(super) fn listed(&self, discovery: Discovery) -> impl Iterator<Item = IpAddr> {
+        let fits = move |node: &&Node| {
+            discovery.lists() && (!discovery.manages() || self.managed.contains(&node.name))
+        };
+        self.nodes.iter().filter(fits).map(|node| node.address)
     }
 
     /// Who a walsender belongs to: the node its `application_name` names, else the address it is,
@@ -198,6 +213,35 @@ impl Discovery {
             Self::Walsenders => "walsenders",
             Self::Direct => "direct",
             Self::Both => "both",
+            Self::Agents => "agents",
+            Self::Writer => "writer",
         }
+    }
+
+    /// Whether listed nodes are members.
+    #[must_use]
+    pub const fn lists(self) -> bool {
+        match self {
+            Self::Walsenders => false,
+            Self::Direct | Self::Both | Self::Agents | Self::Writer => true,
+        }
+    }
+
+    /// Whether only the nodes that agents manage are.
+    #[must_use]
+    pub const fn manages(self) -> bool {
+        matches!(self, Self::Agents | Self::Writer)
+    }
+
+    /// Whether whoever streams is a member.
+    #[must_use]
+    pub const fn welcomes(self) -> bool {
+        matches!(self, Self::Walsenders | Self::Both)
+    }
+
+    /// Whether the primary is asked who streams from it.
+    #[must_use]
+    pub const fn asks_primary(self) -> bool {
+        matches!(self, Self::Walsenders | Self::Both | Self::Agents)
     }
 }

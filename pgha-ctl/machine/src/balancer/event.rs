@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cluster::Cluster;
 use super::config::Config;
 use super::member::{Down, Finding};
 use super::orders::Orders;
 use super::probe::{Path, ProbeFinding, Via};
 use super::withheld::Withheld;
-use crate::{Lsn, Mac, Neighbour, Timeline};
+use crate::{Epoch, Lsn, Mac, Neighbour, Timeline};
 
 /// `sync_state` of `pg_stat_replication` (PostgreSQL documentation, "Monitoring statistics").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -105,6 +106,8 @@ pub enum Event {
         /// What the clock on the wall says: milliseconds since the Unix epoch.
         wall: u64,
     },
+    /// What the record says of the managed nodes.
+    Cluster(Cluster),
     /// The time of [`super::Balancer::poll_timeout`] has come.
     Tick,
 }
@@ -168,6 +171,10 @@ pub enum News {
     Unheard(Path),
     /// A server is reached elsewhere now.
     Moved(IpAddr, Neighbour),
+    /// Writers are sent to this server from now on, by the record of that epoch.
+    WritersSent(Path, Option<Epoch>),
+    /// Writers are sent there no more.
+    WritersLost(Path, Option<Epoch>),
     /// No id is left for a server: it gets no traffic.
     Full(Target),
 }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::cluster::{self, Placed};
+use super::config::Discovery;
 use super::event::{Effect, News, PrimaryAnswer};
 use super::member::{Finding, Member};
 use super::plan::{RealPlan, ServicePlan};
@@ -27,6 +29,8 @@ pub(super) struct Sight<'a> {
     pub(super) begun: bool,
     /// The store has said what operators set.
     pub(super) orders_known: bool,
+    /// What the record of managed nodes says.
+    pub(super) cluster: Option<&'a Placed>,
 }
 
 impl Sight<'_> {
@@ -71,6 +75,9 @@ impl Pool {
     /// where there is no such server, those serve that have only tolerable reasons; where there is none of
     /// these either, the primary, if the service says so.
     pub(super) fn judge(&mut self, sight: &Sight<'_>) -> Vec<News> {
+        if self.service.discovery == Discovery::Writer {
+            return self.judge_writers(sight);
+        }
         let reasons: Vec<_> =
             self.members.values().map(|m| m.reasons(&self.service, sight)).collect();
         let level = level(&reasons);
@@ -132,9 +139,50 @@ impl Pool {
         !self.is_over(member, orders_known)
             && member.probed == member.probing(self.service.probe)
             && member.reasons(&self.service, sight) == verdict.reasons
-            && member.is_dead(sight.now) == verdict.dead
+            && self.is_dead(member, sight) == verdict.dead
             && weighing.followed() == member.followed
             && weight() == verdict.weight
+    }
+
+    /// The judgement of a service that only the primary serves. Nobody can take its part: whatever does not make it
+    /// impossible that it serves is told, and no more.
+    fn judge_writers(&mut self, sight: &Sight<'_>) -> Vec<News> {
+        let reasons: Vec<_> =
+            self.members.values().map(|m| m.reasons(&self.service, sight)).collect();
+        let dead: Vec<_> = self.members.values().map(|m| self.is_dead(m, sight)).collect();
+        let (vip, port) = (self.service.vip, self.service.port);
+        let epoch = sight.cluster.map(|placed| placed.epoch);
+        let mut news = Vec::new();
+        for (member, (reasons, dead)) in
+            self.members.values_mut().zip(reasons.into_iter().zip(dead))
+        {
+            let serves = reasons.iter().all(|of| of.is_tolerable() || of.is_of_vip());
+            let serving = match (serves, &reasons[..]) {
+                (false, _) => Serving::No,
+                (true, []) => Serving::Yes,
+                (true, _) => Serving::Tolerated,
+            };
+            let weight = if serves {
+                Weighing::of(member, &self.service, sight.now).weight()
+            } else {
+                EffectiveWeight::ZERO
+            };
+            let verdict = Verdict { reasons, serving, weight, dead };
+            let path = Path { vip, port, address: member.address };
+            news.extend(cluster::moved(path, epoch, member.verdict.serves(), serves));
+            member.wrote |= serves;
+            member.verdict = verdict;
+        }
+        news
+    }
+
+    /// Whether a member's sessions are gone, or are to go. Those of writers go with the term of the primary.
+    fn is_dead(&self, member: &Member, sight: &Sight<'_>) -> bool {
+        let written_to = || sight.cluster.is_none_or(|of| of.is_written_to(member.address));
+        if self.service.discovery == Discovery::Writer {
+            return member.health.is_dead() || (member.wrote && !written_to());
+        }
+        member.is_dead(sight.now)
     }
 
     /// The primary to fall back to: of those that only are no standbys, the one that the balancer asks;
@@ -264,6 +312,11 @@ fn told(path: Path, before: &Verdict, after: &Verdict) -> Vec<News> {
 }
 
 impl Verdict {
+    /// Whether it gets new connections.
+    pub(super) fn serves(&self) -> bool {
+        self.serving != Serving::No
+    }
+
     /// For operators: why it gets no new connections.
     pub(super) fn withheld(&self) -> Vec<Withheld> {
         if self.serving == Serving::No { self.reasons.clone() } else { Vec::new() }
@@ -325,6 +378,10 @@ impl Balancer {
             several: !self.several.is_empty(),
             begun: self.begun,
             orders_known: self.orders.is_some(),
+            cluster: match &self.cluster {
+                Some((_, placed)) => Some(placed),
+                None => None,
+            },
         }
     }
 

@@ -238,6 +238,8 @@ pub struct Member {
     pub(super) fallback: bool,
     /// `None`: nobody has said anything sure since this server is known.
     pub(super) streaming: Option<Streaming>,
+    /// The newest timeline that it was ever on.
+    pub(super) newest: Option<Timeline>,
     /// The standby that says so; `None`: the primary does.
     pub(super) upstream: Option<IpAddr>,
     /// How many answers in a row of whoever it streams from did not name it.
@@ -273,6 +275,8 @@ pub struct Member {
     pub(super) probed: Option<(Probe, Via)>,
     /// Until when it counts as one that answers for the VIP.
     pub(super) leaks_until: Option<Moment>,
+    /// Writers were sent to it: it may have sessions of theirs.
+    pub(super) wrote: bool,
     /// It has not served since it came up.
     pub(super) fresh: bool,
     /// Since when it starts slowly.
@@ -315,6 +319,7 @@ impl Member {
             reader: None,
             fallback: false,
             streaming: None,
+            newest: None,
             upstream: None,
             missed: 0,
             health,
@@ -336,6 +341,7 @@ impl Member {
             path_heard: 0,
             probed: None,
             leaks_until: None,
+            wrote: false,
             fresh: true,
             rising: None,
             followed: FULL,
@@ -358,7 +364,11 @@ impl Member {
 
     /// Every reason for which it gets no new connections, in the order of who can mend it.
     pub(super) fn reasons(&self, service: &Service, sight: &Sight<'_>) -> Vec<Withheld> {
+        if service.discovery == Discovery::Writer {
+            return self.reasons_against_writers(service, sight);
+        }
         let discovery = service.discovery;
+        let cluster = sight.cluster.filter(|_| discovery == Discovery::Agents);
         let health = match self.health {
             Health::Up(_) => None,
             Health::Unproven(_) => Some(Withheld::Unproven),
@@ -371,9 +381,13 @@ impl Member {
         let vanished = self.streaming == Some(Streaming::No)
             && !may_be_added
             && !primary
-            && discovery != Discovery::Direct;
-        let unlisted =
-            discovery == Discovery::Direct && !self.listed && !may_be_added && !self.fallback;
+            && discovery.asks_primary();
+        let unlisted = !discovery.welcomes() && !self.listed && !may_be_added && !self.fallback;
+        // The record knows before the node is promoted, and before its checks say so.
+        let leads = cluster.is_some_and(|of| of.leads(self.address)) && !primary;
+        let nominated = cluster.is_some_and(|of| of.nominates(self.address));
+        let left_behind = cluster.is_some_and(|of| of.left_behind(self));
+        let unlisted = unlisted || cluster.is_some_and(|of| !of.manages(self.address));
         // A primary that nobody falls back to need not have the VIP.
         let is_probed = service.probe != Probe::Off && (!primary || self.fallback);
         let path = is_probed.then(|| self.passage.withheld()).flatten();
@@ -381,12 +395,39 @@ impl Member {
             self.ordered.steering.drained.then_some(Withheld::Drained),
             (self.wanted_weight() == Weight::ZERO).then_some(Withheld::WeightZero),
             health,
-            self.kinship.withheld(sight.primary).filter(|_| !primary),
+            leads.then_some(Withheld::NotInRecovery),
+            nominated.then_some(Withheld::Nominated),
+            (self.kinship.withheld(sight.primary))
+                .or_else(|| left_behind.then_some(Withheld::Diverged))
+                .filter(|_| !primary),
             unlisted.then_some(Withheld::NotListed),
             vanished.then_some(Withheld::NotStreaming),
             (self.lagging && !primary).then_some(Withheld::Lagging),
             (self.neighbour.is_none() && !self.local).then_some(Withheld::NoMac),
             path,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// The same where the primary alone serves. While nobody has said who that is, whoever had the writers has them.
+    fn reasons_against_writers(&self, service: &Service, sight: &Sight<'_>) -> Vec<Withheld> {
+        let is_it = match sight.cluster {
+            Some(cluster) => cluster.is_written_to(self.address),
+            None => self.inherited,
+        };
+        let health = match self.health {
+            Health::Up(_)
+            | Health::Unproven(_)
+            | Health::Down(Down::NotInRecovery | Down::Unproven, _) => None,
+            Health::Down(down, _) => Some(down.withheld()),
+        };
+        [
+            health,
+            (!is_it).then_some(Withheld::NotPrimary),
+            (self.neighbour.is_none() && !self.local).then_some(Withheld::NoMac),
+            (service.probe != Probe::Off && is_it).then(|| self.passage.withheld()).flatten(),
         ]
         .into_iter()
         .flatten()
@@ -455,9 +496,8 @@ impl Member {
             Health::Up(_) => false,
             Health::Down(down, _) => down.is_dead(),
         };
-        let streams = discovery != Discovery::Direct
-            && self.streaming != Some(Streaming::No)
-            && !upstream_gone;
+        let streams =
+            discovery.welcomes() && self.streaming != Some(Streaming::No) && !upstream_gone;
         let steered = !orders_known && self.ordered.steering != Steering::default();
         !self.is_written_down() && !self.fallback && !streams && !steered && sessions_gone
     }

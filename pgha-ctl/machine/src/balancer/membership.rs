@@ -30,6 +30,7 @@ impl Balancer {
         self.left |= self.pools.len() < before;
         self.let_go(closed);
         self.config = config;
+        self.place_cluster();
         for service in self.config.services.clone() {
             let index = match self.pools.iter().position(|pool| key(&pool.service) == key(&service))
             {
@@ -49,13 +50,12 @@ impl Balancer {
 
     /// Brings a pool up to its (possibly new) configuration.
     fn refresh(&mut self, index: usize, service: Service) {
-        let nodes: Vec<_> = self.config.nodes.iter().map(|node| node.address).collect();
-        let lists = service.discovery != Discovery::Walsenders;
+        let nodes: Vec<_> = self.config.listed(service.discovery).collect();
         // Those that have clients keep them until their first probe says otherwise.
         let begins_to_probe =
             self.pools[index].service.probe == Probe::Off && service.probe != Probe::Off;
         for member in self.pools[index].members.values_mut() {
-            member.listed = lists && nodes.contains(&member.address);
+            member.listed = nodes.contains(&member.address);
             if begins_to_probe && member.verdict.serving != Serving::No {
                 member.passage = Passage::proven();
             }
@@ -72,10 +72,12 @@ impl Balancer {
 
     /// Makes members of all that are known to be wanted.
     fn join_wanted(&mut self, index: usize) {
-        if self.pools[index].service.discovery != Discovery::Walsenders {
-            for address in self.config.nodes.iter().map(|n| n.address).collect::<Vec<_>>() {
-                self.join(index, address, true);
-            }
+        let discovery = self.pools[index].service.discovery;
+        for address in self.config.listed(discovery).collect::<Vec<_>>() {
+            self.join(index, address, true);
+        }
+        if discovery == Discovery::Writer {
+            return;
         }
         let readers = self.orders.iter().flat_map(InForce::readers).collect::<Vec<_>>();
         for address in readers {
@@ -96,6 +98,10 @@ impl Balancer {
         let Some(member) = pool.members.get_mut(&address) else { return };
         member.local = self.config.local.contains(&address);
         member.default_weight = pool.service.default_weight;
+        if pool.service.discovery == Discovery::Writer {
+            // The one server that there is has all of it, and no reader's order is for it.
+            return;
+        }
         member.node_weight = self.config.node_at(address).and_then(|node| node.weight);
         if let Some(standing) = &self.orders {
             member.ordered = standing.of(path);
@@ -135,11 +141,10 @@ impl Balancer {
     fn is_wanted(&self, path: &Path) -> bool {
         let pool = self.pools.iter().find(|pool| key(&pool.service) == (path.vip, path.port));
         let Some(Pool { service, members, .. }) = pool else { return false };
-        let listed = service.discovery != Discovery::Walsenders
-            && self.config.nodes.iter().any(|node| node.address == path.address);
+        let listed = self.config.listed(service.discovery).any(|at| at == path.address);
         let added = self.orders.iter().flat_map(InForce::readers).any(|at| at == path.address);
         let mut named = self.primary.iter().flat_map(|primary| &primary.walsenders);
-        let streams = service.discovery != Discovery::Direct
+        let streams = service.discovery.welcomes()
             && (named.any(|of| of.address == path.address) || !self.upstreams.is_empty());
         let last = service.fallback_to_primary
             && self.primary.as_ref().is_some_and(|primary| primary.host == path.address);
@@ -168,7 +173,7 @@ impl Balancer {
         if left.in_service {
             // It has clients: neither does it begin slowly, nor is its path in doubt.
             (member.passage, member.fresh) = (Passage::proven(), false);
-            member.inherited = true;
+            (member.inherited, member.wrote) = (true, true);
         }
         self.enter(index, member);
     }

@@ -15,6 +15,7 @@
 //! 5. A member's reasons against it, who serves by them, and the weight that follows are judged after each
 //!    event, in one pass over its service; services in which that would change nothing are left out.
 
+mod cluster;
 mod config;
 mod event;
 mod ids;
@@ -37,6 +38,7 @@ mod withheld;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
+pub use cluster::Cluster;
 pub use config::{
     AutoWeight, Config, Discovery, LagLimits, Limit, Node, Scheduler, Service, SynLimit, Unplaced,
 };
@@ -141,6 +143,8 @@ pub struct Balancer {
     upstreams: BTreeSet<IpAddr>,
     /// A service or a member has left since the last event.
     left: bool,
+    /// What the record of managed nodes says.
+    cluster: Option<(Cluster, cluster::Placed)>,
 }
 
 impl Balancer {
@@ -177,6 +181,7 @@ impl Balancer {
             full: BTreeSet::new(),
             upstreams: BTreeSet::new(),
             left: false,
+            cluster: None,
         };
         for (index, vip, port) in &inherited.services {
             if let Some(service) = config.services.iter().find(|s| (s.vip, s.port) == (*vip, *port))
@@ -250,6 +255,10 @@ impl Balancer {
                 self.ordered(orders, wall);
                 Concerned::All
             }
+            Event::Cluster(cluster) => {
+                self.cluster_told(cluster);
+                Concerned::All
+            }
             Event::Tick => Concerned::Touched,
         };
         self.settle(concerned);
@@ -282,7 +291,7 @@ impl Balancer {
     /// asked as often as it takes.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let asked = |pool: &Pool| pool.service.discovery == Discovery::Direct || self.asked;
+        let asked = |pool: &Pool| !pool.service.discovery.asks_primary() || self.asked;
         let judged = |member: &Member| match member.health {
             Health::Unproven(_) => false,
             Health::Up(_) => member.probed.is_none() || !member.passage.is_unchecked(),
@@ -355,6 +364,9 @@ impl Balancer {
                 (_, Health::Unproven(_)) => {}
             }
             member.take(health);
+            if let Finding::Standby(Standby { timeline, .. }) = finding {
+                member.newest = member.newest.max(*timeline);
+            }
             let out = matches!(finding, Finding::NotInRecovery { .. });
             pool.touched |= out && member.finding.as_ref() != Some(finding);
             member.hear(finding, self.now);
@@ -386,7 +398,7 @@ impl Balancer {
             member.connections = standby.connections.or(member.connections);
             // Fail static: while the primary does not answer, what was measured last stands. Where none
             // is ever asked, a standby's own word is all there is.
-            let alone = !asked && pool.service.discovery == Discovery::Direct;
+            let alone = !asked && !pool.service.discovery.asks_primary();
             if let Some(lag) = lag.or_else(|| alone.then(|| lag::by_itself(standby))) {
                 member.lag = Some(lag);
                 member.lagging = pool.service.lag.lagging(lag, member.lagging);

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::config::Discovery;
 use super::event::{News, PrimaryAnswer, SyncState, Walsender};
 use super::lag::Written;
 use super::member::{Down, Finding, Health, Member, Streaming};
@@ -37,7 +36,12 @@ impl Balancer {
         self.welcome_primary(answer.host);
         let (fall, answers) = (self.config.fall, self.rounds);
         self.pools.iter_mut().for_each(Pool::doubt_upstreams);
-        for member in self.pools.iter_mut().flat_map(|pool| pool.members.values_mut()) {
+        let counts: Vec<_> =
+            self.pools.iter().map(|of| self.counts_walsenders(of.service.discovery)).collect();
+        let members = self.pools.iter_mut().zip(counts);
+        let members = members
+            .flat_map(|(pool, counts)| pool.members.values_mut().map(move |one| (one, counts)));
+        for (member, counts) in members {
             if another {
                 member.kinship.forget();
             }
@@ -47,7 +51,7 @@ impl Balancer {
                 continue;
             }
             let named = answer.walsenders.iter().any(|w| w.address == member.address);
-            member.missed = if named { 0 } else { member.missed.saturating_add(1) };
+            member.missed = if named { 0 } else { member.missed.saturating_add(u8::from(counts)) };
             // Standbys need a while to come back to a primary that was restarted.
             if member.missed >= fall {
                 member.streaming = Some(Streaming::No);
@@ -60,7 +64,7 @@ impl Balancer {
     pub(super) fn welcome(&mut self, answer: &PrimaryAnswer) {
         for (address, state) in best(&answer.walsenders) {
             for index in 0..self.pools.len() {
-                if self.pools[index].service.discovery != Discovery::Direct {
+                if self.pools[index].service.discovery.welcomes() {
                     self.join(index, address, false);
                 }
                 if let Some(member) = self.pools[index].members.get_mut(&address) {
@@ -108,7 +112,7 @@ impl Balancer {
             if pool.service.port != port || !pool.members.contains_key(&upstream) {
                 continue;
             }
-            if pool.service.discovery != Discovery::Direct {
+            if pool.service.discovery.welcomes() {
                 named.keys().for_each(|address| self.join(index, *address, false));
             }
             // They are few, and others than the one that was checked.

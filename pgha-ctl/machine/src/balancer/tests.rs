@@ -1,5 +1,6 @@
 mod families;
 mod histories;
+mod managed;
 mod mistrust;
 mod paths;
 mod primary_path;
@@ -79,6 +80,7 @@ fn config(discovery: Discovery, nodes: &[u8]) -> Config {
         rise: 2,
         fall: 3,
         local: BTreeSet::new(),
+        managed: nodes.iter().map(|n| format!("db{n}").parse().unwrap()).collect(),
     }
 }
 

@@ -22,6 +22,10 @@ pub enum Withheld {
     Failing,
     /// See [`super::Down::NotInRecovery`].
     NotInRecovery,
+    /// It may become the primary at any moment: the record nominates it.
+    Nominated,
+    /// Writers are sent to the primary alone, and by the record it is not that.
+    NotPrimary,
     /// It belongs to another cluster: its system identifier is not the primary's.
     ForeignSystem,
     /// It has WAL that the primary has not: it left the primary's history before the primary's timeline
@@ -95,6 +99,8 @@ impl Withheld {
             | Self::NotAccepting
             | Self::Failing
             | Self::NotInRecovery
+            | Self::Nominated
+            | Self::NotPrimary
             | Self::NotListed
             | Self::NoMac
             | Self::VipUnproven => false,
@@ -113,6 +119,8 @@ impl Withheld {
             Self::NotAccepting => "accepts no new sessions",
             Self::Failing => "answers checks with errors",
             Self::NotInRecovery => "is not a standby",
+            Self::Nominated => "is about to be the primary",
+            Self::NotPrimary => "is not the primary",
             Self::ForeignSystem => "belongs to another cluster",
             Self::Diverged => "has WAL that the primary has not",
             Self::NotListed => "no longer in the node table",

@@ -286,6 +286,21 @@ impl Coordinator {
         }
     }
 
+    /// The record, as it was read last.
+    #[must_use]
+    pub const fn record(&self) -> Option<&Record> {
+        self.desk.record()
+    }
+
+    /// Whether the primary's lease was renewed not longer ago than it lasts, as far as was seen here.
+    #[must_use]
+    pub fn sees_renewals(&self, now: Moment) -> bool {
+        let within = |record: &Record, seen: Seen| {
+            seen.epoch == record.epoch && now.since(seen.at) < record.pace.lease.duration()
+        };
+        self.desk.record().zip(self.seen).is_some_and(|(record, seen)| within(record, seen))
+    }
+
     /// Why nobody is nominated, where the primary is suspected.
     #[must_use]
     pub fn why_not(&self) -> Option<NoCandidate> {
@@ -302,12 +317,6 @@ impl Coordinator {
         let Some(record) = self.desk.record() else { return BTreeMap::new() };
         let look = |node: &NodeName| (node.clone(), self.unfit(now, record, node));
         record.members.keys().map(look).collect()
-    }
-
-    /// The record, as it was read last.
-    #[must_use]
-    pub const fn record(&self) -> Option<&Record> {
-        self.desk.record()
     }
 
     /// The store was out of reach: renewals may have been missed, and the primary may have gone on by what

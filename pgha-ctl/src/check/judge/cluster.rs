@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use pgha_machine::balancer::Discovery;
-
 use super::standby_names;
 use crate::check::facts::Server;
 use crate::check::{Check, about};
@@ -164,7 +162,7 @@ fn streaming(
     servers: &[Server],
 ) -> Option<Check> {
     let check = about("streaming", primary.title(), "every listed node streams");
-    let asked = |service: &pgha_machine::balancer::Service| service.discovery != Discovery::Direct;
+    let asked = |service: &pgha_machine::balancer::Service| service.discovery.asks_primary();
     if !config.services().iter().any(asked) || seen.walsenders.iter().any(|w| w.state.is_none()) {
         return None;
     }

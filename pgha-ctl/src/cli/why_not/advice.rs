@@ -99,6 +99,14 @@ impl<'a> Place<'a> {
                 "none if it is to be the primary; otherwise make it a standby again (pg_rewind, or \
                  pg_basebackup, with standby.signal)",
             ),
+            Withheld::Nominated => advice(
+                "the record nominates it: it may be the primary at any moment, and only standbys serve readers",
+                "none: it becomes the primary, or the nomination is withdrawn",
+            ),
+            Withheld::NotPrimary => advice(
+                "writers are sent to the primary alone, and by the record of the cluster it is another node, or none yet",
+                "none if there is a primary; otherwise pgha status says what a failover waits for",
+            ),
             Withheld::ForeignSystem => advice(
                 format!(
                     "its system identifier is another than that of {primary}: other data altogether"
@@ -193,6 +201,8 @@ impl<'a> Place<'a> {
             | Withheld::Failing
             | Withheld::NotInRecovery => server.error.clone(),
             Withheld::WeightZero
+            | Withheld::Nominated
+            | Withheld::NotPrimary
             | Withheld::ForeignSystem
             | Withheld::Diverged
             | Withheld::NotListed

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pgha_machine::NodeName;
-use pgha_machine::balancer::Node;
+use pgha_machine::balancer::{Discovery, Node, Service};
 use pgha_machine::failover::record::Mode;
 
 use super::checker::{Checker, Unique};
@@ -12,10 +12,10 @@ use crate::config::address::Address;
 use crate::config::document::nearest;
 use crate::config::error::ConfigError;
 use crate::config::etcd::StorePlace;
-use crate::config::failover::{Agent, Failover, Managed, Pick};
-use crate::config::model::Api;
+use crate::config::failover::{Agent, Failover, Managed, Pick, Writer};
+use crate::config::model::{Api, Primary};
 use crate::config::raw::{RawAgent, RawController, RawFailover, RawFence, RawManaged};
-use crate::config::schema::{MODES, PICKS, SSLMODES};
+use crate::config::schema::{MODES, PICKS, SSLMODES, WRITERS};
 
 /// What a `[[node]]` says of its agent, before its address is known.
 #[derive(Debug)]
@@ -63,6 +63,7 @@ pub(super) fn failover(
         Some(vip) => writer_vip(checks, vip).map(Some),
         None => Some(None),
     };
+    let writer = checks.choice("failover.writer", raw.writer, WRITERS, writer_named);
     let controllers = each(checks, "controller", controllers, controller);
     let fences = each(checks, "fence", fences, fence::device);
     let fence_timeout = checks.duration("failover.fence_timeout", raw.fence_timeout);
@@ -84,6 +85,7 @@ pub(super) fn failover(
         port: port?,
         sslmode: sslmode?,
         writer_vip: vip?,
+        writer: writer?,
         members,
         controllers: controllers?.into_iter().collect::<BTreeMap<_, _>>(),
         fences: fences?,
@@ -118,6 +120,10 @@ fn mode(checks: &mut Checker, raw: &RawFailover) -> Option<Mode> {
 
 fn pick_named(name: &str) -> Option<Pick> {
     Pick::ALL.into_iter().find(|pick| pick.name() == name)
+}
+
+fn writer_named(name: &str) -> Option<Writer> {
+    Writer::ALL.into_iter().find(|writer| writer.name() == name)
 }
 
 fn writer_vip(checks: &mut Checker, value: String) -> Option<std::net::IpAddr> {
@@ -211,6 +217,51 @@ fn is_among(checks: &mut Checker, key: &str, node: &NodeName, members: &[Managed
     let at = checks.at(key);
     checks.fail(ConfigError::NotManaged { at, node: node.clone(), suggestion });
     false
+}
+
+/// The services, with the directors' own one for writers, which goes by the record as `agents` does.
+pub(super) fn services(
+    checks: &mut Checker,
+    services: Option<Vec<Service>>,
+    failover: Option<&Failover>,
+) -> Option<Vec<Service>> {
+    let agents = checks.askers.iter().find(|asker| asker.discovery == Discovery::Agents).cloned();
+    if let (Some(asker), None, false) = (&agents, failover, checks.refused("node")) {
+        let at = checks.at("node");
+        checks.fail(ConfigError::NothingManaged { at, service: asker.service.clone() });
+    }
+    let Some(failover) = failover else { return services };
+    let balanced = failover.writer == Writer::Balancer;
+    if balanced && failover.writer_vip.is_none() && !checks.refused("failover.writer_vip") {
+        let at = checks.at("failover.writer_vip");
+        checks.fail(ConfigError::WriterWithoutVip { at });
+    }
+    let what = match (balanced, agents) {
+        (true, _) => Some("writer = \"balancer\"".to_owned()),
+        (false, Some(asker)) => {
+            Some(format!("discovery = \"agents\" of service {}", asker.service))
+        }
+        (false, None) => None,
+    };
+    if let (Some(what), true, false) =
+        (what, failover.controllers.is_empty(), checks.refused("controller"))
+    {
+        let at = checks.at("controller");
+        checks.fail(ConfigError::NoCoordinator { at, what });
+    }
+    let mut services = services?;
+    if balanced {
+        let name = Writer::SERVICE;
+        checks.unique(Unique::ServiceName, "failover.writer", name.to_owned());
+        services.extend(name.parse().ok().and_then(|name| failover.writer_service(name)));
+    }
+    Some(services)
+}
+
+/// Where the primary may be, where nobody says so and a service asks the managed nodes.
+pub(super) fn asked(checks: &Checker, failover: Option<&Failover>) -> Option<Primary> {
+    let asks = checks.askers.iter().any(|asker| asker.discovery == Discovery::Agents);
+    failover.filter(|_| asks).map(Failover::primary)
 }
 
 /// What managed nodes need besides: a port to be told by, and one place for the record.

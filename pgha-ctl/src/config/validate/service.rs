@@ -207,7 +207,7 @@ fn scheduler_named(name: &str) -> Option<Scheduler> {
 }
 
 fn discovery_named(name: &str) -> Option<Discovery> {
-    [Discovery::Walsenders, Discovery::Direct, Discovery::Both]
+    [Discovery::Walsenders, Discovery::Direct, Discovery::Both, Discovery::Agents]
         .into_iter()
         .find(|discovery| discovery.name() == name)
 }

@@ -19,7 +19,7 @@ fn config() -> Config {
     let address: IpAddr = "10.0.0.2".parse().unwrap();
     let name = "db2".parse().unwrap();
     let nodes = vec![Node { name, address, weight: None }];
-    Config { services: Vec::new(), nodes, rise: 2, fall: 3, local: [].into() }
+    Config { services: Vec::new(), nodes, rise: 2, fall: 3, local: [].into(), managed: [].into() }
 }
 
 fn reasons(walsenders: &[NamedWalsender]) -> Vec<(String, Unplaced)> {
