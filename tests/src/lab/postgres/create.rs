@@ -61,7 +61,9 @@ pub(in crate::lab) fn standby(
     make_home(&server)?;
     let name = options.application_name.as_deref().unwrap_or(server.host.name());
     let conninfo = conninfo(upstream.address(), name);
+    let mut known = None;
     if template::begins(upstream)? {
+        known = Some(Postgres::new(upstream.clone()).psql(template::KNOWN)?);
         template::copy(&server)?;
         template::follow(&server, upstream, &conninfo)?;
     } else {
@@ -75,6 +77,9 @@ pub(in crate::lab) fn standby(
     }
     write_options(&server, options)?;
     server.start()?;
+    if let Some(known) = known {
+        template::wait_until_it_has(&server, &known)?;
+    }
     Ok(server)
 }
 

@@ -14,8 +14,12 @@ use nix::fcntl::{Flock, FlockArg};
 use super::super::host::Host;
 use super::super::process::Cmd;
 use super::super::state::lasting;
+use super::super::wait::{SOON, wait_until};
 use super::{MONITOR, Postgres, append, bin_directory, tool_on};
 
+/// How far a server is: what it shows to those who ask it.
+pub(super) const KNOWN: &str = "select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() \
+     else pg_current_wal_lsn() end";
 const INITDB: [&str; 5] =
     ["--no-sync", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"];
 /// The segment in which the log of the template ends.
@@ -72,6 +76,13 @@ pub(super) fn follow(server: &Postgres, upstream: &Host, conninfo: &str) -> Resu
     append(&data.join("postgresql.auto.conf"), &format!("primary_conninfo = '{conninfo}'\n"))?;
     server.host.command(["touch"])?.args([data.join("standby.signal")]).as_postgres()?.run()?;
     Ok(())
+}
+
+/// Waits until it has what its upstream had when it was made, as it would have after pg_basebackup.
+pub(super) fn wait_until_it_has(server: &Postgres, known: &str) -> Result<()> {
+    let what = format!("{} to have all up to {known}", server.host.name());
+    let has = format!("select pg_last_wal_replay_lsn() >= '{known}'");
+    wait_until(what, SOON, || Ok(server.psql(&has)? == "t"))
 }
 
 fn duplicate(host: &Host, from: &Path, to: &Path) -> Result<()> {
