@@ -43,7 +43,7 @@ enum Verb {
     Demo(PassedOn),
     /// Build, then start, enter or remove the lab: up, exec, down
     Lab(PassedOn),
-    /// Build for release, then measure: dataplane, health
+    /// Build for release, then measure: dataplane, health, failover
     Bench(PassedOn),
     /// Check formatting, clippy and the documentation
     Lint,

@@ -1,6 +1,7 @@
 //! Benches: the figures that are claimed, measured.
 
 pub mod dataplane;
+pub mod failover;
 pub mod health;
 mod live;
 mod mock;

@@ -1,9 +1,9 @@
 //! The benches: the figures that pgha claims, measured on this machine.
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use pgha_tests::bench::{dataplane, health};
+use pgha_tests::bench::{dataplane, failover, health};
 
 /// Measures what pgha claims.
 #[derive(Debug, Parser)]
@@ -20,6 +20,18 @@ enum Verb {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// For how long nobody can write when a primary crashes or its host is lost, and what is missing then
+    Failover {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        /// How often each of them is lost
+        #[arg(long, value_name = "NUMBER", default_value_t = failover::RUNS)]
+        runs: u32,
+        /// Only this; may be given several times
+        #[arg(long, value_name = "LOSS")]
+        only: Vec<failover::Loss>,
     },
     /// What a round of health checks costs the servers and the controller, at 100 servers and more
     Health {
@@ -58,6 +70,16 @@ fn run(verb: &Verb) -> Result<()> {
             } else {
                 print!("{figures}");
             }
+        }
+        Verb::Failover { json, runs, only } => {
+            let figures = failover::measure(only, *runs)?;
+            if *json {
+                println!("{}", figures.json());
+            } else {
+                print!("{figures}");
+            }
+            let missing = figures.missing();
+            ensure!(missing == 0, "{missing} acknowledged rows are missing");
         }
         Verb::Health { json, only, rounds, whole_network } => {
             let network =

@@ -23,6 +23,8 @@ use super::{Director, Lab, PostgresOptions};
 
 /// Where agents listen.
 const AGENTS: u16 = 7432;
+/// The shortest lease that gives a store the time that the lab gives it.
+const PATIENT: Duration = Duration::from_secs(5);
 /// Where the kernel's cgroups of version 2 are.
 const CGROUPS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
@@ -46,6 +48,8 @@ pub struct AgentOptions {
     pub lease: Duration,
     /// The host of the controller, where there is one.
     pub controller: Option<&'static str>,
+    /// Whether what they write goes to the disk, durably, as on real hosts.
+    pub durable: bool,
 }
 
 impl Default for AgentOptions {
@@ -56,6 +60,7 @@ impl Default for AgentOptions {
             agent: "guardian = false\n".to_owned(),
             lease: Duration::from_secs(10),
             controller: None,
+            durable: false,
         }
     }
 }
@@ -73,7 +78,8 @@ pub fn prepare(
 ) -> Result<Vec<Agent>> {
     lab.hosts(names)?;
     let (first, others) = names.split_first().context("a node")?;
-    let primary = lab.primary_with(first, &PostgresOptions::default())?;
+    let fsync = if options.durable { "on" } else { "off" };
+    let primary = lab.primary_with(first, &PostgresOptions::default().guc("fsync", fsync))?;
     for name in names {
         primary.psql(&format!("create role {name} login replication"))?;
     }
@@ -354,7 +360,10 @@ fn common(
 ) -> Result<String> {
     let seen = lab.directory().join(format!("{}.seen", host.name()));
     let lease = format!("[lease]\nduration = \"{}ms\"\n", options.lease.as_millis());
-    let section = store.section(host, &seen).replace("[lease]\nprofile = \"safe\"\n", &lease);
+    let mut section = store.section(host, &seen).replace("[lease]\nprofile = \"safe\"\n", &lease);
+    if options.lease < PATIENT {
+        section = section.replace("timeout = \"1500ms\"\n", "");
+    }
     let mut text = format!(
         "cluster = \"{CLUSTER}\"\n\
          [api]\nlisten = \"{}:{AGENTS}\"\ntls = {:?}\n[postgres]\nuser = \"{MONITOR}\"\n\

@@ -17,12 +17,29 @@ use super::host::Host;
 use super::postgres::PORT;
 use super::process::POSTGRES_USER;
 
-/// How long a connection and a statement may take before another is tried.
-const CONNECT: Duration = Duration::from_secs(1);
-const STATEMENT: Duration = Duration::from_secs(5);
-/// Between two statements, and between two attempts to connect.
-const PAUSE: Duration = Duration::from_millis(5);
-const AGAIN: Duration = Duration::from_millis(20);
+/// How patient a writer is.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long a connection may take before another is tried.
+    pub connect: Duration,
+    /// How long a statement may take before another connection is tried.
+    pub statement: Duration,
+    /// Between two statements.
+    pub pause: Duration,
+    /// Between two attempts to connect.
+    pub again: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            statement: Duration::from_secs(5),
+            pause: Duration::from_millis(5),
+            again: Duration::from_millis(20),
+        }
+    }
+}
 
 /// Ids that no two writers of a lab share.
 static NEXT: AtomicI64 = AtomicI64::new(1);
@@ -74,12 +91,20 @@ impl Writer {
     /// # Errors
     /// Without a thread.
     pub fn start(from: &Host, at: impl Into<IpAddr>) -> Result<Self> {
+        Self::start_with(from, at, Patience::default())
+    }
+
+    /// [`Writer::start`] with another patience.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn start_with(from: &Host, at: impl Into<IpAddr>, patience: Patience) -> Result<Self> {
         let (host, at, shared) = (from.clone(), at.into(), Arc::<Shared>::default());
         let own = Arc::clone(&shared);
         let thread = thread::Builder::new().name("writer".to_owned()).spawn(move || {
             host.inside(|| {
                 let runtime = Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(write(at, &own));
+                runtime.block_on(write(at, &own, patience));
                 Ok(())
             })
         })?;
@@ -135,16 +160,16 @@ impl Drop for Writer {
     }
 }
 
-async fn write(at: IpAddr, shared: &Shared) {
+async fn write(at: IpAddr, shared: &Shared, patience: Patience) {
     while shared.goes_on() {
-        let session = timeout(CONNECT, connect(at)).await.map_err(anyhow::Error::from);
+        let session = timeout(patience.connect, connect(at)).await.map_err(anyhow::Error::from);
         if let Ok(Ok((client, warned))) = session {
             shared.connections.fetch_add(1, Ordering::Relaxed);
-            while shared.goes_on() && insert(&client, &warned, shared).await.is_ok() {
-                sleep(PAUSE).await;
+            while shared.goes_on() && insert(&client, &warned, shared, patience).await.is_ok() {
+                sleep(patience.pause).await;
             }
         }
-        sleep(AGAIN).await;
+        sleep(patience.again).await;
     }
 }
 
@@ -165,7 +190,12 @@ async fn connect(at: IpAddr) -> Result<(Client, Arc<AtomicBool>)> {
 }
 
 /// One commit. One with a warning (that its wait was cancelled) is none that was acknowledged.
-async fn insert(client: &Client, warned: &AtomicBool, shared: &Shared) -> Result<()> {
+async fn insert(
+    client: &Client,
+    warned: &AtomicBool,
+    shared: &Shared,
+    patience: Patience,
+) -> Result<()> {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let sql = format!(
         "insert into acknowledged values ({id}, current_setting('cluster_name')) returning server, \
@@ -175,11 +205,11 @@ async fn insert(client: &Client, warned: &AtomicBool, shared: &Shared) -> Result
     // Who waits for a synchronous standby is let go when the writer ends.
     let ended = async {
         while shared.goes_on() {
-            sleep(AGAIN).await;
+            sleep(patience.again).await;
         }
     };
     let rows = tokio::select! {
-        rows = timeout(STATEMENT, client.simple_query(&sql)) => rows??,
+        rows = timeout(patience.statement, client.simple_query(&sql)) => rows??,
         () = ended => bail!("the writer ends"),
     };
     let at = Instant::now();
