@@ -1,6 +1,8 @@
 //! The demonstration: a primary with three standbys behind one reader VIP, and what happens to its
-//! clients when standbys die, join or are drained, and when the controller is killed.
+//! clients when standbys die, join or are drained, and when the controller is killed; then managed nodes, and what
+//! happens to who writes when their primary dies.
 
+mod failover;
 mod story;
 mod talk;
 
@@ -48,6 +50,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     story.reader_terminated()?;
     story.stranger_joins()?;
     story.weight_zero()?;
+    for (what, value) in failover::primary_killed()? {
+        story.measure(what, value);
+    }
     story.summary();
     if arguments.keep {
         story.look_around();

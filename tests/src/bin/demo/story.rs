@@ -371,7 +371,8 @@ and take it down with
         servers.iter().map(|server| of(server).context("no traffic in the status")).collect()
     }
 
-    fn measure(&mut self, what: &str, value: impl Into<String>) {
+    /// A line of the summary.
+    pub(super) fn measure(&mut self, what: &str, value: impl Into<String>) {
         self.measured.push((what.to_owned(), value.into()));
     }
 }
@@ -396,10 +397,10 @@ fn progress(began: Instant, text: &str) {
     println!("[{:4.1} s] {text}", began.elapsed().as_secs_f32());
 }
 
-fn scene(title: &str) {
+pub(super) fn scene(title: &str) {
     println!("\n== {title}");
 }
 
-fn indent(text: &str) {
+pub(super) fn indent(text: &str) {
     text.lines().for_each(|line| println!("    {line}"));
 }
