@@ -88,23 +88,23 @@ pub(super) struct ManagedNode {
     pub(super) heard_ms: Option<u64>,
 }
 
-/// Asks everybody, where the configuration here says that nodes are managed; `None` where not.
+/// Asks everybody, where the configuration here says that nodes are managed; `None` where not. With `--to` there need
+/// be none here: then only the controller tells.
 pub(super) async fn gather(options: &Options, controller: &Controller) -> Option<Managed> {
-    // With --to there need not be a configuration here.
-    let config = Config::load(&options.config).ok().filter(|_| options.to.is_none());
-    let members = config.as_ref().and_then(Config::failover);
-    let (failover, history) =
-        tokio::join!(client::failover(controller), client::history(controller));
-    if members.is_none() && failover.is_err() {
-        return None;
+    if options.to.is_some() {
+        let failover = client::failover(controller).await.ok()?;
+        let history = client::history(controller).await.ok();
+        return Some(Managed::of(Ok(failover), history.as_ref(), BTreeMap::new(), None));
     }
-    let agents = match (&config, members) {
-        (Some(config), Some(members)) => ask_agents(config, members).await,
-        _ => BTreeMap::new(),
-    };
-    let vip = members.and_then(Failover::writer_vip);
+    let config = Config::load(&options.config).ok()?;
+    let members = config.failover()?;
+    let (failover, history, agents) = tokio::join!(
+        client::failover(controller),
+        client::history(controller),
+        ask_agents(&config, members)
+    );
     let failover = failover.map_err(|error| error.to_string());
-    Some(Managed::of(failover, history.ok().as_ref(), agents, vip))
+    Some(Managed::of(failover, history.ok().as_ref(), agents, members.writer_vip()))
 }
 
 /// Asks every agent, side by side.

@@ -16,7 +16,7 @@ use super::client::{self, ClientError, Options};
 use super::named::{Named, is_service};
 use super::output::print;
 use super::{concerns, words};
-use crate::controller::failover::FailoverStatus;
+use crate::controller::failover::{FailoverStatus, ProcessStatus};
 use crate::controller::state::ServerState;
 use crate::controller::status::{Refusal, SCHEMA, ServiceStatus, Status};
 use advice::{Advice, Place};
@@ -69,13 +69,17 @@ impl Candidate {
         let (node, process) =
             status.processes.iter().find(|(name, _)| name.as_str().eq_ignore_ascii_case(node))?;
         let member = status.record.as_ref()?.members.contains_key(node);
-        member.then(|| Self {
+        member.then(|| Self::seen(status, node, process))
+    }
+
+    fn seen(status: &FailoverStatus, node: &NodeName, process: &ProcessStatus) -> Self {
+        Self {
             node: node.clone(),
             may: process.unfit.is_none() && status.why_not.is_none(),
             why: process.unfit.clone(),
             nobody: status.why_not.clone(),
             awaits: status.awaits.clone(),
-        })
+        }
     }
 
     fn text(&self) -> String {

@@ -165,3 +165,36 @@ fn what_needs_a_person_and_whom_a_cascaded_standby_streams_from_is_told_too() {
     assert!(text.contains("\nalso: primary 10.0.0.1: does not answer, stale since "), "{text}");
     assert!(text.contains("\nalso: store: the disk is full, stale since "), "{text}");
 }
+
+#[test]
+fn why_a_managed_node_does_not_become_the_primary_is_told_with_what_mends_it() {
+    let status = |unfit: serde_json::Value, why: serde_json::Value| -> FailoverStatus {
+        let process = json!({
+            "heard_ms": 4, "silent": false, "fault": false, "faulty": false, "failsafe": false, "frozen": true,
+            "unfit": unfit,
+        });
+        serde_json::from_value(json!({
+            "schema": 1, "controller": "lb1", "stage": "frozen", "in_stage_ms": 4, "store_answers": true,
+            "renewed_ms": null, "why_not": why, "awaits": ["lease: 7 ms more"],
+            "processes": { "db2": process }, "record": null,
+        }))
+        .unwrap()
+    };
+    let of = |status: &FailoverStatus| {
+        let (node, process) = status.processes.iter().next().unwrap();
+        Candidate::seen(status, node, process)
+    };
+    let fit = of(&status(json!(null), json!(null)));
+    assert!(fit.may && fit.text().starts_with("db2 itself could become the primary\n"), "{fit:?}");
+    let alone = of(&status(json!(null), json!("1 of 2 voters")));
+    assert!(!alone.may, "{alone:?}");
+    for part in
+        ["nobody follows the primary: 1 of 2 voters", "pgha force-primary NODE", "lease: 7 ms more"]
+    {
+        assert!(alone.text().contains(part), "{part} in {}", alone.text());
+    }
+    let unfit = of(&status(json!("it is marked nofailover"), json!(null)));
+    assert!(unfit.text().starts_with("db2 does not become the primary: it is marked nofailover"));
+    // Whoever is no member of the record is no candidate of anything.
+    assert_eq!(Candidate::of(&status(json!(null), json!(null)), "db2"), None);
+}

@@ -40,6 +40,11 @@ const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/v1/director", Access::Operator),
     ("PUT", "/v1/store/orders", Access::Operator),
     ("PUT", "/v1/store/lease", Access::Reader),
+    ("PUT", "/v1/store/history", Access::Operator),
+    ("GET", "/v1/failover", Access::Reader),
+    ("GET", "/v1/failover/history", Access::Reader),
+    ("POST", "/v1/failover", Access::Operator),
+    ("POST", "/v1/failover/clear", Access::Operator),
     // Another spelling of `orders`.
     ("PUT", "/v1/store/%6frders", Access::Operator),
     ("PUT", "/v1/store//orders", Access::Operator),

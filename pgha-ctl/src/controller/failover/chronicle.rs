@@ -60,7 +60,7 @@ pub struct Chapter {
     /// Whether it saw that at once; otherwise it was so already when it began.
     pub witnessed: bool,
     /// For how long there was no primary, in milliseconds, as that controller saw it: from the last renewal of the
-    /// former lease to the promotion.
+    /// former lease, or its end, to the promotion.
     pub gap_ms: Option<u64>,
     /// How it came to it; missing for the first.
     pub cause: Option<Cause>,

@@ -1,5 +1,8 @@
 //! The routes.
 
+#[cfg(test)]
+mod tests;
+
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
