@@ -21,6 +21,7 @@ mod membership;
 mod metrics;
 mod neighbours;
 mod network;
+mod operators;
 mod orders;
 mod primaries;
 mod primary_lost;

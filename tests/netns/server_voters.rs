@@ -92,8 +92,9 @@ fn netns_server_tells_of_impersonated_voters() -> Result<()> {
     let _receivewal = db1.postgres.receivewal(&client, "db3")?;
     let _backup = db1.postgres.basebackup(&client, "db2")?;
     let seen = wait_for("the other under the name", SOON, || {
-        let seen = look(&db1)?;
+        // First: what copies is nobody's only once it does.
         let backup = db1.psql("select count(*) from pg_stat_replication where state = 'backup'")?;
+        let seen = look(&db1)?;
         let there = !seen.standbys.impersonated.is_empty() && backup == "1";
         Ok(there.then_some(seen))
     })?;

@@ -43,7 +43,8 @@ impl Driver {
         let (ledger, tell) = (self.ledger.clone(), self.tell.clone());
         let mut beside = JoinSet::new();
         beside.spawn(async move { ledger.follow(tell, of_store).await });
-        beside.spawn(sight::watch(Arc::clone(&self.works), self.tell.clone()));
+        let status = self.status.subscribe();
+        beside.spawn(sight::watch(Arc::clone(&self.works), self.tell.clone(), status));
         beside.spawn(sight::probe(Arc::clone(&self.works), self.tell.clone()));
         let mut alive = alive();
         self.carry_out("the agent begins")?;

@@ -4,23 +4,27 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use pgha_machine::failover::agent::Event;
 use pgha_machine::failover::record::Doubt;
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::failures::FailureKind;
+use super::status::{AgentStatus, RoleStatus};
 use super::works::Works;
 use crate::clock::unix_ms;
 use crate::postgres::server::probe::{Health, WriteProbe, directories};
 use crate::postgres::server::watching::{Objections, Seen, Watch};
 
 /// How often it is looked whether another start runs.
-const START: Duration = Duration::from_millis(20);
-/// How often the server is asked. What waits for a voter waits so long at most.
+const START: Duration = Duration::from_millis(5);
+/// How often the server is asked.
 const LOOK: Duration = Duration::from_millis(100);
-/// How many looks go by between two at the settings.
-const SETTINGS: u32 = 10;
+/// The same while clients are kept out until its voters have all of its log.
+const AWAITED: Duration = Duration::from_millis(5);
+/// How often its settings are looked at.
+const SETTINGS: Duration = Duration::from_secs(1);
 /// How often the disk is written to, and how long a write may take before the disk counts as broken.
 const PROBE: Duration = Duration::from_secs(1);
 const BROKEN: Duration = Duration::from_secs(10);
@@ -40,7 +44,11 @@ pub(super) enum Told {
 }
 
 /// Looks for as long as the agent runs.
-pub(super) async fn watch(works: Arc<Works>, tell: mpsc::Sender<Told>) {
+pub(super) async fn watch(
+    works: Arc<Works>,
+    tell: mpsc::Sender<Told>,
+    mut status: watch::Receiver<Arc<AgentStatus>>,
+) {
     loop {
         let Some((start, _)) = works.server.runs() else {
             sleep(START).await;
@@ -49,7 +57,7 @@ pub(super) async fn watch(works: Arc<Works>, tell: mpsc::Sender<Told>) {
         let sight = Sight { works: &works, tell: &tell, start };
         tokio::select! {
             () = works.server.ended() => sight.gone().await,
-            () = sight.look() => {}
+            () = sight.look(&mut status) => {}
         }
     }
 }
@@ -128,32 +136,43 @@ impl Sight<'_> {
     }
 
     /// Looks until the start is over.
-    async fn look(&self) {
+    async fn look(&self, status: &mut watch::Receiver<Arc<AgentStatus>>) {
         let mut watch = Watch::of(self.works.server.clone());
-        let mut rounds = interval(LOOK);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut round, mut known) = (0, None);
-        loop {
-            rounds.tick().await;
-            if !self.runs() {
-                return;
-            }
+        let mut settings = interval(SETTINGS);
+        settings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = None;
+        while self.runs() {
             if self.works.is_shut() {
                 self.tell(Event::GateClosed).await;
             }
             // One that is on its way up, or about to end, answers nothing.
-            let Ok(seen) = watch.look().await else { continue };
-            if round % SETTINGS == 0 {
-                if let Ok(objections) = watch.objections().await {
-                    known = Some(objections);
+            if let Ok(seen) = watch.look().await {
+                if settings.tick().now_or_never().is_some() {
+                    if let Ok(objections) = watch.objections().await {
+                        known = Some(objections);
+                    }
+                    self.works.know(self.start, watch.facts().await.ok());
                 }
-                self.works.know(self.start, watch.facts().await.ok());
+                for event in events(seen, known.as_ref()) {
+                    self.tell(event).await;
+                }
             }
-            round = round.wrapping_add(1);
-            for event in events(seen, known.as_ref()) {
-                self.tell(event).await;
-            }
+            until_next(status).await;
         }
+    }
+}
+
+/// Waits until the next look is due: at once where clients begin to wait for it.
+async fn until_next(status: &mut watch::Receiver<Arc<AgentStatus>>) {
+    let awaited = |status: &Arc<AgentStatus>| status.role == RoleStatus::Restarted;
+    let already = awaited(&status.borrow());
+    if already {
+        return sleep(AWAITED).await;
+    }
+    let over = matches!(timeout(LOOK, status.wait_for(awaited)).await, Ok(Err(_)));
+    if over {
+        // So is the agent.
+        sleep(LOOK).await;
     }
 }
 

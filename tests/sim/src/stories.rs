@@ -204,7 +204,7 @@ const fn step_of_message(message: &Message) -> &'static str {
         Message::Ask { .. } => "ask",
         Message::Grant { .. } => "grant",
         Message::CatchUp { .. } => "have it catch up",
-        Message::Clear => "have it count its failures anew",
+        Message::Clear => "have it count anew",
     }
 }
 

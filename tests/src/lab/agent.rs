@@ -48,6 +48,8 @@ pub struct AgentOptions {
     pub lease: Duration,
     /// The host of the controller, where there is one.
     pub controller: Option<&'static str>,
+    /// Keys of a `[[node]]`, by its name.
+    pub nodes: Vec<(&'static str, &'static str)>,
     /// Whether what they write goes to the disk, durably, as on real hosts.
     pub durable: bool,
 }
@@ -60,6 +62,7 @@ impl Default for AgentOptions {
             agent: "guardian = false\n".to_owned(),
             lease: Duration::from_secs(10),
             controller: None,
+            nodes: Vec::new(),
             durable: false,
         }
     }
@@ -379,6 +382,9 @@ fn common(
             text,
             "\n[[node]]\nname = \"{name}\"\naddress = \"{address}\"\nagent = \"{address}:{AGENTS}\"\n"
         )?;
+        for (_, keys) in options.nodes.iter().filter(|(of, _)| *of == name) {
+            writeln!(text, "{keys}")?;
+        }
     }
     if let Some(controller) = options.controller {
         let address = lab.host(controller)?.address();

@@ -93,29 +93,12 @@ impl Managed {
         self.agents.iter().find(|agent| agent.host().name() == name).context("a node")
     }
 
-    /// The node that is the primary, by its agent's word.
-    ///
-    /// # Errors
-    /// When none is, or not exactly one.
-    pub fn primary(&self) -> Result<&Agent> {
-        let mut found = None;
-        for agent in &self.agents {
-            if agent.status()?.role == RoleStatus::Primary {
-                ensure!(
-                    found.replace(agent).is_none(),
-                    "two agents say that theirs is the primary"
-                );
-            }
-        }
-        found.context("a primary")
-    }
-
     /// Waits until one node is the primary, the others stream, and its commits wait for them again.
     ///
     /// # Errors
     /// When that does not come.
     pub fn wait_whole(&self) -> Result<&Agent> {
-        let primary = wait_for("one primary", SOON * 4, || self.primary().map(Some))?;
+        let primary = wait_for("one primary", SOON * 4, || self.primary().map(Some))?.0;
         let name = primary.host().name();
         let others = self.agents.iter().filter(|agent| agent.host().name() != name);
         others.into_iter().try_for_each(Agent::wait_streaming)?;

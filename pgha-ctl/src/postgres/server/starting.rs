@@ -17,6 +17,9 @@ use super::{Run, Server, ServerError, Starting};
 
 /// Between two looks at a server on its way up.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
+/// How soon a standby that lost its upstream tries it again (`wal_retrieve_retry_interval`, 5 s by default): after a
+/// crash of the primary its clients wait until voters are back.
+const RETRY: &str = "100ms";
 /// How often it is said what a start that takes long is at.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -199,6 +202,7 @@ impl Server {
             named("restart_after_crash", "off"),
             named("hot_standby", "on"),
             named("recovery_target_timeline", "latest"),
+            named("wal_retrieve_retry_interval", RETRY),
         ];
         let mut arguments = vec!["-D".into(), config.data.clone().into()];
         arguments.extend(settings.into_iter().flat_map(|set| [OsString::from("-c"), set]));

@@ -293,6 +293,7 @@ pub(crate) fn relieved() -> Case {
     Case {
         faults: vec![Fault::Ordered.within(0, 0), Fault::Agent(0).within(0, 0)],
         writes: 1,
+        coarse: true,
         ..Case::small("an operator relieves the primary, whose agent may be gone")
     }
 }
@@ -302,6 +303,7 @@ pub(crate) fn forced() -> Case {
     Case {
         faults: vec![Fault::Forced(1).within(0, 0), Fault::Paused(0).within(0, 0)],
         writes: 1,
+        coarse: true,
         ..Case::small("an operator forces a standby, while the primary may stand still")
     }
 }

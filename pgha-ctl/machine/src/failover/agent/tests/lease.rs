@@ -214,7 +214,7 @@ fn a_primary_that_an_operator_relieves_ends_itself_and_gives_the_lease_back() {
     // One that took the epoch and was not promoted yet.
     let mut play = Play::begin(kept(1, Some(1)), standby(None));
     play.effects();
-    assert_eq!(play.at(NOW).reads(&ordered(&taken())), "kill; tell");
+    assert_eq!(play.at(NOW).reads(&ordered(&taken())), "kill; tell frozen 1 at 1:120");
 }
 
 #[test]
