@@ -1,5 +1,7 @@
 //! Logs.
 
+pub(crate) mod service;
+
 use std::io::IsTerminal as _;
 
 use tracing::Level;

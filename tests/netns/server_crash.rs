@@ -46,7 +46,7 @@ fn netns_server_that_crashed_admits_nobody_before_its_voters() -> Result<()> {
     ensure!(format!("{refused:#}").contains("no pg_hba.conf entry"), "{refused:#}");
     // An agent that begins now knows it.
     let db1 = db1.restarted()?;
-    let found = db1.run(|server| async move { server.find().await })?;
+    let found = db1.run(|server| async move { server.find(|_, _| pgha_tests::lab::SOON).await })?;
     ensure!(matches!(found, Found::Primary { admits: false, .. }), "{found:?}");
     db2.run(|server| async move { server.follow(&node("db1")).await })?;
     wait_until("the voter to have it", SOON, || {
@@ -56,7 +56,7 @@ fn netns_server_that_crashed_admits_nobody_before_its_voters() -> Result<()> {
     let session = wait_for_session(&client, &db1)?;
     assert_eq!(session.query("select count(*) from t")?, "1");
     assert_eq!(session.query("select left(pg_walfile_name(pg_current_wal_lsn()), 8)")?, "00000002");
-    let found = db1.run(|server| async move { server.find().await })?;
+    let found = db1.run(|server| async move { server.find(|_, _| pgha_tests::lab::SOON).await })?;
     ensure!(matches!(found, Found::Primary { admits: true, .. }), "{found:?}");
     Ok(())
 }

@@ -109,7 +109,7 @@ fn netns_server_rewind_that_is_interrupted_is_mended_by_the_next() -> Result<()>
     let lab = Lab::new()?;
     let [db1, _db2] = diverged(&lab, &PostgresOptions::default())?;
     note_whose(&db1)?;
-    let marker = db1.server.config().state.join("rewinding.json");
+    let marker = db1.server.config().state.join("postgres/rewinding.json");
     let mut marked = 0;
     let patience = Duration::from_millis(20);
     for patience in std::iter::successors(Some(patience), |last| Some(*last * 5 / 4)) {
@@ -167,7 +167,7 @@ fn netns_server_is_not_copied_anew_where_something_lies_outside() -> Result<()> 
     db2.psql(&format!("create tablespace apart location '{}'", outside.display()))?;
     // As a rewind leaves it that was interrupted.
     let state = &db1.server.config().state;
-    fs::write(state.join("rewinding.json"), r#"{"stage":"rewinding","from":"db2"}"#)?;
+    fs::write(state.join("postgres/rewinding.json"), r#"{"stage":"rewinding","from":"db2"}"#)?;
     let refusal = || -> Result<ServerError> {
         let refused = db1.attempt(|server| async move { server.rewind(&node("db2")).await })?;
         refused.err().context("it was not refused")

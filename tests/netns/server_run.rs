@@ -112,7 +112,7 @@ fn netns_server_is_found_again_by_the_next_agent() -> Result<()> {
     let session = db2.postgres.processes()?;
     db2.run(|server| async move { server.follow(&"db1".parse().unwrap()).await })?;
     let db2 = db2.restarted()?;
-    let found = db2.run(|server| async move { server.find().await })?;
+    let found = db2.run(|server| async move { server.find(|_, _| pgha_tests::lab::SOON).await })?;
     let Found::Standby { upstream: Some(upstream), wal: Some(_) } = &found else {
         anyhow::bail!("{found:?}");
     };
@@ -121,7 +121,7 @@ fn netns_server_is_found_again_by_the_next_agent() -> Result<()> {
     assert_eq!(*db2.announced.lock().unwrap(), []);
     // It can be stopped, as one that this agent began.
     assert_eq!(db2.run(|server| async move { server.stop().await })?, Stopped::Fast);
-    let found = db2.run(|server| async move { server.find().await })?;
+    let found = db2.run(|server| async move { server.find(|_, _| pgha_tests::lab::SOON).await })?;
     assert_eq!(found, Found::Nothing);
 
     // Of a dead postmaster nothing is taken over.
@@ -132,7 +132,10 @@ fn netns_server_is_found_again_by_the_next_agent() -> Result<()> {
     kill(Pid::from_raw(postmaster), Signal::SIGKILL)?;
     wait_until("the postmaster's end", SOON, || Ok(!processes(&cgroup)?.contains(&postmaster)))?;
     let db1 = db1.restarted()?;
-    assert_eq!(db1.run(|server| async move { server.find().await })?, Found::Nothing);
+    assert_eq!(
+        db1.run(|server| async move { server.find(|_, _| pgha_tests::lab::SOON).await })?,
+        Found::Nothing
+    );
     ensure!(!cgroup.exists(), "{} is still there", cgroup.display());
     Ok(())
 }
@@ -147,7 +150,9 @@ fn netns_server_of_somebody_else_is_refused() -> Result<()> {
     // Scenario 34: whoever starts it, it is a standby.
     assert_eq!(db1.psql("select pg_is_in_recovery()")?, "t");
     let foreign = |error: &ServerError| matches!(error, ServerError::Foreign { .. });
-    let found = db1.attempt(|server| async move { server.find().await })?.unwrap_err();
+    let found = db1
+        .attempt(|server| async move { server.find(|_, _| pgha_tests::lab::SOON).await })?
+        .unwrap_err();
     ensure!(foreign(&found), "{found}");
     let started = db1.attempt(|server| async move { server.start().await })?.unwrap_err();
     ensure!(foreign(&started), "{started}");
@@ -181,10 +186,10 @@ fn netns_server_that_was_half_stopped_is_found_without_a_receiver() -> Result<()
     db1.run(|server| async move { server.promote(Timeline::new(2), nobody).await })?;
     db2.stream_from("db1")?;
     // All that was done of it: nobody who looks for the service finds it any more.
-    fs::write(db2.server.config().runtime.join("upstream.service"), "")?;
+    fs::write(db2.server.config().runtime.join("socket/upstream.service"), "")?;
     assert_eq!(db2.psql("select count(*) from pg_stat_wal_receiver")?, "1");
     let db2 = db2.restarted()?;
-    let found = db2.run(|server| async move { server.find().await })?;
+    let found = db2.run(|server| async move { server.find(|_, _| pgha_tests::lab::SOON).await })?;
     ensure!(matches!(found, Found::Standby { upstream: None, wal: Some(_) }), "{found:?}");
     assert_eq!(db2.psql("select count(*) from pg_stat_wal_receiver")?, "0");
     assert_eq!(db2.psql("show primary_conninfo")?, "");

@@ -115,7 +115,7 @@ fn netns_server_does_not_take_delayed_replay_for_the_end() -> Result<()> {
 fn netns_server_lets_no_receiver_connect_by_what_it_was_told_before() -> Result<()> {
     let lab = Lab::new()?;
     let [db1, db2] = pair(&lab)?;
-    let valve = db2.server.config().runtime.join("upstream.service");
+    let valve = db2.server.config().runtime.join("socket/upstream.service");
     let open = std::fs::read(&valve)?;
     std::fs::write(&valve, "")?;
     let receiver: i32 = db2.psql("select pid from pg_stat_wal_receiver")?.parse()?;

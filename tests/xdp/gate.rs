@@ -288,6 +288,24 @@ fn xdp_gates_of_ended_starts_are_removed_and_others_are_not() -> Result<()> {
 }
 
 #[test]
+fn xdp_gates_of_all_starts_but_the_one_that_runs_are_closed() -> Result<()> {
+    let place = Place::new()?;
+    let first = place.attach()?;
+    let (running, ended) = (place.lab.cgroup("start-2")?, place.lab.cgroup("start-3")?);
+    let running = Gate::attach(&place.pins, 2, running.path())?;
+    let over = Gate::attach(&place.pins, 3, ended.path())?;
+    assert_eq!(over.arm(clock::now() + AHEAD)?, over.state()?);
+    // Its sockets may be there longer than its cgroup.
+    ended.remove()?;
+    assert_eq!(gate::close_others(&place.pins, Some(2))?, [1, 3]);
+    assert_eq!([first.state()?, over.state()?], [State::Closed; 2]);
+    assert_eq!(running.state()?, State::Standby);
+    assert_eq!(gate::close_others(&place.pins, Some(2))?, Vec::<u64>::new());
+    assert_eq!(gate::close_others(&place.pins, None)?, [2]);
+    Ok(())
+}
+
+#[test]
 fn xdp_gates_survive_a_controller_that_clears_its_pins() -> Result<()> {
     let place = Place::new()?;
     drop(place.attach()?);

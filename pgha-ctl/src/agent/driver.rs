@@ -1,7 +1,6 @@
 //! The loop: what happens goes to the machine, and what comes back is carried out, in its order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pgha_machine::NodeName;
 use pgha_machine::failover::Answer;
@@ -21,6 +20,7 @@ use crate::clock::{self, Timer};
 use crate::rpc::post::Post;
 use crate::store::Configured;
 use crate::store::ledger::Ledger;
+use crate::telemetry::service::Service;
 
 /// An agent that runs.
 pub(super) struct Driver {
@@ -35,6 +35,7 @@ pub(super) struct Driver {
     pub(super) told: mpsc::Receiver<Told>,
     pub(super) status: watch::Sender<Arc<AgentStatus>>,
     pub(super) news: News,
+    pub(super) service: Service,
 }
 
 impl Driver {
@@ -46,9 +47,11 @@ impl Driver {
         let status = self.status.subscribe();
         beside.spawn(sight::watch(Arc::clone(&self.works), self.tell.clone(), status));
         beside.spawn(sight::probe(Arc::clone(&self.works), self.tell.clone()));
-        let mut alive = alive();
         self.carry_out("the agent begins")?;
+        // It is asked and told from here on, and the lease is kept; what PostgreSQL is stands in the status.
+        self.service.ready();
         loop {
+            self.service.beat();
             let event = tokio::select! {
                 biased;
                 _ = signals.terminate.recv() => break,
@@ -59,11 +62,7 @@ impl Driver {
                     None => continue,
                 },
                 (from, message) = self.post.next() => Event::Heard { from, message },
-                _ = alive.tick() => {
-                    // The loop goes round: that is what systemd wants to know.
-                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-                    continue;
-                }
+                () = self.service.due() => continue,
             };
             let because = news::reason(&event);
             if let Event::Heard { from, message: Message::Clear } = &event
@@ -75,6 +74,7 @@ impl Driver {
             self.agent.handle(clock::now(), event);
             self.carry_out(&because)?;
         }
+        self.service.stopping();
         tracing::info!(
             "the agent of {} ends; PostgreSQL stays as it is, within its lease",
             self.name
@@ -121,7 +121,7 @@ impl Driver {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let record = self.agent.record();
         let status = AgentStatus {
             schema: SCHEMA,
@@ -136,6 +136,11 @@ impl Driver {
             record: record.cloned(),
             ..self.works.status()
         };
+        let epoch = status.epoch.map_or_else(|| "unknown".to_owned(), |epoch| epoch.to_string());
+        self.service.status(format!(
+            "PostgreSQL is {}; the record (epoch {epoch}): this node is {}",
+            status.role_text, status.standing
+        ));
         self.status.send_if_modified(|known| {
             let changed = **known != status;
             if changed {
@@ -158,12 +163,6 @@ const fn role(role: &Role) -> RoleStatus {
         Role::Restarted { .. } => RoleStatus::Restarted,
         Role::Primary => RoleStatus::Primary,
     }
-}
-
-/// How often systemd is told that the loop goes round, where it wants to be.
-fn alive() -> tokio::time::Interval {
-    let within = sd_notify::watchdog_enabled().unwrap_or(Duration::from_secs(3600));
-    tokio::time::interval((within / 3).max(Duration::from_millis(10)))
 }
 
 /// The signals that end an agent.

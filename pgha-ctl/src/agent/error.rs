@@ -6,7 +6,7 @@ use super::origin::OriginError;
 use crate::bpf::PinError;
 use crate::bpf::gate::GateError;
 use crate::config::ConfigErrors;
-use crate::net::NetError;
+use crate::net::{NetError, caps};
 use crate::postgres::server::ServerError;
 use crate::rpc::credentials::CredentialsError;
 use crate::rpc::server::ListenError;
@@ -25,6 +25,14 @@ pub enum AgentError {
     OtherName { node: String, found: String },
     #[error("[api] tls: {0}")]
     Credentials(#[from] CredentialsError),
+    #[error(
+        "missing {}: run the agent as root, or by the unit that comes with pgha (systemd: CapabilityBoundingSet=, and \
+         AmbientCapabilities= for another user)",
+        caps::names(.0)
+    )]
+    Capabilities(Vec<caps::Capability>),
+    #[error(transparent)]
+    Caps(#[from] caps::CapsError),
     #[error(transparent)]
     Kept(#[from] KeptError),
     #[error(transparent)]
@@ -37,8 +45,6 @@ pub enum AgentError {
     Pins(#[from] PinError),
     #[error(transparent)]
     Server(Box<ServerError>),
-    #[error("[agent] runtime: {} cannot be made: {source}", .path.display())]
-    Runtime { path: PathBuf, source: std::io::Error },
     #[error("the kernel has no timer for the lease: {0}")]
     Timer(std::io::Error),
     #[error("signals cannot be handled: {0}")]
@@ -62,6 +68,11 @@ pub(super) enum WorkError {
     Net(#[from] NetError),
     #[error("PostgreSQL does not run")]
     Down,
+    #[error(
+        "start {start} listens at {addresses} by sockets of another cgroup, which its lease gate does not hold; it is \
+         started anew"
+    )]
+    Outside { start: u64, addresses: String },
     #[error("there is no lease")]
     NoLease,
     #[error("the lease has ended, and the gate is closed")]

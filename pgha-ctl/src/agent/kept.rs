@@ -55,7 +55,7 @@ impl Drawer {
             let path = path.to_owned();
             |source| KeptError::Io { path, source }
         };
-        durable::directory(directory, 0o700, &durable::sync).map_err(failed(directory))?;
+        durable::directory(directory, 0o711, &durable::sync).map_err(failed(directory))?;
         let lock = directory.join(LOCK);
         let file = std::fs::File::options().create(true).append(true).open(&lock);
         let file = file.map_err(failed(&lock))?;

@@ -3,7 +3,7 @@
 //! What is decided is decided by the machine ([`pgha_machine::failover::agent`]); here the world is turned into
 //! its events, and its effects into I/O. A failover can be read through the files in this order:
 //!
-//! 1. [`start`]: what a former agent left, and what runs;
+//! 1. [`rights`]: what the agent may do; [`start`]: what a former agent left, and what runs;
 //! 2. [`driver`]: one loop takes in what happens, hands it to the machine, and carries out what comes back;
 //! 3. [`orders`]: commands, one at a time on a task of its own; [`kept`] is what must be known after a crash;
 //! 4. [`works`]: PostgreSQL behind its gate, watched by its guardian;
@@ -25,6 +25,7 @@ mod news;
 mod orders;
 mod origin;
 mod postgres;
+mod rights;
 mod sight;
 mod start;
 pub mod status;
@@ -33,4 +34,4 @@ mod works;
 pub use error::AgentError;
 pub use kept::KeptError;
 pub use origin::OriginError;
-pub use start::run;
+pub use start::{Prepared, prepare, run};

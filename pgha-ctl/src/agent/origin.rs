@@ -5,10 +5,10 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use crate::postgres::server::OsUser;
 use crate::rpc::durable;
 
 const FILE: &str = "origin.json";
@@ -31,6 +31,12 @@ pub enum OriginError {
     Run { program: PathBuf, source: io::Error },
     #[error("{} says of {}: {words}; correct [agent] data, or make the data directory by pg_basebackup", .program.display(), .data.display())]
     Failed { program: PathBuf, data: PathBuf, words: String },
+    #[error(
+        "{} belongs to the user with the number {owner}, and PostgreSQL takes only a data directory of its own user: \
+         correct [agent] user, or give it the directory (chown -R)",
+        .data.display()
+    )]
+    Owner { data: PathBuf, owner: u32 },
     #[error("{} cannot be used: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
 }
@@ -40,7 +46,15 @@ impl Origin {
     ///
     /// # Errors
     /// There is no data directory, or the state directory cannot be used.
-    pub(super) fn find(bin: &Path, data: &Path, state: &Path) -> Result<Self, OriginError> {
+    pub(super) fn find(
+        user: &OsUser,
+        bin: &Path,
+        data: &Path,
+        state: &Path,
+    ) -> Result<Self, OriginError> {
+        if let Ok(Some(owner)) = user.with_files(|| user.other_owner(data)) {
+            return Err(OriginError::Owner { data: data.to_owned(), owner });
+        }
         let path = state.join(FILE);
         let failed = |source| OriginError::File { path: path.clone(), source };
         match std::fs::read(&path) {
@@ -48,16 +62,16 @@ impl Origin {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        let origin = look(bin, data)?;
+        let origin = look(user, bin, data)?;
         let text = serde_json::to_vec(&origin).map_err(|error| failed(error.into()))?;
         durable::replace(&path, &text, 0o600).map_err(failed)?;
         Ok(origin)
     }
 }
 
-fn look(bin: &Path, data: &Path) -> Result<Origin, OriginError> {
+fn look(user: &OsUser, bin: &Path, data: &Path) -> Result<Origin, OriginError> {
     let program = bin.join("pg_controldata");
-    let output = Command::new(&program).arg("-D").arg(data).env("LC_ALL", "C").output();
+    let output = user.command(&program).arg("-D").arg(data).env("LC_ALL", "C").output();
     let output = output.map_err(|source| OriginError::Run { program: program.clone(), source })?;
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     let read = output.status.success().then(|| read(&words)).flatten();

@@ -64,10 +64,11 @@ pub(super) async fn watch(
 
 /// Tells whether the disk writes, whenever that changes.
 pub(super) async fn probe(works: Arc<Works>, tell: mpsc::Sender<Told>) {
-    let data = works.server.config().data.clone();
+    let (user, data) = (works.server.user(), &works.server.config().data);
     let mut told = None;
     let probe = loop {
-        match directories(&data).and_then(|at| WriteProbe::start(at, PROBE, BROKEN)) {
+        let probed = directories(user, data);
+        match probed.and_then(|at| WriteProbe::start(user.clone(), at, PROBE, BROKEN)) {
             Ok(probe) => break probe,
             Err(error) => {
                 let error = error.to_string();

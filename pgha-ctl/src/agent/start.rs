@@ -1,7 +1,6 @@
 //! How an agent begins: what was kept, what runs, and only then the machine.
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use pgha_machine::failover::agent::{self, Agent, Found, Kept};
@@ -21,33 +20,58 @@ use super::origin::Origin;
 use super::sight::Told;
 use super::status::{AgentStatus, RoleStatus, SCHEMA};
 use super::works::{Doors, Works};
-use super::{api, postgres};
+use super::{api, postgres, rights};
 use crate::bpf::PinDirectory;
 use crate::bpf::gate::State;
 use crate::clock::{self, Timer};
 use crate::config::{self, Address as Place, Config, Failover};
 use crate::guardian::Spawn;
-use crate::postgres::server::{Found as Running, Server};
+use crate::postgres::server::{self, Found as Running, OsUser, Server};
 use crate::rpc::post::Post;
 use crate::rpc::server::Keys;
 use crate::store::Configured;
 use crate::store::ledger::{Ledger, patience};
+use crate::telemetry::service::Service;
 
 /// How much is told at once before who tells has to wait.
 const ROOM: usize = 256;
+
+/// An agent that may do what it must, and no more, and has not begun.
+#[derive(Debug)]
+pub struct Prepared {
+    file: PathBuf,
+    config: Config,
+    user: OsUser,
+}
+
+/// Does what takes more rights than an agent has while it runs, and gives those up. Called before there is another
+/// thread.
+///
+/// # Errors
+/// What is wrong with the configuration, with the directories in it, or with the rights of this process.
+pub fn prepare(path: &Path) -> Result<Prepared, AgentError> {
+    let config = Config::load(path)?;
+    let (Some(own), Some(failover)) = (config.agent(), config.failover()) else {
+        return Err(AgentError::NoAgent { file: path.to_owned() });
+    };
+    let user = server::prepare(&postgres::config(&config, own, failover))?;
+    rights::keep(own, &user)?;
+    config.check_files(path)?;
+    config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
+    Ok(Prepared { file: path.to_owned(), config, user })
+}
 
 /// Runs until a signal ends it.
 ///
 /// # Errors
 /// Whatever keeps it from starting; then what runs is as it was.
-pub async fn run(path: &Path) -> Result<(), AgentError> {
+pub async fn run(prepared: Prepared) -> Result<(), AgentError> {
     let signals = Signals::new()?;
-    let config = Config::load(path)?;
-    config.check_files(path)?;
-    config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
+    let Prepared { file, config, user } = prepared;
     let (Some(own), Some(failover)) = (config.agent(), config.failover()) else {
-        return Err(AgentError::NoAgent { file: path.to_owned() });
+        return Err(AgentError::NoAgent { file });
     };
+    let origin = Origin::find(&user, own.bin(), own.data(), own.state())?;
     let (drawer, kept) = Drawer::open(own.state())?;
     let keys = Arc::new(Keys::load(config.api().tls())?);
     let name = keys.credentials().holder().name.clone();
@@ -56,7 +80,7 @@ pub async fn run(path: &Path) -> Result<(), AgentError> {
         return Err(AgentError::OtherName { node, found });
     }
     let (tell, told) = mpsc::channel(ROOM);
-    let (works, found) = look(&config, own, failover, drawer, &kept, &tell).await?;
+    let (works, found) = look(&config, own, failover, (drawer, origin), &kept, &tell).await?;
     let post = Post::new(&failover.peers_of(own.node()), config.api().tls());
     let (status, told_status) = watch::channel(Arc::new(works.status()));
     let _served = api::serve(config.api(), &keys, &post, told_status).await?;
@@ -78,9 +102,9 @@ pub async fn run(path: &Path) -> Result<(), AgentError> {
         told,
         status,
         news: News::default(),
+        service: Service::new(),
         works,
     };
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     driver.run(signals).await
 }
 
@@ -89,14 +113,11 @@ async fn look(
     config: &Config,
     own: &config::Agent,
     failover: &Failover,
-    drawer: Drawer,
+    (drawer, origin): (Drawer, Origin),
     kept: &Kept,
     tell: &mpsc::Sender<Told>,
 ) -> Result<(Arc<Works>, Found), AgentError> {
     let runtime = own.runtime();
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(runtime);
-    made.map_err(|source| AgentError::Runtime { path: runtime.to_owned(), source })?;
-    let origin = Origin::find(own.bin(), own.data(), own.state())?;
     let pins = PinDirectory::new(config.director().bpffs(), config.cluster().as_str())?;
     let address = Address::find(failover.writer_vip()).await?;
     let spawn = Spawn {
@@ -111,7 +132,7 @@ async fn look(
         postgres::config(config, own, failover),
         Arc::new(move |starting| hook.before_start(starting)),
     )?;
-    let running = server.find().await?;
+    let running = server.find(|start, cgroup| Works::patience(&doors, start, cgroup, kept)).await?;
     let about = AgentStatus {
         schema: SCHEMA,
         node: own.node().clone(),
@@ -132,9 +153,11 @@ async fn look(
     };
     let failures = Failures::kept_in(own.state());
     let works = Arc::new(Works { server, doors, drawer, about, facts: Mutex::default(), failures });
+    works.close_others();
     let found = found(&works, running, kept);
     if !matches!(found, Found::Primary { open: Some(_), .. }) {
         works.release().await?;
+        works.nothing_to_guard();
     }
     Ok((works, found))
 }

@@ -9,8 +9,9 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use pgha_machine::failover::agent::{Command, Event, Outcome};
+use pgha_machine::failover::agent::{Command, Event, Kept, Outcome};
 use pgha_machine::failover::timing::Timings;
 use pgha_machine::failover::voters::VoterSet;
 use pgha_machine::{Epoch, Moment, Timeline};
@@ -25,12 +26,15 @@ use super::orders::Hands;
 use super::sight::Told;
 use super::status::AgentStatus;
 use crate::bpf::PinDirectory;
-use crate::bpf::gate::{self, Gate, State};
-use crate::clock::unix_ms;
+use crate::bpf::gate::{self, Gate, GateError, State};
+use crate::clock::{self, unix_ms};
 use crate::guardian::Charge;
 use crate::net::NetError;
 use crate::postgres::server::facts::Facts;
 use crate::postgres::server::{Objection, Server, Starting};
+
+/// How long a server that runs may take to say what it is, before the agent begins without it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The lease as it was given last.
 #[derive(Clone, Copy, Debug)]
@@ -154,9 +158,7 @@ pub(super) struct Works {
 impl Works {
     /// The lease lasts until `until`, by the timings of the record; the guardian is sooner.
     pub(super) fn arm(&self, until: Moment, lease: Option<Timings>) {
-        let rest = lease.map(|lease| lease.duration() - lease.drop_after());
-        let surrender = until - rest.unwrap_or_default();
-        self.doors.arm(Armed { until, surrender });
+        self.doors.arm(Armed { until, surrender: until - rest(lease) });
     }
 
     /// Nothing passes from here on.
@@ -214,11 +216,11 @@ impl Works {
         lease: Option<Timings>,
     ) -> Result<State, WorkError> {
         let gate = Gate::open(&self.doors.pins, start, cgroup)?;
+        self.is_held_by(&gate, cgroup)?;
         let state = gate.state()?;
         let mut hold = self.doors.hold();
         if let State::ArmedUntil(until) = state {
-            let rest = lease.map(|lease| lease.duration() - lease.drop_after());
-            let surrender = until - rest.unwrap_or_default();
+            let surrender = until - rest(lease);
             hold.armed = Some(Armed { until, surrender });
             hold.leased = true;
             let vips = self.doors.address.guarded();
@@ -231,6 +233,48 @@ impl Works {
         }
         hold.gate = Some(gate);
         Ok(state)
+    }
+
+    /// Whether whoever connects to the server that runs meets its gate.
+    fn is_held_by(&self, gate: &Gate, cgroup: &Path) -> Result<(), WorkError> {
+        let pid = self.server.postmaster().ok_or(WorkError::Down)?;
+        // Whose descriptors these are may look at them.
+        let outside = self.server.user().with_files(|| gate::outside(pid, cgroup));
+        let outside = outside.map_err(|source| GateError::Sockets { pid, source })??;
+        let addresses: Vec<_> = outside.iter().map(|one| one.address.to_string()).collect();
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        Err(WorkError::Outside { start: gate.start(), addresses: addresses.join(", ") })
+    }
+
+    /// Until when it makes sense to ask a server that runs what it is: as the primary it is ended by then.
+    pub(super) fn patience(doors: &Doors, start: u64, cgroup: &Path, kept: &Kept) -> Duration {
+        let state = Gate::open(&doors.pins, start, cgroup).and_then(|gate| gate.state());
+        match state {
+            Ok(State::ArmedUntil(until)) => {
+                (until - rest(kept.lease)).since(clock::now()).min(PATIENCE)
+            }
+            Ok(State::Standby | State::Closed) | Err(_) => PATIENCE,
+        }
+    }
+
+    /// No start but the one that runs has anything to say any more.
+    pub(super) fn close_others(&self) {
+        let runs = self.server.runs().map(|(start, _)| start);
+        match gate::close_others(&self.doors.pins, runs) {
+            Ok(closed) => {
+                for start in closed {
+                    tracing::info!("the gate of start {start}, which is over, is closed");
+                }
+            }
+            Err(error) => tracing::error!("the gate of a start that is over may be open: {error}"),
+        }
+    }
+
+    /// Nothing is to be guarded but what was said to be.
+    pub(super) fn nothing_to_guard(&self) {
+        self.doors.guard.stand_down();
     }
 
     async fn promote(&self, timeline: Timeline, voters: &VoterSet) -> Result<Outcome, WorkError> {
@@ -286,6 +330,11 @@ impl Works {
             Command::Kill => self.kill().await?,
         })
     }
+}
+
+/// So much sooner than the gate is the guardian.
+fn rest(lease: Option<Timings>) -> Duration {
+    lease.map(|lease| lease.duration() - lease.drop_after()).unwrap_or_default()
 }
 
 impl Hands for Works {

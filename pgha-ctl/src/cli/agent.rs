@@ -33,7 +33,8 @@ pub(super) fn run(path: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.verb {
         None => {
             telemetry::init();
-            Ok(threads()?.block_on(agent::run(path))?)
+            let prepared = agent::prepare(path)?;
+            Ok(threads()?.block_on(agent::run(prepared))?)
         }
         Some(Verb::Status { json }) => super::runtime()?.block_on(status(path, *json)),
     }

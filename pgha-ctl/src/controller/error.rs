@@ -19,7 +19,7 @@ pub enum ControllerError {
     #[error(
         "missing {}: run the controller as root, or give it these capabilities (systemd: \
          AmbientCapabilities=)",
-        names(.0)
+        caps::names(.0)
     )]
     Capabilities(Vec<caps::Capability>),
     /// The capabilities are not known.
@@ -74,10 +74,6 @@ pub enum ControllerError {
     /// The runtime.
     #[error("signals cannot be handled: {0}")]
     Signals(std::io::Error),
-}
-
-fn names(capabilities: &[caps::Capability]) -> String {
-    capabilities.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl From<crate::bpf::PinError> for ControllerError {

@@ -53,7 +53,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use pgha_machine::Moment;
-use pgha_machine::balancer::{Balancer, Effect, Event};
+use pgha_machine::balancer::{Balancer, Effect, Event, ServiceView};
 use pgha_machine::director::{self, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -63,6 +63,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::bpf::xdp::{Active, Attached, DataPlane, DirectorPlan, PacketLog, XdpError};
 use crate::config::{Config, Vlan};
 use crate::net::{IfIndex, NeighbourWatch, Netlink, local_addresses};
+use crate::telemetry::service::Service;
 use api::{ControlSocket, Request};
 use book::Book;
 use changes::Changes;
@@ -79,6 +80,7 @@ use peers::Peers;
 use primary::PrimaryKnown;
 use probes::Probes;
 use served::Served;
+use state::ServerState;
 use survey::Surveys;
 use watch::{Manner, Told, Watchers};
 
@@ -101,6 +103,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub async fn run(path: &Path) -> Result<(), ControllerError> {
     // From here on a signal waits for the loop: a start is never cut in half by one.
     let signals = Signals::new()?;
+    preflight::give_up_rights()?;
     let config = Config::load(path)?;
     config.check_files(path)?;
     config.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
@@ -151,6 +154,7 @@ struct Controller {
     requests: mpsc::Receiver<Request>,
     book: Book,
     api: Served,
+    service: Service,
     fencing: Option<Fencing>,
     _socket: ControlSocket,
     announcements: Announcements,
@@ -174,11 +178,15 @@ impl Controller {
         let mut sample = every(history::EVERY);
         let mut look = every(LOOK);
         loop {
+            self.service.beat();
             self.carry_out().await;
             if let Some(moment) = self.attach_by
                 && (self.balancer.is_settled() || Instant::now() >= moment)
             {
                 self.attach()?;
+            }
+            if self.attach_by.is_none() {
+                self.service.ready();
             }
             let announcement = self.announcements.next().filter(|_| self.attach_by.is_none());
             let role_due = self.role_due();
@@ -208,8 +216,10 @@ impl Controller {
                 () = trace::over(&mut self.trace) => self.end_trace(),
                 () = until(announcement) => self.announce(),
                 () = until(self.attach_by) => {}
+                () = self.service.due() => {}
             }
         }
+        self.service.stopping();
         if self.attach_by.is_none() {
             tracing::info!(
                 "ending; the data plane goes on by the last maps (pgha detach takes it down)"
@@ -268,7 +278,9 @@ impl Controller {
 
     /// Notes since when the servers are as they are.
     fn look(&mut self) {
-        self.changes.observe(&self.balancer.view(), answer::wall());
+        let views = self.balancer.view();
+        self.changes.observe(&views, answer::wall());
+        self.service.status(status_line(self.role.role(), &views));
         self.look_whether_cut_off();
     }
 
@@ -350,6 +362,18 @@ impl Signals {
             interrupt: on(SignalKind::interrupt())?,
         })
     }
+}
+
+/// How it is, in a line.
+fn status_line(role: Role, views: &[ServiceView]) -> String {
+    let role = match role {
+        Role::Active => "answers for the VIPs",
+        Role::Standby => "stands by",
+        Role::TakingOver { .. } => "takes the VIPs over",
+    };
+    let servers = || views.iter().flat_map(|view| &view.servers);
+    let up = servers().filter(|server| ServerState::of(server) == ServerState::Up).count();
+    format!("this director {role}; {up} of {} real servers are up", servers().count())
 }
 
 /// Rounds; those that a stall made miss their time are left out.

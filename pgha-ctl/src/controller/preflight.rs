@@ -35,6 +35,12 @@ pub(crate) const CAPABILITIES: &[caps::Capability] = &[
     caps::Capability::Perfmon,
 ];
 
+/// Gives up what a controller does not need, before anything is read that the next controller, or this one when it
+/// reloads, could not read.
+pub(super) fn give_up_rights() -> Result<(), ControllerError> {
+    Ok(caps::keep(CAPABILITIES)?)
+}
+
 /// Whether this process may do what a controller does.
 pub(super) fn capabilities() -> Result<(), ControllerError> {
     let missing = caps::missing(CAPABILITIES)?;

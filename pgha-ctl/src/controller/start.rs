@@ -32,6 +32,7 @@ use crate::bpf::xdp::{DataPlane, FlowCapacity, Mode, Settings};
 use crate::config::{Config, Director};
 use crate::net::raw::RawSender;
 use crate::net::{NeighbourWatch, Netlink};
+use crate::telemetry::service::Service;
 
 /// What a start finds.
 struct Found {
@@ -130,6 +131,7 @@ impl Controller {
             told,
             requests,
             api,
+            service: Service::new(),
             fencing,
             book,
             _socket: socket,

@@ -1,6 +1,7 @@
 //! The agent's side.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -43,6 +44,8 @@ impl Spawn {
 pub struct Client {
     answers: Lines<BufReader<OwnedReadHalf>>,
     orders: OwnedWriteHalf,
+    /// The guardian's.
+    process: Option<i32>,
     /// Of the last order.
     number: u64,
 }
@@ -80,11 +83,38 @@ impl Client {
         let stream = UnixStream::connect(socket).await;
         let stream =
             stream.map_err(|source| GuardianError::Absent { path: socket.to_owned(), source })?;
+        let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let (answers, orders) = stream.into_split();
-        let mut client = Self { answers: BufReader::new(answers).lines(), orders, number: 0 };
+        let answers = BufReader::new(answers).lines();
+        let mut client = Self { answers, orders, process, number: 0 };
         // One that is about to end takes connections, too.
         client.ask(Order::Look).await?;
         Ok(client)
+    }
+
+    /// Whether that guardian runs the same program as this process: after an upgrade it does not.
+    #[must_use]
+    pub fn is_of_this_program(&self) -> bool {
+        let file = |process: &str| {
+            let file = std::fs::metadata(format!("/proc/{process}/exe")).ok()?;
+            Some((file.dev(), file.ino()))
+        };
+        let theirs = self.process.and_then(|process| file(&process.to_string()));
+        // What cannot be known is no reason for another.
+        theirs.is_none() || theirs == file("self")
+    }
+
+    /// Has it guard nothing any more, whatever that is, and lets it end.
+    ///
+    /// # Errors
+    /// It does not answer, or does not do it.
+    pub async fn dismiss(mut self) -> Result<(), GuardianError> {
+        match self.stand_down(0).await {
+            Err(GuardianError::Refused(Refusal::OtherStart { guarded })) => {
+                self.stand_down(guarded).await
+            }
+            answered => answered,
+        }
     }
 
     /// Connects to the guardian that runs, or starts one. It outlives this process, and logs where this one
@@ -103,6 +133,9 @@ impl Client {
             command.arg("--may-be-ordinary");
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).current_dir("/");
+        for of_the_agent in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(of_the_agent);
+        }
         let mut child = command.spawn().map_err(|source| GuardianError::Spawn { source })?;
         let begin = Instant::now();
         while begin.elapsed() < START {

@@ -24,12 +24,16 @@ use super::priority;
 use super::said::{Answer, Charge, MAX_LINE, Numbered, Order, line};
 use super::watch::{Refusal, Watch};
 use crate::clock;
+use crate::net::caps::{self, Capability, CapsError};
 
 /// How long one that was just started waits for its agent.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one that has nothing to guard any more may take to end, and how often that is looked at.
 const FAREWELL: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(5);
+
+/// What it takes to take addresses off, and to keep later memory locked, too. Its priority stays without a right.
+const RIGHTS: [Capability; 2] = [Capability::NetAdmin, Capability::IpcLock];
 
 /// How a guardian is started.
 #[derive(Clone, Debug)]
@@ -54,6 +58,8 @@ pub enum ProcessError {
          process with --may-be-ordinary: it may then be late by as long as others keep the processors"
     )]
     Priority(io::Error),
+    #[error(transparent)]
+    Rights(#[from] CapsError),
     #[error("another guardian has {0}; stop its agent first")]
     Running(PathBuf),
     #[error("the guardian cannot listen at {path}: {source}")]
@@ -87,6 +93,7 @@ pub fn run(settings: &Settings) -> Result<(), ProcessError> {
     let (listener, _lock) = listen(&settings.socket)?;
     ordinary(priority::lock_memory().map_err(ProcessError::Memory))?;
     ordinary(priority::run_first().map_err(ProcessError::Priority))?;
+    caps::keep(&RIGHTS)?;
     Guardian::new(listener)?.run()
 }
 

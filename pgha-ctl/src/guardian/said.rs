@@ -1,4 +1,8 @@
 //! What agent and guardian say to each other: one line of JSON for each order and each answer.
+//!
+//! A guardian outlives its agent, and may be of another version than the next one. That one replaces it, and has it
+//! stand down when the new guardian has confirmed. So [`Order::Look`], [`Order::StandDown`], [`Order::Renew`], and
+//! their answers keep their form for ever; the others may change.
 
 #[cfg(test)]
 mod tests;

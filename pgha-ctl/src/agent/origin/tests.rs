@@ -36,10 +36,16 @@ fn the_first_look_counts() {
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
     };
-    let find = || Origin::find(folder.path(), Path::new("/data"), folder.path());
+    let own = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
+    let user = OsUser::named(&own.name).unwrap();
+    let find = || Origin::find(&user, folder.path(), Path::new("/data"), folder.path());
     assert!(matches!(find(), Err(OriginError::Run { .. })));
     says("shut down");
     assert!(find().unwrap().was_primary);
     says("in archive recovery");
     assert!(find().unwrap().was_primary);
+    // PostgreSQL does not start in a directory of somebody else's.
+    let nobody = OsUser::named("nobody").unwrap();
+    let other = Origin::find(&nobody, folder.path(), Path::new("/etc"), folder.path());
+    assert!(matches!(other, Err(OriginError::Owner { owner: 0, .. })), "{other:?}");
 }

@@ -10,7 +10,7 @@ use aya::sys::SyscallError;
 use super::super::PinError;
 
 /// What a gate's program and cgroup take of rights.
-const RIGHTS: &str = "it takes CAP_BPF and CAP_NET_ADMIN";
+const RIGHTS: &str = "it takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON";
 
 /// A lease gate could not be made, found, read or given an order.
 #[derive(Debug, thiserror::Error)]

@@ -191,6 +191,23 @@ impl fmt::Debug for Gate {
     }
 }
 
+/// Closes the gates of all starts but one, for good, and says of which they were that were open: a start that is over
+/// has nothing more to say, whatever its sockets still have to send.
+///
+/// # Errors
+/// What the kernel says. Then some may be open.
+pub fn close_others(pins: &PinDirectory, runs: Option<u64>) -> Result<Vec<u64>, GateError> {
+    let mut closed = Vec::new();
+    for start in starts(pins)?.into_iter().filter(|start| Some(*start) != runs) {
+        let gate = Gate::of(&Pins::of(pins, start)?, start)?;
+        if gate.state()? != State::Closed {
+            gate.close()?;
+            closed.push(start);
+        }
+    }
+    Ok(closed)
+}
+
 fn open_cgroup(cgroup: &Path) -> Result<File, GateError> {
     File::open(cgroup).map_err(GateError::cgroup(cgroup))
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep};
 
@@ -27,6 +28,13 @@ pub enum CgroupError {
          cannot be fenced without"
     )]
     NotMounted,
+    /// What is to be the parent of PostgreSQL's is none.
+    #[error(
+        "{} is no directory of a mounted cgroup v2 hierarchy, so nothing can be fenced there: correct [agent] cgroup, \
+         or leave it out for the agent's own",
+        .0.display()
+    )]
+    NotOne(PathBuf),
     /// The kernel, or its files.
     #[error("cannot {what} {}: {error}{}", .path.display(), mend(.error))]
     File {
@@ -78,7 +86,8 @@ impl Cgroups {
     /// Without cgroup v2, or where they cannot be made.
     pub(super) fn of(cluster: &str, parent: Option<&Path>) -> Result<Self, CgroupError> {
         let parent = match parent {
-            Some(parent) => parent.to_owned(),
+            Some(parent) if is_one(parent) => parent.to_owned(),
+            Some(parent) => return Err(CgroupError::NotOne(parent.to_owned())),
             None => own()?,
         };
         let directory = parent.join("pgha").join(cluster);
@@ -204,6 +213,13 @@ impl Cgroup {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a path is in a hierarchy of version 2, also one that is to be made there.
+fn is_one(path: &Path) -> bool {
+    let there = path.ancestors().find(|above| above.exists());
+    let kind = there.and_then(|there| statfs(there).ok()).map(|found| found.filesystem_type());
+    kind == Some(CGROUP2_SUPER_MAGIC)
 }
 
 /// A file of a cgroup that was removed: not there, or no device behind it any more.

@@ -161,7 +161,12 @@ impl ServerConfig {
 
     /// What libpq calls a service file: see [`super::valve`].
     pub(super) fn valve(&self) -> PathBuf {
-        self.runtime.join("upstream.service")
+        self.socket().join("upstream.service")
+    }
+
+    /// The part of `state` that is PostgreSQL's user's: what concerns its files and must outlive them.
+    pub(super) fn files(&self) -> PathBuf {
+        self.state.join("postgres")
     }
 
     /// PostgreSQL's whole configuration as pgha has it.

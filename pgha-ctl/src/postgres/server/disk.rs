@@ -2,11 +2,11 @@
 //!
 //! Everything here may wait for a disk that hangs, so it runs on threads that nothing else waits for, one job at a
 //! time: a job whose command was given up runs to its end before the next command's begins, and none of it comes
-//! later.
+//! later. Each runs in the name of PostgreSQL's user (`user`), whose files these are.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use super::config::ServerConfig;
 use super::error::ServerError;
 use super::hba::{self, Hba};
 use super::history::{Histories, file_name, is_file_of, is_wal_file};
-use super::process::OsUser;
 use super::settings::{Settings, without_owned};
+use super::user::OsUser;
 use super::valve;
 use crate::rpc::durable;
 
@@ -43,8 +43,24 @@ impl Disk {
         Self { files: Arc::new(Files { config, user }), turn: Arc::default() }
     }
 
-    /// Does it, when those before it are done.
+    /// Does it in the name of PostgreSQL's user, when those before it are done.
     pub(super) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Files) -> Result<T, ServerError> + Send + 'static,
+    ) -> Result<T, ServerError> {
+        self.take_turn(move |files| {
+            let done = files.user.with_files(|| job(files));
+            done.map_err(ServerError::file("use", &files.config.data))?
+        })
+        .await
+    }
+
+    /// Makes the agent's directories where they are missing.
+    pub(super) async fn make_directories(&self) -> Result<(), ServerError> {
+        self.take_turn(|files| directories(&files.config, &files.user)).await
+    }
+
+    async fn take_turn<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Files) -> Result<T, ServerError> + Send + 'static,
     ) -> Result<T, ServerError> {
@@ -72,19 +88,6 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Makes the agent's directories.
-    pub(super) fn make_directories(&self) -> Result<(), ServerError> {
-        let config = &self.config;
-        let made = |path: &Path, mode| {
-            durable::directory(path, mode, &durable::sync).map_err(ServerError::file("make", path))
-        };
-        made(&config.state, 0o700)?;
-        made(&config.runtime, 0o755)?;
-        made(&config.socket(), 0o700)?;
-        let socket = config.socket();
-        self.user.own(&socket).map_err(ServerError::file("give away", &socket))
-    }
-
     /// Removes what former starts left of sockets and locks, once all their processes are gone. A lock file that is
     /// empty is of one that was killed while it wrote it, and PostgreSQL would refuse to start for ever.
     pub(super) fn remove_locks(&self) -> Result<(), ServerError> {
@@ -108,7 +111,6 @@ impl Files {
         let failed = |error| ServerError::file("write", &path)(error);
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
-        self.user.own(&path).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         durable::sync(&self.config.data).map_err(failed)
     }
@@ -133,9 +135,7 @@ impl Files {
     /// Has the postmaster promote when it is signalled next.
     pub(super) fn ask_to_promote(&self) -> Result<(), ServerError> {
         let path = self.config.in_data(PROMOTE_SIGNAL);
-        let failed = |error| ServerError::file("write", &path)(error);
-        File::create(&path).map_err(failed)?;
-        self.user.own(&path).map_err(failed)
+        File::create(&path).map(drop).map_err(ServerError::file("write", path))
     }
 
     /// Writes the settings.
@@ -168,7 +168,7 @@ impl Files {
     /// Lets receivers begin, or none.
     pub(super) fn valve(&self, open: bool) -> Result<(), ServerError> {
         let path = self.config.valve();
-        valve::set(&path, open, &self.user).map_err(ServerError::file("write", path))
+        valve::set(&path, open).map_err(ServerError::file("write", path))
     }
 
     /// Whether receivers may begin.
@@ -245,10 +245,36 @@ impl Files {
         let failed = |error| ServerError::file("write", path)(error);
         let beside = path.with_added_extension("pgha");
         durable::replace(&beside, text.as_bytes(), 0o600).map_err(failed)?;
-        self.user.own(&beside).map_err(failed)?;
         fs::rename(&beside, path).map_err(failed)?;
         path.parent().map_or(Ok(()), durable::sync).map_err(failed)
     }
+}
+
+/// Makes the agent's directories, and in each of them the part that is PostgreSQL's user's, where they are missing. To
+/// give those away takes CAP_CHOWN.
+pub(super) fn directories(config: &ServerConfig, user: &OsUser) -> Result<(), ServerError> {
+    for (own, theirs) in [(&config.state, config.files()), (&config.runtime, config.socket())] {
+        durable::directory(own, 0o711, &durable::sync).map_err(ServerError::file("make", own))?;
+        let entered = fs::metadata(own).and_then(|metadata| {
+            let mode = metadata.permissions().mode();
+            // That of a former version let nobody in.
+            if mode & 0o111 == 0o111 {
+                return Ok(());
+            }
+            fs::set_permissions(own, fs::Permissions::from_mode(mode | 0o111))
+        });
+        entered.map_err(ServerError::file("let PostgreSQL's user into", own))?;
+        durable::directory(&theirs, 0o700, &durable::sync)
+            .map_err(ServerError::file("make", &theirs))?;
+        user.give(&theirs).map_err(ServerError::file("give to PostgreSQL's user", &theirs))?;
+        let used = user.with_files(|| fs::read_dir(&theirs).map(drop)).flatten();
+        used.map_err(|error| ServerError::Closed {
+            path: theirs,
+            user: config.user.clone(),
+            error,
+        })?;
+    }
+    Ok(())
 }
 
 /// Removes a file that may be there, for good.

@@ -30,6 +30,20 @@ pub enum ServerError {
         /// Why not.
         error: io::Error,
     },
+    /// A directory that is the user's cannot be used by it.
+    #[error(
+        "user {user} cannot use {}: {error}; let it through each directory above (chmod o+x), or correct [agent] state \
+         and runtime",
+        .path.display()
+    )]
+    Closed {
+        /// Which.
+        path: PathBuf,
+        /// Whose.
+        user: String,
+        /// Why not.
+        error: io::Error,
+    },
     /// The user of the operating system.
     #[error(
         "user {user} of the operating system: {error}; PostgreSQL does not run as root, name its user"
@@ -66,7 +80,8 @@ pub enum ServerError {
     Running(i32),
     /// PostgreSQL runs in this data directory, and this agent has not begun it.
     #[error(
-        "process {pid} runs PostgreSQL in {} outside of pgha's cgroups: stop it (pg_ctl stop), pgha starts it anew",
+        "process {pid} runs PostgreSQL in {} outside of pgha's cgroups, where no lease could end it: stop it \
+         (pg_ctl stop -m fast, or the unit that runs it, and disable that), then pgha starts it anew",
         .data.display()
     )]
     Foreign {

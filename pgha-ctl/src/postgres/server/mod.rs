@@ -32,6 +32,7 @@ mod starting;
 mod streaming;
 mod tool;
 mod unfinished_promotion;
+mod user;
 mod valve;
 mod voting;
 pub mod watching;
@@ -46,7 +47,7 @@ use tokio::time::Instant;
 use cgroup::{Cgroup, Cgroups};
 use disk::Disk;
 use hba::Hba;
-use process::{OsUser, Process};
+use process::Process;
 use session::Local;
 
 pub use adoption::Found;
@@ -56,6 +57,7 @@ pub use error::{Objection, ServerError};
 pub use history::HistoryError;
 pub use rewinding::Stage;
 pub use starting::Stopped;
+pub use user::OsUser;
 
 /// What is asked before PostgreSQL begins in a new cgroup: whoever has to do something to that first (the lease
 /// gate) does it now. An objection keeps PostgreSQL from starting.
@@ -97,6 +99,22 @@ struct Run {
     log: u64,
 }
 
+/// Makes the agent's directories, and gives PostgreSQL's user its part of them: the only thing here that takes rights
+/// over files of others.
+///
+/// # Errors
+/// Without that user, and where they cannot be made.
+pub fn prepare(config: &ServerConfig) -> Result<OsUser, ServerError> {
+    let user = user_of(config)?;
+    disk::directories(config, &user)?;
+    Ok(user)
+}
+
+fn user_of(config: &ServerConfig) -> Result<OsUser, ServerError> {
+    OsUser::named(&config.user)
+        .map_err(|error| ServerError::User { user: config.user.clone(), error })
+}
+
 impl Server {
     /// PostgreSQL as it is configured. Nothing is begun, and nothing that runs is touched.
     ///
@@ -104,8 +122,7 @@ impl Server {
     /// Without cgroup v2, or without that user.
     pub fn new(config: ServerConfig, before_start: BeforeStart) -> Result<Self, ServerError> {
         let cgroups = Cgroups::of(&config.cluster, config.cgroup.as_deref())?;
-        let user = OsUser::named(&config.user)
-            .map_err(|error| ServerError::User { user: config.user.clone(), error })?;
+        let user = user_of(&config)?;
         let config = Arc::new(config);
         let disk = Disk::new(Arc::clone(&config), user.clone());
         let (run, session) = (Mutex::default(), Mutex::default());
@@ -118,11 +135,23 @@ impl Server {
         &self.0.config
     }
 
+    /// The user of the operating system that it runs as.
+    #[must_use]
+    pub fn user(&self) -> &OsUser {
+        &self.0.user
+    }
+
     /// The number of the start that runs, and its cgroup.
     #[must_use]
     pub fn runs(&self) -> Option<(u64, std::path::PathBuf)> {
         let run = self.run().ok()?;
         Some((run.cgroup.number(), run.cgroup.path().to_owned()))
+    }
+
+    /// The process id of the postmaster that runs.
+    #[must_use]
+    pub fn postmaster(&self) -> Option<u32> {
+        self.run().ok()?.postmaster.pid().try_into().ok()
     }
 
     /// Where its cgroups are.
@@ -175,7 +204,8 @@ impl Server {
         let config = &self.0.config;
         let socket = config.socket();
         let opened =
-            Local::open(&socket, config.port, &config.login, config.deadlines.answer).await;
+            Local::open(&self.0.user, &socket, config.port, &config.login, config.deadlines.answer);
+        let opened = opened.await;
         opened.map_err(|error| match self.run() {
             Ok(run) if error.is_login_refused() => ServerError::Unwelcome {
                 role: config.login.role.clone(),

@@ -1,10 +1,12 @@
-//! Files of a data directory that are a node's own: kept aside while the rest becomes another's. Each keeps its
-//! owner and its mode: a key may be root's.
+//! Files of a data directory that are a node's own: kept aside while the rest becomes another's.
+//!
+//! All of it is done in the name of PostgreSQL's user, so what belonged to another (a key may be root's) belongs to that
+//! user afterwards, and nobody else may use it: PostgreSQL takes no key of its own user's that others can read.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, chown, lchown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::rpc::durable;
@@ -40,7 +42,11 @@ pub(super) fn put_back(aside: &Path, data: &Path, patterns: &[String]) -> io::Re
 
 /// Removes from `data` what matches a pattern.
 pub(super) fn clear(data: &Path, patterns: &[String]) -> io::Result<()> {
-    own(data, patterns)?.iter().try_for_each(|path| remove(path))
+    let named = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"))
+    };
+    own(data, patterns)?.iter().try_for_each(|path| remove(path).map_err(named(path)))
 }
 
 fn own(data: &Path, patterns: &[String]) -> io::Result<Vec<PathBuf>> {
@@ -64,13 +70,13 @@ fn matches(pattern: &str, name: &OsStr) -> bool {
     }
 }
 
-/// With owner and mode, and a link as a link; a directory with all that is in it. Synced.
+/// With its mode, and a link as a link; a directory with all that is in it. Synced.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(from)?;
-    let owner = (Some(metadata.uid()), Some(metadata.gid()));
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", from.display()));
+    let metadata = fs::symlink_metadata(from).map_err(named)?;
     if metadata.is_symlink() {
-        symlink(fs::read_link(from)?, to)?;
-        return lchown(to, owner.0, owner.1);
+        return symlink(fs::read_link(from)?, to);
     }
     if metadata.is_dir() {
         fs::create_dir(to)?;
@@ -79,11 +85,13 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
             copy(&entry.path(), &to.join(entry.file_name()))?;
         }
     } else {
-        fs::copy(from, to)?;
+        fs::copy(from, to).map_err(named)?;
     }
-    chown(to, owner.0, owner.1)?;
-    fs::set_permissions(to, metadata.permissions())?;
-    fs::File::open(to)?.sync_all()
+    let of_another = metadata.uid() != fs::metadata(to)?.uid();
+    let mode = metadata.mode() & if of_another { 0o700 } else { 0o7777 };
+    let synced = fs::File::open(to)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
+    synced.sync_all()
 }
 
 /// Removes what may be there, whatever it is.

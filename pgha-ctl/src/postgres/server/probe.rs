@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::user::OsUser;
+
 #[cfg(test)]
 mod tests;
 
@@ -44,11 +46,16 @@ struct State {
 }
 
 impl WriteProbe {
-    /// Begins to write in `directories`, `every` so often; a write may take as long as `within`.
+    /// Begins to write in `directories` in the name of `user`, `every` so often; a write may take as long as `within`.
     ///
     /// # Errors
     /// Where there can be no further thread.
-    pub fn start(directories: Vec<PathBuf>, every: Duration, within: Duration) -> io::Result<Self> {
+    pub fn start(
+        user: OsUser,
+        directories: Vec<PathBuf>,
+        every: Duration,
+        within: Duration,
+    ) -> io::Result<Self> {
         let state = Arc::new(Mutex::new(State { since: None, last: Ok(Duration::ZERO) }));
         let ended = Arc::new(AtomicBool::new(false));
         let probe = Self { state: Arc::clone(&state), ended: Arc::clone(&ended), within };
@@ -56,7 +63,8 @@ impl WriteProbe {
             while !ended.load(Ordering::Relaxed) {
                 let begun = Instant::now();
                 lock(&state).since = Some(begun);
-                let written = directories.iter().try_for_each(|directory| write(directory));
+                let write = || directories.iter().try_for_each(|directory| write(directory));
+                let written = user.with_files(write).map_err(|error| error.to_string()).flatten();
                 let mut state = lock(&state);
                 state.since = None;
                 state.last = written.map(|()| begun.elapsed());
@@ -92,9 +100,10 @@ impl Drop for WriteProbe {
 ///
 /// # Errors
 /// Where one of them cannot be seen.
-pub fn directories(data: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn directories(user: &OsUser, data: &Path) -> io::Result<Vec<PathBuf>> {
     let log = data.join("pg_wal");
-    let apart = fs::metadata(&log)?.dev() != fs::metadata(data)?.dev();
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+    let apart = user.with_files(|| Ok::<_, io::Error>(device(&log)? != device(data)?)).flatten()?;
     Ok(std::iter::once(log).chain(apart.then(|| data.to_owned())).collect())
 }
 

@@ -1,10 +1,9 @@
 //! Processes: begun in a cgroup as another user, known by a descriptor that no later process can take over.
 
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt as _, chown};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,43 +12,18 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist, setgid, setgroups, setsid, setuid};
+use nix::unistd::setsid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::cgroup::Cgroup;
+use super::user::OsUser;
 
 /// What of the agent's environment PostgreSQL is given, besides what it needs.
 const INHERITED: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
 
-/// A user of the operating system, with the groups it is in.
-#[derive(Clone, Debug)]
-pub(super) struct OsUser {
-    uid: Uid,
-    gid: Gid,
-    groups: Vec<Gid>,
-}
-
-impl OsUser {
-    /// The user of that name.
-    pub(super) fn named(name: &str) -> io::Result<Self> {
-        let missing = || io::Error::new(io::ErrorKind::NotFound, "there is no such user");
-        let user = User::from_name(name)?.ok_or_else(missing)?;
-        let groups = getgrouplist(&CString::new(name)?, user.gid)?;
-        Ok(Self { uid: user.uid, gid: user.gid, groups })
-    }
-
-    /// Gives it a file, or a directory, where that can be given.
-    pub(super) fn own(&self, path: &Path) -> io::Result<()> {
-        if geteuid() == self.uid {
-            return Ok(());
-        }
-        chown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw()))
-    }
-}
-
-/// A command that will run in that cgroup from its first instruction, as that user, in a session of its own. It
-/// writes to the end of `log`.
+/// A command that will run in that cgroup from its first instruction, as that user without any
+/// capability, in a session of its own. It writes to the end of `log`.
 pub(super) fn command(
     program: &Path,
     cgroup: &Cgroup,
@@ -62,19 +36,14 @@ pub(super) fn command(
         // 0 is whoever writes it.
         entrance.write_all(b"0")?;
         setsid()?;
-        if geteuid() != user.uid {
-            setgroups(&user.groups)?;
-            setgid(user.gid)?;
-            setuid(user.uid)?;
-        }
-        Ok(())
+        user.become_it()
     };
     let mut command = Command::new(program);
     command.env_clear().current_dir("/").stdin(Stdio::null());
     command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.stdout(log.try_clone()?).stderr(log.try_clone()?);
-    // SAFETY: the closure runs in the forked child and makes only system calls; it allocates nothing, takes no
-    // lock, and what it uses was opened and read before the fork.
+    // SAFETY: the closure runs in the forked child and makes only system calls; it allocates nothing unless it fails,
+    // takes no lock, and what it uses was opened and read before the fork.
     unsafe { command.pre_exec(enter) };
     Ok(command)
 }
@@ -197,7 +166,8 @@ pub(super) fn title(pid: i32, cluster_name: &str) -> Option<String> {
     Some(own.unwrap_or(title).to_owned())
 }
 
-/// The processes of whatever PostgreSQL servers there are: also of one that has no lock file yet.
+/// The processes of whatever PostgreSQL servers there are, also of one that has no lock file yet; asked in the name of
+/// their user.
 pub(super) fn servers() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -208,7 +178,7 @@ pub(super) fn servers() -> impl Iterator<Item = i32> {
     })
 }
 
-/// The directory that a process is in.
+/// The directory that a process is in, where that may be known: to its own user.
 pub(super) fn directory(pid: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }

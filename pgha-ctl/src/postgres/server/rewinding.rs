@@ -84,7 +84,7 @@ impl Unfinished {
 impl Files {
     /// What says that the data directory is not whole.
     pub(super) fn marker(&self) -> PathBuf {
-        self.config.state.join("rewinding.json")
+        self.config.files().join("rewinding.json")
     }
 
     /// How far an interrupted rewind came.
@@ -114,7 +114,7 @@ impl Files {
     }
 
     fn aside(&self) -> PathBuf {
-        self.config.state.join("own-files")
+        self.config.files().join("own-files")
     }
 
     fn keep_own_files(&self) -> Result<(), ServerError> {
@@ -154,9 +154,8 @@ impl Files {
             return Err(ServerError::LinkedWal { link: log, to, data: self.config.data.clone() });
         }
         let copy = self.copy();
-        let made = own_files::remove(&copy)
-            .and_then(|()| fs::DirBuilder::new().mode(0o700).create(&copy))
-            .and_then(|()| self.user.own(&copy));
+        let made =
+            own_files::remove(&copy).and_then(|()| fs::DirBuilder::new().mode(0o700).create(&copy));
         made.map_err(ServerError::file("make", &copy))?;
         Ok(copy)
     }

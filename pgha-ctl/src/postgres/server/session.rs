@@ -1,5 +1,7 @@
 //! Sessions of the agent with its own server, over the Unix socket.
 
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use super::config::LocalLogin;
 use super::error::ServerError;
+use super::user::OsUser;
 use crate::config::SslMode;
 use crate::postgres::report::Row as _;
 use crate::postgres::{PgError, within};
@@ -23,25 +26,31 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Logs in.
+    /// Logs in. The directory of the socket lets PostgreSQL's user in, and so it is looked up in that one's name; the
+    /// server sees who really connects.
     pub(super) async fn open(
+        user: &OsUser,
         socket: &Path,
         port: u16,
         login: &LocalLogin,
         timeout: Duration,
     ) -> Result<Self, PgError> {
         let mut config = tokio_postgres::Config::new();
-        config
-            .host_path(socket)
-            .port(port)
-            .user(&login.role)
-            .dbname(&login.database)
-            .application_name("pgha");
+        config.user(&login.role).dbname(&login.database).application_name("pgha");
         if let Some(password) = &login.password {
             config.password(password.expose());
         }
-        let opened = within(timeout, config.connect(NoTls)).await?;
-        let (client, connection) = opened.map_err(of)?;
+        let (user, path) = (user.clone(), socket.join(format!(".s.PGSQL.{port}")));
+        let opened = within(timeout, async {
+            let connected = move || user.with_files(|| UnixStream::connect(path)).flatten();
+            let connected = tokio::task::spawn_blocking(connected).await.map_err(io::Error::other);
+            let stream = connected.flatten().and_then(|stream| {
+                stream.set_nonblocking(true)?;
+                tokio::net::UnixStream::from_std(stream)
+            });
+            config.connect_raw(stream.map_err(PgError::Connect)?, NoTls).await.map_err(of)
+        });
+        let (client, connection) = opened.await??;
         let connection = tokio::spawn(async move {
             let _ = connection.await;
         });

@@ -89,6 +89,7 @@ impl Server {
         }
         // What a former start or a former agent left.
         self.kill().await?;
+        self.0.disk.make_directories().await?;
         let settings = settings.clone();
         self.0
             .disk
@@ -105,7 +106,6 @@ impl Server {
                 {
                     return Err(ServerError::Foreign { pid, data: config.data.clone() });
                 }
-                files.make_directories()?;
                 files.remove_locks()?;
                 if !as_primary {
                     files.as_standby()?;

@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::disk::Files;
 use super::process::{Process, command, last_words};
 use super::{Server, ServerError};
 
@@ -22,7 +21,7 @@ impl Server {
         let config = &self.0.config;
         let path: PathBuf = config.programs.join(program);
         let said = config.runtime.join(format!("{program}.out"));
-        self.0.disk.run(Files::make_directories).await?;
+        self.0.disk.make_directories().await?;
         let out = File::create(&said).map_err(ServerError::file("write", &said))?;
         let cgroup = self.0.cgroups.fresh("tool")?;
         let failed = |error| ServerError::Run { program: path.clone(), error };

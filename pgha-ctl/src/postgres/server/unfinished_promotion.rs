@@ -25,7 +25,7 @@ const REACHED: [&str; 2] =
 
 impl Files {
     fn promotion(&self) -> PathBuf {
-        self.config.state.join("promoting.json")
+        self.config.files().join("promoting.json")
     }
 
     /// The timeline of a promotion that was begun, and of which nobody knows what came of it.

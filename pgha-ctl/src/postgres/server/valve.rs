@@ -12,17 +12,13 @@
 use std::io;
 use std::path::Path;
 
-use super::process::OsUser;
 use crate::rpc::durable;
 
 /// The service that every `primary_conninfo` of pgha's names.
 pub(super) const SERVICE: &str = "pgha";
 
 /// Lets receivers begin, or none.
-pub(super) fn set(path: &Path, open: bool, user: &OsUser) -> io::Result<()> {
+pub(super) fn set(path: &Path, open: bool) -> io::Result<()> {
     let text = if open { format!("[{SERVICE}]\nkeepalives=1\n") } else { String::new() };
-    let beside = path.with_added_extension("next");
-    durable::replace(&beside, text.as_bytes(), 0o640)?;
-    user.own(&beside)?;
-    std::fs::rename(&beside, path)
+    durable::replace(path, text.as_bytes(), 0o640)
 }
