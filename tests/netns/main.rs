@@ -2,6 +2,7 @@
 mod agent;
 mod agent_failover;
 mod agent_scenarios;
+mod agent_upgrade;
 mod api;
 mod check;
 mod cluster;

@@ -11,13 +11,13 @@ use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::{AgentStatus, RoleStatus};
 use pgha_machine::Wal;
 
-use super::artifacts::pgha_binary;
 use super::config::CLUSTER;
 use super::etcd::Members;
 use super::host::Host;
 use super::plan::{INTERFACE, READER_VIP, WRITER_VIP};
 use super::postgres::{MONITOR, PORT, Postgres, bin_directory};
 use super::process::{Cmd, Running};
+use super::service::Launch;
 use super::wait::{SOON, wait_for, wait_until};
 use super::{Director, Lab, PostgresOptions};
 
@@ -132,7 +132,7 @@ impl Agent {
             host.name(),
             self.postgres.data(),
             bin_directory()?,
-            home.join("runtime"),
+            self.runtime(),
             home.join("agent"),
             self.cgroup,
             options.agent,
@@ -159,7 +159,11 @@ impl Agent {
     /// # Errors
     /// Without the `pgha` binary.
     pub fn pgha(&self, arguments: &[&str]) -> Result<Cmd> {
-        let command = self.host().command([pgha_binary()?])?;
+        self.verb_of(&Launch::default(), arguments)
+    }
+
+    fn verb_of(&self, launch: &Launch<'_>, arguments: &[&str]) -> Result<Cmd> {
+        let command = launch.command(self.host())?;
         Ok(command.args([Path::new("--config"), &self.config]).args(arguments))
     }
 
@@ -168,8 +172,17 @@ impl Agent {
     /// # Errors
     /// When it ends instead; with its log.
     pub fn start(&self) -> Result<()> {
+        self.start_as(&Launch::default())
+    }
+
+    /// The same in another manner.
+    ///
+    /// # Errors
+    /// When it ends instead; with its log.
+    pub fn start_as(&self, launch: &Launch<'_>) -> Result<()> {
         let log = self.host().log_path("agent");
-        let running = self.pgha(&["agent"])?.env("PGHA_LOG", "pgha_ctl=debug").start(&log)?;
+        let running =
+            self.verb_of(launch, &["agent"])?.env("PGHA_LOG", "pgha_ctl=debug").start(&log)?;
         *self.running() = Some(running);
         wait_for(format!("the agent of {} to answer", self.host().name()), SOON, || {
             let running = self.running();
@@ -179,6 +192,19 @@ impl Agent {
         })?
         .then_some(())
         .with_context(|| format!("the agent of {} ended:\n{}", self.host().name(), self.log()))
+    }
+
+    /// The process id of the agent.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<i32> {
+        Ok(self.running().as_ref().context("an agent")?.pid())
+    }
+
+    /// Where the agent keeps what does not outlive a restart of the machine.
+    pub fn runtime(&self) -> PathBuf {
+        self.postgres.home().join("runtime")
     }
 
     /// Ends the agent alone, with SIGKILL.
@@ -251,7 +277,7 @@ impl Agent {
     /// # Errors
     /// When psql cannot connect or a statement fails.
     pub fn psql(&self, sql: &str) -> Result<String> {
-        let socket = self.postgres.home().join("runtime").join("socket");
+        let socket = self.runtime().join("socket");
         let command = self.host().command(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h"])?;
         command.args([&socket]).args(["-c", sql]).run()
     }

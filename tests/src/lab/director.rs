@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::artifacts::pgha_binary;
 use super::config;
 use super::host::Host;
 use super::maps::ServiceMaps;
 use super::postgres::PORT;
 use super::process::{Cmd, Daemon, Running};
+use super::service::Launch;
 use super::wait::{SOON, wait_for};
 
 /// A director. A handle: dropping it leaves the controller running until the lab ends.
@@ -96,11 +96,24 @@ impl Director {
     ///
     /// # Errors
     /// As [`Director::start`].
-    pub fn start_until(&self, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
+    pub fn start_until(&self, ready: impl FnMut() -> Result<bool>) -> Result<()> {
+        self.start_as(&Launch::default(), ready)
+    }
+
+    /// The same in another manner.
+    ///
+    /// # Errors
+    /// As [`Director::start`].
+    pub fn start_as(
+        &self,
+        launch: &Launch<'_>,
+        mut ready: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
         if self.is_running()? {
             bail!("the controller on {} runs already", self.host.name());
         }
-        let daemon = self.controller()?.daemon(&self.log_path())?;
+        let command = self.verb_of(launch, ["controller"])?;
+        let daemon = command.daemon(&self.log_path())?;
         self.host.shared.adopt(daemon.clone());
         *self.daemon() = Some(daemon.clone());
         let what = format!("the controller on {} to be ready", self.host.name());
@@ -244,7 +257,15 @@ impl Director {
     }
 
     fn verb<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Cmd> {
-        let command = self.host.command([pgha_binary()?])?.args(arguments);
+        self.verb_of(&Launch::default(), arguments)
+    }
+
+    fn verb_of<S: AsRef<OsStr>>(
+        &self,
+        launch: &Launch<'_>,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<Cmd> {
+        let command = launch.command(&self.host)?.args(arguments);
         Ok(command.args([OsStr::new("--config"), self.config_path().as_os_str()]))
     }
 

@@ -37,6 +37,7 @@ pub mod process;
 pub mod pulse;
 pub mod reader;
 pub mod reaper;
+pub mod service;
 pub mod session;
 pub mod state;
 mod switch;
