@@ -22,6 +22,8 @@ pub const RUNS: u32 = 10;
 const LEASE: Duration = Duration::from_secs(2);
 /// Restarts in place that are allowed without a commit between them.
 const RESTARTS: u32 = 100;
+/// How long a failover may take before the bench gives up.
+const GIVEN_UP: Duration = Duration::from_secs(120);
 /// A client that does not wait for a server that is gone.
 const SHORT: Patience = Patience {
     connect: Duration::from_millis(100),
@@ -150,8 +152,8 @@ impl Trial {
             Loss::Crash => primary.postgres().signal_postmaster(Signal::SIGKILL)?,
             Loss::HostLossQuorum | Loss::HostLossLease => primary.host().link_down()?,
         }
-        wait_until("another connection", SOON, || Ok(writer.connections() > connections))?;
-        writer.wait_after(Instant::now(), SOON)?;
+        wait_until("another connection", GIVEN_UP, || Ok(writer.connections() > connections))?;
+        writer.wait_after(Instant::now(), GIVEN_UP)?;
         let (begin, end) = longest(&writer.acknowledged(), lost).context("a gap")?;
         if loss != Loss::Crash {
             primary.host().link_up()?;
