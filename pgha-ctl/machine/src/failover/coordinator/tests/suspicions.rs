@@ -126,3 +126,18 @@ fn a_renewal_that_was_seen_without_an_answer_voids_what_was_counted() {
     assert_eq!(play.waits(2619, &[]), "");
     assert_eq!(play.at(2620).does(Event::Tick), "put freeze 1 by k1: Expired");
 }
+
+#[test]
+fn a_lease_is_seen_to_be_renewed_for_as_long_as_it_lasts() {
+    let record = cluster(SYNC);
+    let mut play = Play::watching(&record);
+    let sees = |play: &Play| play.coordinator.sees_renewals(play.now);
+    assert!(sees(play.at(999)));
+    assert!(!sees(play.at(1000)));
+    let record = renewed(&record);
+    play.hears_of(&record);
+    assert!(sees(&play));
+    // What was renewed while the store was away is not known.
+    play.does(Event::Store(Answer::Read(None)));
+    assert!(!sees(&play));
+}
