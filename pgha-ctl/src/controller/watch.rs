@@ -25,9 +25,9 @@ use crate::postgres::{self, Checked, Connector, Server, Session};
 
 pub(super) use primary::{Hosts, Rival, find_primary, watch_primary};
 
-/// How soon a server whose session ended is checked again while its checks say nothing certain, and twice
-/// as long after each time: a server that is being killed needs a moment to refuse connections. These
-/// checks are besides the regular ones, and only what is certain is told of them: a server fails by as
+/// How soon a server whose session ended is checked again while its checks say nothing certain, or that it takes no
+/// connection, and twice as long after each time: a server that is being killed needs a moment to refuse connections, and
+/// one that is restarted is back soon. These checks are besides the regular ones, and only what is certain is told of them: a server fails by as
 /// many regular checks as the configuration has it.
 const HURRY: Duration = Duration::from_millis(20);
 
@@ -125,6 +125,7 @@ async fn watch_server(
         let (checked, session) = postgres::check(&connector, server, kept.take(), timeout).await;
         kept = session;
         let uncertain = matches!(checked.finding, Finding::Silent(_) | Finding::Answered(_));
+        let closed = matches!(checked.finding, Finding::Refused | Finding::NotAccepting);
         if !hurried {
             regular = Beats::of(interval).next(turn, began.into_std()).into();
         }
@@ -132,7 +133,7 @@ async fn watch_server(
             return;
         }
         let soon = Instant::now() + pause;
-        let hurry = uncertain && soon < hurry_until.min(regular);
+        let hurry = (uncertain || closed) && soon < hurry_until.min(regular);
         let next = if hurry { soon } else { regular };
         if hurry {
             pause *= 2;

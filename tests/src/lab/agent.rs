@@ -2,6 +2,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub struct AgentOptions {
     pub lease: Duration,
     /// The host of the controller, where there is one.
     pub controller: Option<&'static str>,
+    /// The controller has the writer VIP, and sends writers to the primary.
+    pub balanced: bool,
     /// Keys of a `[[node]]`, by its name.
     pub nodes: Vec<(&'static str, &'static str)>,
     /// Whether what they write goes to the disk, durably, as on real hosts.
@@ -62,9 +65,18 @@ impl Default for AgentOptions {
             agent: "guardian = false\n".to_owned(),
             lease: Duration::from_secs(10),
             controller: None,
+            balanced: false,
             nodes: Vec::new(),
             durable: false,
         }
+    }
+}
+
+impl AgentOptions {
+    /// The VIPs that every node has on `lo`.
+    pub(super) fn vips(&self) -> Vec<IpAddr> {
+        let writer = self.balanced.then_some(WRITER_VIP.into());
+        writer.into_iter().chain([READER_VIP.into()]).collect()
     }
 }
 
@@ -396,10 +408,12 @@ fn common(
     let mut text = format!(
         "cluster = \"{CLUSTER}\"\n\
          [api]\nlisten = \"{}:{AGENTS}\"\ntls = {:?}\n[postgres]\nuser = \"{MONITOR}\"\n\
-         [[service]]\nname = \"reader\"\nvip = \"{READER_VIP}\"\ndiscovery = \"direct\"\n\
-         {section}[failover]\nport = {PORT}\nwriter_vip = \"{WRITER_VIP}\"\n{}",
+         [[service]]\nname = \"reader\"\nvip = \"{READER_VIP}\"\ndiscovery = \"{}\"\n\
+         {section}[failover]\nport = {PORT}\nwriter_vip = \"{WRITER_VIP}\"\nwriter = \"{}\"\n{}",
         host.address(),
         store.credentials(host),
+        if options.controller.is_some() { "agents" } else { "direct" },
+        if options.balanced { "balancer" } else { "agent" },
         options.failover,
     );
     for member in lab.hosts(names)? {

@@ -39,7 +39,8 @@ pub struct Outage {
 }
 
 /// I1: every acknowledged id is there. Not held to be: what was acknowledged in a time in which, by the record, a
-/// commit waited for nobody, if another node took over since; and with `async` what a former primary acknowledged.
+/// commit waited for nobody, if another node took over since; with `async` what a former primary acknowledged; and what
+/// was acknowledged before an operator gave it up.
 ///
 /// # Errors
 /// Naming those that are not.
@@ -55,6 +56,10 @@ pub fn nothing_is_lost(
 fn may_be_lost(one: &Acknowledged, record: &Record) -> bool {
     let of = record.terms.iter().find(|term| term.timeline == one.timeline);
     let Some(term) = of.filter(|term| term.epoch < record.epoch) else { return false };
+    let mut later = record.terms.iter().filter(|later| later.epoch > term.epoch);
+    if later.any(Term::is_forced) {
+        return true;
+    }
     let within =
         |time: &Degraded| one.lsn >= time.from && time.until.is_none_or(|until| one.lsn < until);
     match record.mode {

@@ -18,6 +18,8 @@ pub struct Managed {
     pub agents: Vec<Agent>,
     /// Runs, where there is one.
     pub controller: Option<Director>,
+    /// The controller has the writer VIP.
+    pub(super) balanced: bool,
     /// They look on; [`Managed::finish`] has their word.
     pub(super) observers: Observers,
     /// An etcd of three members.
@@ -58,10 +60,12 @@ impl Managed {
         }
         if let Some(controller) = &controller {
             controller.start_until(|| Ok(controller.status().is_ok()))?;
-            NODES.iter().try_for_each(|node| lab.realserver_setup(node))?;
+            let vips = options.vips();
+            NODES.iter().try_for_each(|node| lab.realserver_setup_for(node, &vips))?;
             observers.read(&lab)?;
         }
-        Ok(Some(Self { agents, controller, observers, store, lab }))
+        let balanced = options.balanced;
+        Ok(Some(Self { agents, controller, balanced, observers, store, lab }))
     }
 
     /// The same after `pgha init --adopt`: db1 is the primary, the others stream from it.

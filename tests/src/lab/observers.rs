@@ -92,9 +92,11 @@ impl Managed {
     pub fn observed(&self, acknowledged: &[Acknowledged], record: &Record) -> Result<()> {
         one_primary_at_a_time(acknowledged, &record.terms)?;
         let claims = self.observers.claims()?;
-        let of_terms = record.terms.iter().map(|term| Ok(mac(address(term.node.as_str())?)));
-        one_owner(&claims, WRITER_VIP.into(), &of_terms.collect::<Result<Vec<_>>>()?)?;
         let directors: Vec<_> = self.controller.iter().map(|one| one.host().mac()).collect();
+        let of_terms = record.terms.iter().map(|term| Ok(mac(address(term.node.as_str())?)));
+        let of_terms = of_terms.collect::<Result<Vec<_>>>()?;
+        let writers = if self.balanced { &directors } else { &of_terms };
+        one_owner(&claims, WRITER_VIP.into(), writers)?;
         one_owner(&claims, READER_VIP.into(), &directors)?;
         let Some(reader) = &self.observers.reader else { return Ok(()) };
         let visits = reader.visits();

@@ -146,16 +146,6 @@ impl Balancer {
         }
     }
 
-    /// Where writers are sent, where a service is for them, and in which term.
-    #[must_use]
-    pub fn writers(&self) -> Option<(Path, Epoch)> {
-        let epoch = self.cluster.as_ref()?.1.epoch;
-        let pool = self.pools.iter().find(|pool| pool.service.discovery == Discovery::Writer)?;
-        let mut members = pool.members.values();
-        let member = members.find(|member| member.verdict.serves())?;
-        Some((pool.path(member.address), epoch))
-    }
-
     /// Whether what a primary says of who streams from it counts now.
     pub(super) fn counts_walsenders(&self, discovery: Discovery) -> bool {
         match discovery {

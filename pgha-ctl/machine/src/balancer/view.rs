@@ -26,7 +26,7 @@ pub struct ServiceView {
     pub port: u16,
     /// `maglev`, `rr`, `source` or `least`.
     pub scheduler: String,
-    /// `walsenders`, `direct` or `both`.
+    /// `walsenders`, `direct`, `both`, `agents` or `writer`.
     pub discovery: String,
     /// Its real servers by address.
     pub servers: Vec<ServerView>,

@@ -72,6 +72,73 @@ fn every_mode_has_what_it_needs() {
 }
 
 #[test]
+fn balanced_writers_are_a_service_and_no_address_of_an_agent() {
+    let text = |writer: &str| {
+        let failover = format!("[failover]\nport = 5433\nwriter_vip = \"10.0.0.99\"\n{writer}");
+        with(&format!("{MANAGED}{failover}"))
+    };
+    let held = parse(&text("")).unwrap();
+    let names = |config: &Config| -> Vec<_> {
+        config.services().iter().map(|service| service.name.to_string()).collect()
+    };
+    assert_eq!(names(&held), ["reader"]);
+    let vip = Some("10.0.0.99".parse().unwrap());
+    let failover = held.failover().unwrap();
+    assert_eq!((failover.writer_vip(), failover.balanced_vip()), (vip, None));
+
+    let balanced = parse(&text("writer = \"balancer\"")).unwrap();
+    assert_eq!(names(&balanced), ["reader", "writer"]);
+    let failover = balanced.failover().unwrap();
+    assert_eq!((failover.writer_vip(), failover.balanced_vip()), (None, vip));
+    let service = &balanced.services()[1];
+    assert_eq!((Some(service.vip), service.port), (vip, 5433));
+    assert_eq!(service.discovery, Discovery::Writer);
+    assert!(balanced.remarks().is_empty());
+    let managed = balanced.balancer(BTreeSet::new()).managed;
+    assert_eq!(managed.iter().map(NodeName::as_str).collect::<Vec<_>>(), ["db1", "db2"]);
+}
+
+#[test]
+fn agents_say_where_the_primary_may_be() {
+    let text = with(MANAGED).replace("[primary]\nhosts = [\"10.0.0.11\"]\n", "");
+    let text = text.replace("vip = \"10.0.0.100\"", "vip = \"10.0.0.100\"\ndiscovery = \"agents\"");
+    let config = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    let hosts = |config: &Config| -> Vec<String> {
+        config.primary().unwrap().hosts().iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(hosts(&config), ["10.0.0.11:5432", "10.0.0.12:5432"]);
+    // What an operator names is asked, and nothing else.
+    let named = parse(&format!("{text}[primary]\nhosts = [\"10.0.0.13\"]\n")).unwrap();
+    assert_eq!(hosts(&named), ["10.0.0.13:5432"]);
+    // Where nothing asks, nobody need be the primary.
+    let direct = parse(&text.replace("\"agents\"", "\"direct\"")).unwrap();
+    assert_eq!(direct.primary(), None);
+}
+
+#[test]
+fn what_goes_by_the_record_needs_somebody_who_reads_it() {
+    let agents = "vip = \"10.0.0.100\"\ndiscovery = \"agents\"";
+    let unmanaged = MINIMAL.replace("vip = \"10.0.0.100\"", agents);
+    let found = messages(&unmanaged).join("\n");
+    assert!(found.contains("and no [[node]] has an agent"), "{found}");
+    let controller = "[[controller]]\nname = \"lb1\"\naddress = \"10.0.0.21:7432\"";
+    let etcd = "[store]\nkind = \"etcd\"\nendpoints = [\"http://10.0.0.31:2379\"]\n";
+    let alone = with(&format!("{MANAGED}{etcd}")).replace(controller, "");
+    let found = messages(&alone.replace("vip = \"10.0.0.100\"", agents)).join("\n");
+    assert!(
+        found.contains("controller is missing: discovery = \"agents\" of service reader"),
+        "{found}"
+    );
+    let writer = "[failover]\nwriter = \"balancer\"\n";
+    let found = messages(&format!("{alone}{writer}")).join("\n");
+    assert!(found.contains("controller is missing: writer = \"balancer\""), "{found}");
+    assert!(found.contains("failover.writer_vip is missing"), "{found}");
+    let text = format!("{}{writer}writer_vip = \"10.0.0.99\"\n", with(MANAGED));
+    let found = messages(&text.replace("name = \"reader\"", "name = \"writer\"")).join("\n");
+    assert!(found.contains("failover.writer") && found.contains("already"), "{found}");
+}
+
+#[test]
 fn what_does_not_go_together_is_named() {
     let mut missing = Vec::new();
     for (from, to, told) in [

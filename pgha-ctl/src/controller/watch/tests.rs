@@ -275,6 +275,15 @@ async fn checks_in_a_hurry_tell_only_what_is_certain() {
     mock.does(Doing::ShutDown(vec![("in_recovery", "t")]));
     let Told::Checked(_, certain) = next().await else { panic!("a check") };
     assert_eq!(certain.finding, Finding::NotAccepting, "nothing was told before it");
+    // It is not long before it is seen to be back: the next regular check comes in a minute.
+    mock.does(standby());
+    let back = loop {
+        let Told::Checked(_, checked) = next().await else { panic!("a check") };
+        if checked.finding != Finding::NotAccepting {
+            break checked.finding;
+        }
+    };
+    assert!(matches!(back, Finding::Standby(_)), "{back:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use pgha_machine::failover::pace::Pace;
+use pgha_machine::failover::record::{Cause, Proof, Suspicion};
 use pgha_machine::failover::timing::{Profile, Wanted};
 use pgha_machine::{Epoch, Lsn, NodeName, Position, Timeline, Wal};
 
@@ -94,6 +95,12 @@ fn only_what_waited_for_nobody_in_a_former_term_may_be_lost() {
     let mut strict = record(Mode::Strict { quorum: 1 });
     strict.terms[0].degraded = vec![Degraded { from: Lsn::new(0), until: None }];
     assert_eq!(lost(&strict), [true; 4]);
+    let (reason, proof) = (Suspicion::Silent, Proof::Lease);
+    let cause = |forced| Some(Cause { reason, proof, ordered: None, forced });
+    strict.terms[1].cause = cause(false);
+    assert_eq!(lost(&strict), [true; 4]);
+    strict.terms[1].cause = cause(true);
+    assert_eq!(lost(&strict), [false; 4], "an operator has given it up");
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
@@ -19,7 +20,7 @@ fn record() -> Record {
     let end = Position { timeline: Timeline::new(1), lsn: Lsn::new(0) };
     let wal = Wal { end, left: Vec::new() };
     let mode = Mode::Async { max_lag: 0 };
-    let record = Record::founded(&name("a"), &wal, &Default::default(), mode, pace).unwrap();
+    let record = Record::founded(&name("a"), &wal, &BTreeMap::new(), mode, pace).unwrap();
     record.renew(&name("a"), 1, Lsn::new(10)).unwrap()
 }
 
