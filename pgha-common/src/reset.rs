@@ -54,7 +54,13 @@ pub fn unprompted<F: Family>(key: &FlowKey<F::Address>, flow: Flow) -> Reset<F::
 #[must_use]
 pub fn probe<F: Family>(key: &FlowKey<F::Address>, flow: Flow) -> Option<Reset<F::Header>> {
     let last = flow.acknowledgement()?;
-    Some(whole::<F>(key, last.wrapping_sub(1), flag::ACK, 0))
+    Some(keep_alive::<F>(key, last.wrapping_sub(1)))
+}
+
+/// A keep-alive with that number. A client whose window does not admit it answers (RFC 9293, section 3.10.7.4).
+#[must_use]
+pub fn keep_alive<F: Family>(key: &FlowKey<F::Address>, sequence: u32) -> Reset<F::Header> {
+    whole::<F>(key, sequence, flag::ACK, 0)
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 //!
 //! Each module uses only those below it in this list: [`cli`], [`check`], [`controller`], [`agent`] and [`guardian`], then one module
 //! for each part of the outside world ([`store`], which is also asked by way of [`rpc`]; [`bpf`], [`net`],
-//! [`postgres`], [`fence`]), then [`config`], [`telemetry`], [`beat`] and [`clock`]. What is decided is decided in
+//! [`postgres`], [`fence`]), then [`config`], [`telemetry`], [`beat`], [`sock_diag`] and [`clock`]. What is decided is decided in
 //! the package `pgha-machine`.
 
 pub mod agent;
@@ -19,5 +19,6 @@ pub mod guardian;
 pub mod net;
 pub mod postgres;
 pub mod rpc;
+mod sock_diag;
 pub mod store;
 pub mod telemetry;

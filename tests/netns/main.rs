@@ -1,5 +1,6 @@
 //! Tests on real hosts made of network namespaces. They need root.
 mod agent;
+mod agent_addresses;
 mod agent_balanced;
 mod agent_failover;
 mod agent_scenarios;

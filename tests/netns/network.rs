@@ -282,6 +282,15 @@ fn netns_realserver_of_ipv6_is_quiet_and_serves() -> Result<()> {
         Ok(())
     })?;
 
+    // One of two is kept, and what the other needed besides is taken back.
+    let quiet = || db1.run(["cat", "/proc/sys/net/ipv4/conf/all/arp_ignore"]);
+    on(&db1, async || Ok(realserver::setup(&[VIP, VIP6], &state).await?))?;
+    ensure!(quiet()?.trim() == "1");
+    let report = on(&db1, async || Ok(realserver::undo_but(&[VIP6], &state).await?))?.to_string();
+    assert!(report.starts_with(&format!("removed {VIP}/32 from lo\nrestored ")), "{report}");
+    ensure!(quiet()?.trim() == "0" && !settings()?.contains(&VIP.to_string()));
+    assert_eq!(on(&db1, async || Ok(realserver::recorded(&state)?))?, [VIP6]);
+
     let report = on(&db1, async || Ok(realserver::undo(&state).await?))?;
     assert_eq!(report.to_string(), format!("removed {VIP6}/128 from lo"));
     assert_eq!(settings()?, before);

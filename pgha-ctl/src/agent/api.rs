@@ -11,6 +11,7 @@ use axum::{Extension, Json, Router};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::clients::Door;
 use super::error::AgentError;
 use super::status::{self, AgentStatus};
 use crate::config::Api;
@@ -27,11 +28,11 @@ const LOOK: Duration = Duration::from_secs(10);
 pub(super) async fn serve(
     api: &Api,
     keys: &Arc<Keys>,
-    post: &Post,
+    (post, door): (&Post, Door),
     status: watch::Receiver<Arc<AgentStatus>>,
 ) -> Result<JoinSet<()>, AgentError> {
     let told = Router::new().route(status::PATH, get(tell)).with_state(status);
-    let router = post.router().merge(told);
+    let router = post.router().merge(told).merge(door.router());
     let mut tasks = JoinSet::new();
     for address in api.listen() {
         let listener = listen(*address).await?;

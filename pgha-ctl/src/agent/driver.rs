@@ -46,7 +46,8 @@ impl Driver {
         beside.spawn(async move { ledger.follow(tell, of_store).await });
         let status = self.status.subscribe();
         beside.spawn(sight::watch(Arc::clone(&self.works), self.tell.clone(), status));
-        beside.spawn(sight::probe(Arc::clone(&self.works), self.tell.clone()));
+        beside.spawn(sight::probe(Arc::clone(&self.works), self.works.faults.clone()));
+        beside.spawn(self.works.faults.clone().tell(self.tell.clone()));
         self.carry_out("the agent begins")?;
         // It is asked and told from here on, and the lease is kept; what PostgreSQL is stands in the status.
         self.service.ready();
@@ -106,6 +107,7 @@ impl Driver {
             }
         }
         self.news.tell(&self.agent, because);
+        self.works.readers(self.agent.role());
         self.publish();
         self.timer.set(self.agent.poll_timeout(clock::now())).map_err(AgentError::Timer)
     }

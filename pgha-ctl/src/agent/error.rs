@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use super::address::NotReleased;
 use super::guard::Unguarded;
 use super::kept::KeptError;
 use super::origin::OriginError;
@@ -42,6 +43,8 @@ pub enum AgentError {
     #[error(transparent)]
     Net(#[from] NetError),
     #[error(transparent)]
+    Address(#[from] NotReleased),
+    #[error(transparent)]
     Pins(#[from] PinError),
     #[error(transparent)]
     Server(Box<ServerError>),
@@ -64,8 +67,8 @@ pub(super) enum WorkError {
     Unguarded(#[from] Unguarded),
     #[error(transparent)]
     Kept(#[from] KeptError),
-    #[error("the writer VIP: {0}")]
-    Net(#[from] NetError),
+    #[error(transparent)]
+    Address(#[from] NotReleased),
     #[error("PostgreSQL does not run")]
     Down,
     #[error(

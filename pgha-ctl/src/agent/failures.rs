@@ -22,6 +22,8 @@ pub enum FailureKind {
     Order,
     /// The disk did not write.
     Disk,
+    /// The link of the writer VIP did not carry it.
+    Link,
 }
 
 /// How often something failed.

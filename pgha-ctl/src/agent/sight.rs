@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::failures::FailureKind;
+use super::faults::{Cause, Faults};
 use super::status::{AgentStatus, RoleStatus};
 use super::works::Works;
 use crate::clock::unix_ms;
@@ -62,8 +63,8 @@ pub(super) async fn watch(
     }
 }
 
-/// Tells whether the disk writes, whenever that changes.
-pub(super) async fn probe(works: Arc<Works>, tell: mpsc::Sender<Told>) {
+/// Looks whether the disk writes, for as long as the agent runs.
+pub(super) async fn probe(works: Arc<Works>, faults: Faults) {
     let (user, data) = (works.server.user(), &works.server.config().data);
     let mut told = None;
     let probe = loop {
@@ -93,16 +94,12 @@ pub(super) async fn probe(works: Arc<Works>, tell: mpsc::Sender<Told>) {
             continue;
         }
         faulty = trouble.is_some();
-        match trouble {
-            Some(trouble) => {
-                tracing::warn!("the disk does not write: {trouble}");
-                works.failures.note(FailureKind::Disk, trouble, unix_ms());
-            }
+        let reason = trouble.map(|trouble| format!("the disk does not write: {trouble}"));
+        match &reason {
+            Some(reason) => tracing::warn!("{reason}"),
             None => tracing::info!("the disk writes again"),
         }
-        if tell.send(Told::Event(Event::Faulty(faulty))).await.is_err() {
-            return;
-        }
+        faults.set(Cause::Disk, reason);
     }
 }
 

@@ -9,18 +9,21 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{mpsc, watch};
 
 use super::address::Address;
+use super::clients::Door;
 use super::driver::{Driver, Signals};
 use super::error::AgentError;
 use super::failures::{Failed, Failures};
+use super::faults::Faults;
 use super::guard::Guard;
 use super::kept::Drawer;
 use super::news::News;
 use super::orders::Orders;
 use super::origin::Origin;
+use super::readers::{Readers, Vips};
 use super::sight::Told;
-use super::status::{AgentStatus, RoleStatus, SCHEMA};
+use super::status::{AddressStatus, AgentStatus, RoleStatus, SCHEMA};
 use super::works::{Doors, Works};
-use super::{api, postgres, rights};
+use super::{api, clients, postgres, rights};
 use crate::bpf::PinDirectory;
 use crate::bpf::gate::State;
 use crate::clock::{self, Timer};
@@ -82,8 +85,13 @@ pub async fn run(prepared: Prepared) -> Result<(), AgentError> {
     let (tell, told) = mpsc::channel(ROOM);
     let (works, found) = look(&config, own, failover, (drawer, origin), &kept, &tell).await?;
     let post = Post::new(&failover.peers_of(own.node()), config.api().tls());
+    let others = failover.members().iter().filter(|member| member.name() != own.node());
+    let others = others.map(|member| (member.name().clone(), member.agent().clone())).collect();
+    let door = works.door.clone();
     let (status, told_status) = watch::channel(Arc::new(works.status()));
-    let _served = api::serve(config.api(), &keys, &post, told_status).await?;
+    let mut served =
+        api::serve(config.api(), &keys, (&post, door.clone()), told_status.clone()).await?;
+    served.spawn(clients::follow(door, others, config.api().tls().to_owned(), told_status));
     let machine = agent::Config {
         name: own.node().clone(),
         controllers: failover.controller_names(),
@@ -119,7 +127,10 @@ async fn look(
 ) -> Result<(Arc<Works>, Found), AgentError> {
     let runtime = own.runtime();
     let pins = PinDirectory::new(config.director().bpffs(), config.cluster().as_str())?;
-    let address = Address::find(failover.writer_vip()).await?;
+    let failures = Failures::kept_in(own.state());
+    let faults = Faults::new(failures.clone());
+    let address = Address::find(failover.writer_vip(), faults.clone()).await?;
+    let readers = Readers::new(Vips::of(config.services()), runtime.join("addresses"));
     let spawn = Spawn {
         program: Spawn::OWN.into(),
         socket: runtime.join("guardian.sock"),
@@ -147,12 +158,23 @@ async fn look(
         failsafe: false,
         start: None,
         writer_vip: None,
+        addresses: AddressStatus::default(),
+        faults: Vec::new(),
         record: None,
         facts: None,
         failures: Failed::default(),
     };
-    let failures = Failures::kept_in(own.state());
-    let works = Arc::new(Works { server, doors, drawer, about, facts: Mutex::default(), failures });
+    let works = Arc::new(Works {
+        server,
+        doors,
+        readers,
+        faults,
+        door: Door::of(failover),
+        drawer,
+        about,
+        facts: Mutex::default(),
+        failures,
+    });
     works.close_others();
     let found = found(&works, running, kept);
     if !matches!(found, Found::Primary { open: Some(_), .. }) {

@@ -43,6 +43,12 @@ pub struct AgentStatus {
     pub start: Option<u64>,
     /// The writer VIP is here.
     pub writer_vip: Option<IpAddr>,
+    /// What becomes of the addresses of services on the node.
+    #[serde(default)]
+    pub addresses: AddressStatus,
+    /// Why the node had better not be the primary: its disk, or the link of the writer VIP.
+    #[serde(default)]
+    pub faults: Vec<String>,
     /// The record, as it was read last.
     pub record: Option<Record>,
     /// How PostgreSQL is by its own word, and when it said so: milliseconds since the Unix epoch. Missing while
@@ -52,6 +58,26 @@ pub struct AgentStatus {
     /// What has failed here since it was cleared last.
     #[serde(default)]
     pub failures: Failed,
+}
+
+/// What becomes of the addresses of services on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressStatus {
+    /// Who else has the writer VIP, while the node has it or is about to.
+    pub rivals: Vec<RivalStatus>,
+    /// The reader VIPs that are on its loopback.
+    pub readers: Vec<IpAddr>,
+    /// What keeps any of them from being as it should.
+    pub troubles: Vec<String>,
+}
+
+/// Another host that has the writer VIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RivalStatus {
+    /// Its MAC address.
+    pub mac: String,
+    /// What it does with the VIP, in words before its name.
+    pub does: String,
 }
 
 /// What PostgreSQL is on a node.

@@ -3,33 +3,36 @@
 //! | command | before PostgreSQL | then |
 //! |---|---|---|
 //! | start, rewind | a gate on the new cgroup, open | |
-//! | promote | the gate is armed, the guardian has confirmed | out of recovery |
-//! | restart | a gate, armed before there is a process behind it | the guardian has confirmed |
+//! | promote | the gate is armed, the guardian has confirmed, the reader VIPs are off | out of recovery |
+//! | restart | the reader VIPs are off; a gate, armed before there is a process behind it | the guardian has confirmed |
 //! | kill | the gate is closed, by the loop itself | the VIP comes off beside `cgroup.kill` |
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgha_machine::failover::agent::{Command, Event, Kept, Outcome};
+use pgha_machine::failover::agent::{Command, Event, Kept, Outcome, Role};
 use pgha_machine::failover::timing::Timings;
 use pgha_machine::failover::voters::VoterSet;
 use pgha_machine::{Epoch, Moment, Timeline};
 use tokio::sync::mpsc;
 
-use super::address::Address;
+use super::address::{Address, NotReleased};
+use super::clients::Door;
 use super::error::WorkError;
 use super::failures::{FailureKind, Failures};
+use super::faults::Faults;
 use super::guard::Guard;
 use super::kept::Drawer;
 use super::orders::Hands;
+use super::readers::Readers;
 use super::sight::Told;
-use super::status::AgentStatus;
+use super::status::{AddressStatus, AgentStatus};
 use crate::bpf::PinDirectory;
 use crate::bpf::gate::{self, Gate, GateError, State};
 use crate::clock::{self, unix_ms};
 use crate::guardian::Charge;
-use crate::net::NetError;
 use crate::postgres::server::facts::Facts;
 use crate::postgres::server::{Objection, Server, Starting};
 
@@ -105,6 +108,8 @@ impl Doors {
         }
         let (start, until) = (gate.start(), armed.surrender);
         hold.leased = true;
+        self.address.license(until);
+        self.address.expect();
         Ok(Charge { start, cgroup: cgroup.to_owned(), vips: self.address.guarded(), until })
     }
 
@@ -114,7 +119,10 @@ impl Doors {
         hold.armed = Some(armed);
         let Some(gate) = hold.gate.as_ref().filter(|_| hold.leased) else { return };
         match gate.arm(armed.until) {
-            Ok(State::ArmedUntil(_)) => self.guard.renew(armed.surrender),
+            Ok(State::ArmedUntil(_)) => {
+                self.guard.renew(armed.surrender);
+                self.address.license(armed.surrender);
+            }
             Ok(State::Standby | State::Closed) => {
                 tracing::warn!("the gate of start {} is closed: its moment had come", gate.start());
                 let event = Event::GateClosed;
@@ -129,6 +137,7 @@ impl Doors {
     /// Closes the gate of the start that runs, for good.
     fn shut(&self) {
         let mut hold = self.hold();
+        self.address.forbid();
         hold.leased = false;
         if let Some(gate) = &hold.gate
             && let Err(error) = gate.close()
@@ -147,6 +156,9 @@ impl Doors {
 pub(super) struct Works {
     pub(super) server: Server,
     pub(super) doors: Arc<Doors>,
+    pub(super) readers: Readers,
+    pub(super) faults: Faults,
+    pub(super) door: Door,
     pub(super) drawer: Drawer,
     /// What does not change in the status.
     pub(super) about: AgentStatus,
@@ -176,11 +188,16 @@ impl Works {
         self.doors.address.claim(epoch);
     }
 
+    /// The reader VIPs are as they are with that role.
+    pub(super) fn readers(&self, role: &Role) {
+        self.readers.role(role);
+    }
+
     /// The writer VIP is not here, whatever a former agent left.
     ///
     /// # Errors
-    /// The kernel refuses to take it off.
-    pub(super) async fn release(&self) -> Result<(), NetError> {
+    /// The kernel does not take it off in time.
+    pub(super) async fn release(&self) -> Result<(), NotReleased> {
         self.doors.address.release().await
     }
 
@@ -201,6 +218,18 @@ impl Works {
             failures: self.failures.list(),
             start,
             writer_vip: self.doors.address.claimed(),
+            addresses: AddressStatus {
+                rivals: self.doors.address.rivals(),
+                readers: self.readers.here(),
+                troubles: self
+                    .doors
+                    .address
+                    .trouble()
+                    .into_iter()
+                    .chain(self.readers.trouble())
+                    .collect(),
+            },
+            faults: self.faults.reasons(),
             ..self.about.clone()
         }
     }
@@ -223,6 +252,7 @@ impl Works {
             let surrender = until - rest(lease);
             hold.armed = Some(Armed { until, surrender });
             hold.leased = true;
+            self.doors.address.license(surrender);
             let vips = self.doors.address.guarded();
             self.doors.guard.charge(Charge {
                 start,
@@ -281,11 +311,13 @@ impl Works {
         let (start, cgroup) = self.server.runs().ok_or(WorkError::Down)?;
         let charge = self.doors.license(&mut self.doors.hold(), &cgroup)?;
         self.doors.guard.charge(charge);
-        self.doors.guard.guarded(start).await?;
+        let (guarded, ()) = tokio::join!(self.doors.guard.guarded(start), self.readers.leave());
+        guarded?;
         Ok(Outcome::Promoted(self.server.promote(timeline, voters).await?))
     }
 
     async fn restart(&self, voters: &VoterSet) -> Result<Outcome, WorkError> {
+        self.readers.leave().await;
         let flushed = self.server.restart(voters).await.inspect_err(|_| {
             // Nothing of it runs.
             self.doors.guard.stand_down();
@@ -297,8 +329,12 @@ impl Works {
 
     /// The gate was closed by the loop.
     async fn kill(&self) -> Result<Outcome, WorkError> {
+        let cgroup = self.server.runs().and_then(|(_, cgroup)| cgroup.metadata().ok());
         let (released, killed) = tokio::join!(self.doors.address.release(), self.server.kill());
         killed?;
+        if let Some(cgroup) = cgroup {
+            self.door.end(cgroup.ino());
+        }
         released?;
         self.doors.guard.stand_down();
         self.doors.hold().gate = None;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::client::{self, Controller};
 use super::output::print;
-use crate::agent::status::AgentStatus;
+use crate::agent::status::{AddressStatus, AgentStatus};
 use crate::config::Config;
 use crate::rpc::credentials::Credentials;
 use crate::{agent, telemetry};
@@ -63,8 +63,21 @@ fn text(status: &AgentStatus) -> String {
         None => "unknown".to_owned(),
     };
     let holder = status.holder.as_ref().map_or("nobody", |holder| holder.as_str());
-    format!(
-        "{}: PostgreSQL is {}\nrecord: this node is {}\nepoch: {epoch}, lease: {holder}\nlog: {log}",
-        status.node, status.role_text, status.standing
-    )
+    let mut lines = vec![
+        format!("{}: PostgreSQL is {}", status.node, status.role_text),
+        format!("record: this node is {}", status.standing),
+        format!("epoch: {epoch}, lease: {holder}"),
+        format!("log: {log}"),
+    ];
+    lines.extend(status.writer_vip.map(|vip| format!("writer VIP: {vip} is here")));
+    let AddressStatus { rivals, readers, troubles } = &status.addresses;
+    let rivals = rivals.iter().map(|rival| format!("{} {} it, too", rival.mac, rival.does));
+    lines.extend(rivals.map(|rival| format!("writer VIP: {rival}; see the log")));
+    if !readers.is_empty() {
+        let readers: Vec<_> = readers.iter().map(ToString::to_string).collect();
+        lines.push(format!("reader VIPs: {}", readers.join(", ")));
+    }
+    lines.extend(troubles.iter().map(|trouble| format!("trouble: {trouble}")));
+    lines.extend(status.faults.iter().map(|fault| format!("unfit to be the primary: {fault}")));
+    lines.join("\n")
 }

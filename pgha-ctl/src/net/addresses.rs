@@ -3,6 +3,8 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
 use ipnet::IpNet;
+use nix::ifaddrs::getifaddrs;
+use pgha_machine::Mac;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 
@@ -16,6 +18,14 @@ use super::netlink::answer;
 /// The kernel did not answer.
 pub async fn local_addresses(handle: &Handle) -> Result<BTreeSet<IpAddr>, NetError> {
     Ok(interface_addresses(handle).await?.into_iter().map(|(_, net)| net.addr()).collect())
+}
+
+/// The hardware addresses of this node's interfaces (of the network namespace of the calling thread); none where
+/// the kernel does not tell.
+#[must_use]
+pub fn local_macs() -> BTreeSet<Mac> {
+    let all = getifaddrs().into_iter().flatten().filter_map(|entry| entry.address);
+    all.filter_map(|address| Mac::new(address.as_link_addr()?.addr()?)).collect()
 }
 
 /// Every IPv4 and IPv6 address with the interface it is on.

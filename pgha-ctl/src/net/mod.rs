@@ -7,6 +7,7 @@
 
 mod addresses;
 pub mod caps;
+mod changes;
 mod error;
 mod filter;
 mod link;
@@ -20,7 +21,8 @@ pub mod realserver;
 pub mod vip;
 pub mod xdp_features;
 
-pub use addresses::local_addresses;
+pub use addresses::{local_addresses, local_macs};
+pub use changes::Changes;
 pub use error::NetError;
 pub use link::{IfIndex, Interface, XdpAttachment};
 pub use neighbour::{Change, NeighbourEvent, NeighbourWatch};

@@ -80,19 +80,34 @@ pub async fn setup(vips: &[IpAddr], state_dir: &Path) -> Result<Report, RealServ
 /// The kernel refused, or the record is damaged, of another version or of another network
 /// namespace. The record stays then.
 pub async fn undo(state_dir: &Path) -> Result<Report, RealServerError> {
+    undo_but(&[], state_dir).await
+}
+
+/// As [`undo`], but for these VIPs, and for the sysctls where one of these is IPv4.
+///
+/// # Errors
+/// As of [`undo`].
+pub async fn undo_but(kept: &[IpAddr], state_dir: &Path) -> Result<Report, RealServerError> {
     let nothing = || Report::from(vec![Step::NothingToUndo { state_dir: state_dir.to_owned() }]);
     let Some(state) = StateDir::open(state_dir)? else { return Ok(nothing()) };
-    let Some(record) = state.load()? else { return Ok(nothing()) };
+    let Some(mut record) = state.load()? else { return Ok(nothing()) };
     let kernel = Kernel::connect().await?;
     let mut report = Report::default();
     // Addresses first: without the sysctls this node would answer ARP for them.
-    for vip in &record.addresses {
+    for vip in record.addresses.iter().filter(|vip| !kept.contains(vip)) {
         report.push(kernel.remove(*vip).await?);
     }
-    for setting in record.sysctls.iter().rev() {
-        report.push(restore(setting)?);
+    record.addresses.retain(|vip| kept.contains(vip));
+    if !kept.iter().any(IpAddr::is_ipv4) {
+        for setting in record.sysctls.drain(..).rev() {
+            report.push(restore(&setting)?);
+        }
     }
-    state.forget()?;
+    if record.is_empty() {
+        state.forget()?
+    } else {
+        state.save(&record)?
+    }
     Ok(report)
 }
 
@@ -103,6 +118,15 @@ pub async fn undo(state_dir: &Path) -> Result<Report, RealServerError> {
 pub fn is_recorded(state_dir: &Path) -> Result<bool, RealServerError> {
     let Some(state) = StateDir::open(state_dir)? else { return Ok(false) };
     Ok(state.load()?.is_some())
+}
+
+/// The VIPs that a [`setup`] of this node added, by the record.
+///
+/// # Errors
+/// As of [`undo`].
+pub fn recorded(state_dir: &Path) -> Result<Vec<IpAddr>, RealServerError> {
+    let Some(state) = StateDir::open(state_dir)? else { return Ok(Vec::new()) };
+    Ok(state.load()?.map(|record| record.addresses).unwrap_or_default())
 }
 
 /// One run of [`setup`].

@@ -19,14 +19,14 @@ use crate::rpc::client::cause;
 
 /// A connection that takes requests, and what it ends with.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     task: JoinHandle<hyper::Result<()>>,
 }
 
 impl Connection {
     /// One request, and the beginning of an answer that comes bit by bit.
-    pub(super) async fn begin_answer(
+    pub(crate) async fn begin_answer(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> hyper::Result<Response<Incoming>> {
@@ -36,7 +36,7 @@ impl Connection {
 
 /// Whether a request that failed may have been carried out.
 #[derive(Debug)]
-pub(super) enum Failure<E> {
+pub(crate) enum Failure<E> {
     /// It never left, was refused, or nobody read it.
     Unsent(E),
     /// It may have been.
@@ -44,7 +44,7 @@ pub(super) enum Failure<E> {
 }
 
 impl<E> Failure<E> {
-    pub(super) fn error(self) -> E {
+    pub(crate) fn error(self) -> E {
         match self {
             Self::Unsent(error) | Self::Sent(error) => error,
         }
@@ -52,7 +52,7 @@ impl<E> Failure<E> {
 }
 
 /// Whom requests are sent to.
-pub(super) trait Peer: Sync {
+pub(crate) trait Peer: Sync {
     /// What is told of it.
     type Error: Send;
     /// The longest answer that is read, in bytes.
@@ -71,7 +71,7 @@ pub(super) trait Peer: Sync {
 }
 
 /// HTTP over a connection that was just made.
-pub(super) async fn begin<I>(stream: I) -> hyper::Result<Connection>
+pub(crate) async fn begin<I>(stream: I) -> hyper::Result<Connection>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -81,7 +81,7 @@ where
 }
 
 /// One request over the connection that is kept, or a new one that is kept then. `patience` is for all of it.
-pub(super) async fn exchange<P: Peer>(
+pub(crate) async fn exchange<P: Peer>(
     peer: &P,
     kept: &Mutex<Option<Connection>>,
     request: impl Fn() -> http::Result<Request<Full<Bytes>>>,
@@ -94,7 +94,7 @@ pub(super) async fn exchange<P: Peer>(
 }
 
 /// One request over `kept`, or a new connection that is left there then. `patience` is for all of it.
-pub(super) async fn exchange_over<P: Peer>(
+pub(crate) async fn exchange_over<P: Peer>(
     peer: &P,
     kept: &mut Option<Connection>,
     request: impl Fn() -> http::Result<Request<Full<Bytes>>>,

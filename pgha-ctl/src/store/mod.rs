@@ -8,7 +8,7 @@
 mod change;
 mod configured;
 mod etcd;
-mod exchange;
+pub(crate) mod exchange;
 mod format;
 pub mod http;
 pub mod ledger;

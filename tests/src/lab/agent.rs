@@ -15,7 +15,7 @@ use pgha_machine::Wal;
 use super::config::CLUSTER;
 use super::etcd::Members;
 use super::host::Host;
-use super::plan::{INTERFACE, READER_VIP, WRITER_VIP};
+use super::plan::{INTERFACE, Network, READER_VIP, WRITER_VIP};
 use super::postgres::{MONITOR, PORT, Postgres, bin_directory};
 use super::process::{Cmd, Running};
 use super::service::Launch;
@@ -55,6 +55,8 @@ pub struct AgentOptions {
     pub nodes: Vec<(&'static str, &'static str)>,
     /// Whether what they write goes to the disk, durably, as on real hosts.
     pub durable: bool,
+    /// The writer VIP. One in the network behind is put on a second interface.
+    pub writer_vip: IpAddr,
 }
 
 impl Default for AgentOptions {
@@ -68,15 +70,8 @@ impl Default for AgentOptions {
             balanced: false,
             nodes: Vec::new(),
             durable: false,
+            writer_vip: WRITER_VIP.into(),
         }
-    }
-}
-
-impl AgentOptions {
-    /// The VIPs that every node has on `lo`.
-    pub(super) fn vips(&self) -> Vec<IpAddr> {
-        let writer = self.balanced.then_some(WRITER_VIP.into());
-        writer.into_iter().chain([READER_VIP.into()]).collect()
     }
 }
 
@@ -92,6 +87,9 @@ pub fn prepare(
     options: &AgentOptions,
 ) -> Result<Vec<Agent>> {
     lab.hosts(names)?;
+    if !Network::Front.has(options.writer_vip) {
+        names.iter().try_for_each(|name| lab.second_interface(name))?;
+    }
     let (first, others) = names.split_first().context("a node")?;
     let fsync = if options.durable { "on" } else { "off" };
     let primary = lab.primary_with(first, &PostgresOptions::default().guc("fsync", fsync))?;
@@ -409,10 +407,11 @@ fn common(
         "cluster = \"{CLUSTER}\"\n\
          [api]\nlisten = \"{}:{AGENTS}\"\ntls = {:?}\n[postgres]\nuser = \"{MONITOR}\"\n\
          [[service]]\nname = \"reader\"\nvip = \"{READER_VIP}\"\ndiscovery = \"{}\"\n\
-         {section}[failover]\nport = {PORT}\nwriter_vip = \"{WRITER_VIP}\"\nwriter = \"{}\"\n{}",
+         {section}[failover]\nport = {PORT}\nwriter_vip = \"{}\"\nwriter = \"{}\"\n{}",
         host.address(),
         store.credentials(host),
         if options.controller.is_some() { "agents" } else { "direct" },
+        options.writer_vip,
         if options.balanced { "balancer" } else { "agent" },
         options.failover,
     );

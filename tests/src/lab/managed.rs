@@ -60,8 +60,6 @@ impl Managed {
         }
         if let Some(controller) = &controller {
             controller.start_until(|| Ok(controller.status().is_ok()))?;
-            let vips = options.vips();
-            NODES.iter().try_for_each(|node| lab.realserver_setup_for(node, &vips))?;
             observers.read(&lab)?;
         }
         let balanced = options.balanced;

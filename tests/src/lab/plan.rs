@@ -56,6 +56,16 @@ impl Network {
         [format!("10.{number}.0.0/24"), format!("fd{number}::/64")]
     }
 
+    /// Whether an address is one of it.
+    pub fn has(self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => address.octets()[1] == self.number(),
+            IpAddr::V6(address) => {
+                address.octets()[1] == 0x10 * (self.number() / 10) + self.number() % 10
+            }
+        }
+    }
+
     /// What an address of [`Network::Front`] is in this one.
     pub fn at(self, address: Ipv4Addr) -> Ipv4Addr {
         let [a, _, c, d] = address.octets();

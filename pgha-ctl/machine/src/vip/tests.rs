@@ -223,11 +223,7 @@ proptest! {
         for _ in 0..4 {
             now = now + AGAIN;
             for effect in after(&mut keeper, now, seen(here, Link::Up)) {
-                here = match effect {
-                    Effect::PutOn => true,
-                    Effect::TakeOff => false,
-                    _ => here,
-                };
+                here = effect == Effect::PutOn || (here && effect != Effect::TakeOff);
             }
         }
         after(&mut keeper, now, seen(here, Link::Up));

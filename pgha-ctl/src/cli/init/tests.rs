@@ -7,7 +7,7 @@ use pgha_machine::{Epoch, Lsn, NodeName, Position, Timeline, Wal};
 
 use super::plan::{Look, Objection, found};
 use super::{HEARTBEAT, SILENCE};
-use crate::agent::status::{AgentStatus, RoleStatus, SCHEMA};
+use crate::agent::status::{AddressStatus, AgentStatus, RoleStatus, SCHEMA};
 
 fn name(name: &str) -> NodeName {
     name.parse().unwrap()
@@ -32,6 +32,8 @@ fn look(node: &str, lsn: u64) -> Look {
         failsafe: false,
         start: Some(1),
         writer_vip: None,
+        addresses: AddressStatus::default(),
+        faults: Vec::new(),
         record: None,
         facts: None,
         failures: BTreeMap::default(),

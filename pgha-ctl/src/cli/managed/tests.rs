@@ -63,6 +63,8 @@ fn agent(node: &str, role: RoleStatus, facts: Option<Facts>, record: Record) -> 
         failsafe: false,
         start: Some(1),
         writer_vip: (role == RoleStatus::Primary).then(|| "10.0.0.99".parse().unwrap()),
+        addresses: AddressStatus::default(),
+        faults: Vec::new(),
         record: Some(record),
         facts: facts.map(|facts| (NOW, facts)),
         failures: Failed::default(),

@@ -53,6 +53,11 @@ impl Record {
             addresses: Vec::new(),
         }
     }
+
+    /// Whether there is nothing to take back.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.sysctls.is_empty() && self.addresses.is_empty()
+    }
 }
 
 /// The state directory, locked against another run until dropped.

@@ -7,12 +7,15 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
 use rtnetlink::Handle;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressScope};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressScope, CacheInfo};
 
 use crate::net::addresses::interface_addresses;
 use crate::net::error::{NetError, errno};
 use crate::net::link::Interface;
 use crate::net::netlink::answer;
+
+/// A lifetime without end (INFINITY_LIFE_TIME in addrconf.h).
+const FOR_EVER: u32 = u32::MAX;
 
 /// A VIP and the interface that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,21 @@ impl Placed {
         &self.interface
     }
 
+    /// The same as it is now, and whether the VIP is on the interface; `None` where the interface is gone.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub async fn look(&self, handle: &Handle) -> Result<Option<(Self, bool)>, NetError> {
+        let interface = match Interface::find(handle, self.interface.name()).await {
+            Err(NetError::NoSuchInterface { .. } | NetError::NotEthernet { .. }) => {
+                return Ok(None);
+            }
+            found => found?,
+        };
+        let here = interface.subnets().iter().any(|net| net.addr() == self.address);
+        Ok(Some((Self { address: self.address, interface }, here)))
+    }
+
     /// The length of its prefix there: it is a network by itself, so that no route comes and goes with it.
     #[must_use]
     pub const fn prefix(&self) -> u8 {
@@ -70,9 +88,14 @@ impl Placed {
         let message = request.message_mut();
         match self.address {
             IpAddr::V4(_) => message.header.scope = AddressScope::Universe,
-            // That nobody else has it is proven otherwise, and to ask takes a second (RFC 4862, 5.4).
+            // That nobody else has it is proven otherwise, and to ask takes a second (RFC 4862, 5.4). It is
+            // deprecated, or this node would talk to its neighbours from it: it is nearer to them than the
+            // node's own address is (RFC 6724, section 5, rules 3 and 8).
             IpAddr::V6(_) => {
-                message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+                let mut lifetimes = CacheInfo::default();
+                (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, FOR_EVER);
+                let flags = AddressAttribute::Flags(AddressFlags::Nodad);
+                message.attributes.extend([flags, AddressAttribute::CacheInfo(lifetimes)]);
             }
         }
         match answer("add a VIP", request.execute()).await {
@@ -83,7 +106,7 @@ impl Placed {
         }
     }
 
-    /// Takes it off; whether it was there.
+    /// Takes it off, whatever prefix it was put on with; whether it was there.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -92,18 +115,17 @@ impl Placed {
             .address()
             .get()
             .set_link_index_filter(self.interface.index().get())
-            .set_prefix_length_filter(self.prefix())
             .set_address_filter(self.address);
         let found: Vec<_> = answer("list addresses", request.execute().try_collect()).await?;
-        let Some(message) = found.into_iter().next() else { return Ok(false) };
-        match answer("remove a VIP", handle.address().del(message).execute()).await {
-            Ok(()) => Ok(true),
-            Err(NetError::Netlink { source, .. })
-                if errno(&source) == Some(Errno::EADDRNOTAVAIL) =>
-            {
-                Ok(false)
+        let mut was_there = false;
+        for message in found {
+            match answer("remove a VIP", handle.address().del(message).execute()).await {
+                Ok(()) => was_there = true,
+                Err(NetError::Netlink { source, .. })
+                    if errno(&source) == Some(Errno::EADDRNOTAVAIL) => {}
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
+        Ok(was_there)
     }
 }
