@@ -6,6 +6,9 @@ use crate::config::{Agent, Config, Failover, Pick};
 use crate::postgres::server::ServerConfig;
 use crate::postgres::server::config::{Deadlines, LocalLogin, Method, OWN_FILES, Peer, Upstream};
 
+#[cfg(test)]
+mod tests;
+
 /// Where clients on the same machine look for PostgreSQL's socket, as Debian and its like have it.
 const LOCAL_SOCKETS: &str = "/var/run/postgresql";
 
@@ -28,7 +31,11 @@ pub(super) fn config(config: &Config, own: &Agent, failover: &Failover) -> Serve
     if let Some(passfile) = own.passfile() {
         parameters.insert("passfile".to_owned(), passfile.display().to_string());
     }
-    let upstream = Upstream { role: role.to_owned(), parameters };
+    // Whoever reads the files of another node does so in a database; without its name that of the role is meant.
+    let database = ("dbname".to_owned(), config.login().dbname().to_owned());
+    let files = parameters.clone().into_iter().chain([database]).collect();
+    let rewind = Upstream { role: role.to_owned(), parameters: files };
+    let replication = Upstream { role: role.to_owned(), parameters };
     let others = failover.members().iter().filter(|member| member.name() != own.node());
     let peers = others.map(|member| {
         let (host, role) = (member.address().to_string(), member.replication_user().to_owned());
@@ -53,8 +60,8 @@ pub(super) fn config(config: &Config, own: &Agent, failover: &Failover) -> Serve
             password: None,
         },
         peers: peers.collect(),
-        replication: upstream.clone(),
-        rewind: upstream,
+        replication,
+        rewind,
         method: match failover.pick() {
             Pick::Any => Method::Any,
             Pick::First => Method::First,
