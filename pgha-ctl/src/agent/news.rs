@@ -1,6 +1,7 @@
 //! What is logged: each change of this node's part, with epoch, LSN and reason.
 
 use pgha_machine::failover::agent::{Agent, Command, Event, Outcome, Role, Standing};
+use pgha_machine::failover::order::Refusal;
 use pgha_machine::failover::{Answer, Written};
 use pgha_machine::{Epoch, NodeName};
 
@@ -11,6 +12,7 @@ pub(super) struct News {
     standing: Option<Standing>,
     epoch: Option<Epoch>,
     alone: bool,
+    refusal: Option<Refusal>,
 }
 
 impl News {
@@ -37,7 +39,11 @@ impl News {
         } else if self.alone && !alone {
             tracing::info!(epoch = number, %lsn, timeline, "the primary goes on by its lease again, or has ended");
         }
-        *self = Self { role: Some(role.clone()), standing: Some(standing), epoch, alone };
+        let refusal = agent.refusal();
+        if let Some(why) = refusal.as_ref().filter(|why| self.refusal.as_ref() != Some(*why)) {
+            tracing::warn!(epoch = number, %lsn, timeline, "this node is nominated and does not become the primary: {why}");
+        }
+        *self = Self { role: Some(role.clone()), standing: Some(standing), epoch, alone, refusal };
     }
 }
 

@@ -34,6 +34,19 @@ use crate::store::ledger::{Ledger, patience};
 /// How much is told at once before who tells has to wait.
 const ROOM: usize = 64;
 
+/// Something that the coordinator's driver has come to.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// That was carried out, as far as it is carried out at once: a request or a device is under way then.
+    Done(&'a Effect),
+    /// That has happened, and the machine does not know it yet.
+    Comes(&'a Event),
+}
+
+/// Is told every step of a coordinator, with the stage that it is in by then, before the next one is taken. It does
+/// nothing in the program; a test ends the process in it.
+pub type Observer = Arc<dyn Fn(Stage, Step<'_>) + Send + Sync>;
+
 /// A coordinator at work, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Fencing {
@@ -85,6 +98,7 @@ impl Fencing {
     pub(super) fn begin(
         config: &Config,
         store: Configured,
+        observer: Observer,
     ) -> Result<Option<Self>, ControllerError> {
         let (Some(failover), false) = (config.failover(), config.api().listen().is_empty()) else {
             return Ok(None);
@@ -128,6 +142,7 @@ impl Fencing {
             told,
             devices,
             stage: Stage::Unknown,
+            observer,
             says,
         };
         Ok(Some(Self { post, ask, happenings, cluster, task: tokio::spawn(driver.run()) }))
@@ -164,6 +179,7 @@ struct Driver {
     told: mpsc::Receiver<Event>,
     devices: Arc<fence::Fencing>,
     stage: Stage,
+    observer: Observer,
     /// Tells the balancer, which shares nothing else with this task.
     says: watch::Sender<Option<Cluster>>,
 }
@@ -190,6 +206,7 @@ impl Driver {
                 },
                 () = &mut follow => return,
             };
+            (self.observer)(self.coordinator.stage(), Step::Comes(&event));
             self.coordinator.handle(clock::now(), event);
         }
     }
@@ -197,6 +214,7 @@ impl Driver {
     /// Does what the machine wants, in its order.
     fn carry_out(&mut self) {
         while let Some(effect) = self.coordinator.poll_effect() {
+            let done = effect.clone();
             match effect {
                 Effect::Store(request) => {
                     self.ledger.ask_beside(request, self.tell.clone(), Event::Store);
@@ -213,6 +231,7 @@ impl Driver {
                 }
                 Effect::Answered { number, result } => self.answer(number, result),
             }
+            (self.observer)(self.coordinator.stage(), Step::Done(&done));
         }
         self.tell_stage();
         self.tell_balancer();

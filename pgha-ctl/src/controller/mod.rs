@@ -50,6 +50,7 @@ mod web;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgha_machine::Moment;
@@ -85,6 +86,7 @@ use survey::Surveys;
 use watch::{Manner, Told, Watchers};
 
 pub use error::{ControllerError, InterfacesError};
+pub use fencing::{Observer, Step};
 pub(crate) use interfaces::Interfaces;
 pub(crate) use preflight::{CAPABILITIES, vips};
 pub(crate) use web::token;
@@ -101,6 +103,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// # Errors
 /// Whatever keeps it from starting. Nothing is left attached then that was not there before.
 pub async fn run(path: &Path) -> Result<(), ControllerError> {
+    run_observed(path, Arc::new(|_, _| {})).await
+}
+
+/// The same, and `observer` is told every step of its coordinator.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_observed(path: &Path, observer: Observer) -> Result<(), ControllerError> {
     // From here on a signal waits for the loop: a start is never cut in half by one.
     let signals = Signals::new()?;
     preflight::give_up_rights()?;
@@ -112,7 +122,7 @@ pub async fn run(path: &Path) -> Result<(), ControllerError> {
     preflight::interfaces(netlink.handle(), &config).await?;
     preflight::login(&config).await?;
     let local = local_addresses(netlink.handle()).await?;
-    let mut controller = Controller::start(path, config, local, netlink).await?;
+    let mut controller = Controller::start(path, config, local, netlink, observer).await?;
     controller.run(signals).await
 }
 

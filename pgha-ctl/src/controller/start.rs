@@ -15,7 +15,7 @@ use super::changes::Changes;
 use super::claims::Listening;
 use super::ended::Ended;
 use super::events::{Events, Happening, Kind};
-use super::fencing::{self, Fencing};
+use super::fencing::{self, Fencing, Observer};
 use super::history::History;
 use super::leaks::Leaks;
 use super::neighbours::Announcements;
@@ -74,10 +74,11 @@ impl Controller {
         config: Config,
         local: BTreeSet<IpAddr>,
         netlink: Netlink,
+        observer: Observer,
     ) -> Result<Self, ControllerError> {
         let found = Found::look(&config, &netlink).await?;
         let serves = found.serves();
-        let mut controller = Self::assemble(path, config, local, netlink, found).await?;
+        let mut controller = Self::assemble(path, config, local, netlink, found, observer).await?;
         controller.read_orders().await;
         if serves {
             controller.attach()?;
@@ -97,6 +98,7 @@ impl Controller {
         local: BTreeSet<IpAddr>,
         netlink: Netlink,
         found: Found,
+        observer: Observer,
     ) -> Result<Self, ControllerError> {
         let (manner, asked) = tokio::sync::watch::channel(Manner::of(&config));
         // Small channels: who tells faster than the loop takes in has to wait, and loses nothing.
@@ -104,7 +106,7 @@ impl Controller {
         let (request, requests) = mpsc::channel(16);
         let (listener, socket) = ControlSocket::open(config.director().control())?;
         let book = Book::new(config.store(), config.cluster());
-        let fencing = Fencing::begin(&config, book.store())?;
+        let fencing = Fencing::begin(&config, book.store(), observer)?;
         let failover = fencing::router(fencing.as_ref(), book.store());
         let router = api::router(request, book.store(), failover);
         let api = Served::start(listener, config.api(), &router).await?;

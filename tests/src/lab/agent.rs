@@ -29,6 +29,10 @@ const PATIENT: Duration = Duration::from_secs(5);
 /// Where the kernel's cgroups of version 2 are.
 const CGROUPS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
+/// What `pg_rewind` asks for, by PostgreSQL's documentation of it.
+const READS_FILES: &str = "pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), \
+     pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean)";
+
 /// A managed node: an agent, and the PostgreSQL that it runs. Dropping it ends both.
 #[derive(Debug)]
 pub struct Agent {
@@ -57,6 +61,8 @@ pub struct AgentOptions {
     pub durable: bool,
     /// The writer VIP. One in the network behind is put on a second interface.
     pub writer_vip: IpAddr,
+    /// The host of another one, which is known to all and which a test starts itself.
+    pub beside: Option<&'static str>,
 }
 
 impl Default for AgentOptions {
@@ -71,6 +77,7 @@ impl Default for AgentOptions {
             nodes: Vec::new(),
             durable: false,
             writer_vip: WRITER_VIP.into(),
+            beside: None,
         }
     }
 }
@@ -95,6 +102,7 @@ pub fn prepare(
     let primary = lab.primary_with(first, &PostgresOptions::default().guc("fsync", fsync))?;
     for name in names {
         primary.psql(&format!("create role {name} login replication"))?;
+        primary.psql(&format!("grant execute on function {READS_FILES} to {name}"))?;
     }
     primary.psql("create role root login in role pg_monitor")?;
     primary.psql("create table acknowledged (id bigint primary key, server text)")?;
@@ -425,7 +433,7 @@ fn common(
             writeln!(text, "{keys}")?;
         }
     }
-    if let Some(controller) = options.controller {
+    for controller in [options.controller, options.beside].into_iter().flatten() {
         let address = lab.host(controller)?.address();
         write!(
             text,

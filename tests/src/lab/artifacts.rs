@@ -22,6 +22,15 @@ pub fn pgha_binary() -> Result<PathBuf> {
     binary("pgha", "PGHA_BIN")
 }
 
+/// The `coordinator` binary, a controller that ends where a test says: `PGHA_COORDINATOR_BIN`, or the one built beside
+/// this executable.
+///
+/// # Errors
+/// When there is none; the message names the fix.
+pub fn coordinator_binary() -> Result<PathBuf> {
+    binary("coordinator", "PGHA_COORDINATOR_BIN")
+}
+
 /// The eBPF object of that name: in `PGHA_EBPF_DIR`, or in the target directory that this
 /// executable was built into.
 ///

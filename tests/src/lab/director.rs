@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -104,15 +104,27 @@ impl Director {
     ///
     /// # Errors
     /// As [`Director::start`].
-    pub fn start_as(
+    pub fn start_as(&self, launch: &Launch<'_>, ready: impl FnMut() -> Result<bool>) -> Result<()> {
+        self.start_command(self.verb_of(launch, ["controller"])?, ready)
+    }
+
+    /// The same by another program, which has a controller in it: `program` with these arguments and `--config`.
+    ///
+    /// # Errors
+    /// As [`Director::start`].
+    pub fn start_program(
         &self,
-        launch: &Launch<'_>,
-        mut ready: impl FnMut() -> Result<bool>,
+        program: &Path,
+        arguments: &[&OsStr],
+        ready: impl FnMut() -> Result<bool>,
     ) -> Result<()> {
+        self.start_command(self.configured(self.host.command([program])?.args(arguments)), ready)
+    }
+
+    fn start_command(&self, command: Cmd, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
         if self.is_running()? {
             bail!("the controller on {} runs already", self.host.name());
         }
-        let command = self.verb_of(launch, ["controller"])?;
         let daemon = command.daemon(&self.log_path())?;
         self.host.shared.adopt(daemon.clone());
         *self.daemon() = Some(daemon.clone());
@@ -265,8 +277,11 @@ impl Director {
         launch: &Launch<'_>,
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<Cmd> {
-        let command = launch.command(&self.host)?.args(arguments);
-        Ok(command.args([OsStr::new("--config"), self.config_path().as_os_str()]))
+        Ok(self.configured(launch.command(&self.host)?.args(arguments)))
+    }
+
+    fn configured(&self, command: Cmd) -> Cmd {
+        command.args([OsStr::new("--config"), self.config_path().as_os_str()])
     }
 
     fn log_path(&self) -> PathBuf {

@@ -20,6 +20,9 @@ use super::switch;
 use super::wait::SOON;
 use super::xdp::{self, Stub};
 
+/// The MAC address of no host.
+const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfe];
+
 /// What all hosts of a lab share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -158,6 +161,37 @@ impl Host {
     fn set_port(&self, state: &str) -> Result<()> {
         let (switch, port) = self.port();
         ip_batch(Some(switch), [format!("link set dev {port} {state}")])
+    }
+
+    /// Has nothing reach this host that another one sends, nor the other way round: each sends its frames to a MAC
+    /// address that nobody has. What others send to either arrives as before. IPv4 alone.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn cut_from(&self, other: &Self) -> Result<()> {
+        self.lead_to_nobody(other)?;
+        other.lead_to_nobody(self)
+    }
+
+    /// Undoes [`Host::cut_from`].
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn join(&self, other: &Self) -> Result<()> {
+        for (from, to) in [(self, other), (other, self)] {
+            let line = format!("neigh del {} dev {INTERFACE}", to.address);
+            ip_batch(Some(&from.namespace), [line])?;
+        }
+        Ok(())
+    }
+
+    fn lead_to_nobody(&self, other: &Self) -> Result<()> {
+        let nobody = mac_text(NOBODY);
+        let line = format!(
+            "neigh replace {} lladdr {nobody} dev {INTERFACE} nud permanent",
+            other.address
+        );
+        ip_batch(Some(&self.namespace), [line])
     }
 
     /// Puts a bridge between its cable and its addresses, as virtualization does: from here on its

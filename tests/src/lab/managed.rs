@@ -1,14 +1,21 @@
 //! Managed nodes: three real PostgreSQL under three agents, on a real etcd.
+use std::fs;
+use std::net::Ipv4Addr;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use pgha_ctl::agent::status::RoleStatus;
+use pgha_machine::Epoch;
 
 use super::agent::{configure, prepare};
 use super::etcd::{Members, program};
 use super::observers::Observers;
+use super::plan::READER_VIP;
 use super::{Agent, AgentOptions, Director, Lab, SOON, wait_for};
 use crate::skip::skipped;
 
 const NODES: [&str; 3] = ["db1", "db2", "db3"];
+/// A VIP that is nobody's.
+const OTHER_VIP: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 101);
 const STORE: [&str; 3] = ["etcd1", "etcd2", "etcd3"];
 
 /// A managed cluster. The agents before the lab: they end first.
@@ -43,7 +50,8 @@ impl Managed {
             return Ok(None);
         };
         let lab = if options.durable { Lab::on_disk()? } else { Lab::new()? };
-        let clients: Vec<_> = NODES.into_iter().chain(options.controller).collect();
+        let clients = NODES.into_iter().chain(options.controller).chain(options.beside);
+        let clients: Vec<_> = clients.collect();
         let store = Members::start(&lab, &program, &STORE, &clients)?;
         let agents = prepare(&lab, &NODES, &store, options)?;
         let mut observers = Observers::begin(&lab)?;
@@ -87,6 +95,19 @@ impl Managed {
         others.iter().try_for_each(Agent::wait_streaming)
     }
 
+    /// Starts the controller beside the first, which balances nothing that others do: it has a VIP of its own.
+    ///
+    /// # Errors
+    /// When it cannot be started, or no test said where.
+    pub fn start_beside(&self, options: &AgentOptions) -> Result<Director> {
+        let beside = self.lab.director(options.beside.context("a host")?)?;
+        configure(&beside, &self.lab, &NODES, &self.store, options)?;
+        let text = fs::read_to_string(beside.config_path())?;
+        beside.write_config(&text.replace(&READER_VIP.to_string(), &OTHER_VIP.to_string()))?;
+        beside.start_until(|| Ok(beside.status().is_ok()))?;
+        Ok(beside)
+    }
+
     /// The agent of a node.
     ///
     /// # Errors
@@ -106,6 +127,20 @@ impl Managed {
         others.into_iter().try_for_each(Agent::wait_streaming)?;
         primary.wait_voters(self.agents.len() - 1)?;
         Ok(primary)
+    }
+
+    /// The primary of a later term than that epoch's, where an agent says that there is one.
+    ///
+    /// # Errors
+    /// When no agent answers.
+    pub fn primary_after(&self, epoch: Epoch) -> Result<Option<&Agent>> {
+        for agent in &self.agents {
+            let status = agent.status()?;
+            if status.role == RoleStatus::Primary && status.epoch > Some(epoch) {
+                return Ok(Some(agent));
+            }
+        }
+        Ok(None)
     }
 
     /// Waits until a node other than `former` is the primary.

@@ -6,6 +6,7 @@ use pgha_machine::{Epoch, Position, Wal};
 
 use super::*;
 use crate::agent::failures::{Failure, FailureKind};
+use crate::agent::status::AddressStatus;
 use crate::controller::failover::{ProcessStatus, SCHEMA, StageStatus};
 use crate::postgres::server::facts::{Facts, Walsender};
 

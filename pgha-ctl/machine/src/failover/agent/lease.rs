@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::{Agent, Effect, FAILURES, Role, Standing};
 use crate::failover::message::Message;
+use crate::failover::order::Refusal;
 use crate::failover::pace::Pace;
 use crate::failover::record::{Lease, Record};
 use crate::failover::rules::Rule;
@@ -351,5 +352,14 @@ impl Agent {
             return None;
         }
         record.take(&self.name, self.run, self.wal.as_ref()?, self.rules).ok()
+    }
+
+    /// Why this node, which has stopped and was nominated, does not take the epoch: what the record has against it.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        let record = self.desk.record()?;
+        let Standing::Nominee { freeze } = self.standing() else { return None };
+        let wal = self.wal.as_ref().filter(|_| self.role == Role::Frozen { freeze })?;
+        record.take(&self.name, self.run, wal, self.rules).err()
     }
 }

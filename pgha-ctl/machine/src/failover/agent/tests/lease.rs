@@ -1,6 +1,7 @@
 //! Counting the lease, and giving up in time.
 
 use super::*;
+use crate::failover::order::Refusal;
 use crate::failover::record::{Ordered, Takeover};
 
 /// `b` holds the lease of epoch 2 and has renewed it at [`NOW`], which was answered 50 ms later.
@@ -138,6 +139,21 @@ fn a_nominee_that_was_answered_too_late_promotes_nothing_before_it_has_renewed()
         "put renewal 2 of b run 20 at 120, floor 1:118, term 2 of b: 2 from 1:118, promoted; tell"
     );
     assert_eq!(play.agent.role(), &Role::Primary);
+}
+
+#[test]
+fn a_nominee_that_takes_nothing_says_why() {
+    let mut play = Play::begin(kept(1, Some(1)), standby(None));
+    play.effects();
+    let rules = Rules::default();
+    // It had more when it was nominated: its disk has lost something since.
+    let further = stopped(&[("b", 130), ("c", 110)]);
+    let nominated =
+        suspended().nominate(name("b"), name("k1"), Proof::Quorum, &further, rules).unwrap();
+    assert!(!play.at(NOW).reads(&nominated).contains("put"));
+    assert_eq!(play.agent.refusal(), Some(Refusal::Shorter(name("b"))));
+    play.at(NOW + 10).reads(&nominee());
+    assert_eq!(play.agent.refusal(), None);
 }
 
 #[test]
