@@ -36,7 +36,7 @@ fn netns_agent_failover_of_a_lost_host_loses_nothing() -> Result<()> {
 #[test]
 fn netns_agent_failover_follows_a_spent_restart_budget() -> Result<()> {
     let test = "netns_agent_failover_follows_a_spent_restart_budget";
-    let agent = "guardian = false\nrestarts = 1\n".to_owned();
+    let agent = "restarts = 1\n".to_owned();
     let Some(managed) = Managed::up(test, &AgentOptions { agent, ..options() })? else {
         return Ok(());
     };

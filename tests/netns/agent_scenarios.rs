@@ -63,28 +63,6 @@ fn netns_agent_that_is_gone_is_followed_by_postgresql_within_the_lease() -> Resu
     managed.observed(&acknowledged, &record)
 }
 
-/// Scenario 5: cut off from everybody, with a client beside it.
-#[test]
-fn netns_agent_that_is_cut_off_ends_postgresql_within_the_lease() -> Result<()> {
-    let options = with("mode = \"async\"\n");
-    let test = "netns_agent_that_is_cut_off_ends_postgresql_within_the_lease";
-    let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
-    let db1 = managed.agent("db1")?;
-    let writer = Writer::start(db1.host(), db1.host().address())?;
-    writer.wait_after(Instant::now(), SOON)?;
-    db1.host().link_down()?;
-    let cut = Instant::now();
-    let down = db1.postgres().postmaster_pid()?.context("a postmaster")?;
-    wait_until("that PostgreSQL to end", SOON, || {
-        Ok(db1.postgres().postmaster_pid()? != Some(down))
-    })?;
-    nothing_after(&writer.acknowledged(), cut + options.lease)?;
-    // With the link it is the primary again: nobody was there to let another node take over.
-    db1.host().link_up()?;
-    db1.wait_role(RoleStatus::Primary)?;
-    managed.finish([writer]).map(drop)
-}
-
 /// Scenario 34: whoever starts PostgreSQL by hand gets a standby.
 #[test]
 fn netns_agent_leaves_a_standby_to_who_starts_postgresql_by_hand() -> Result<()> {
@@ -191,38 +169,6 @@ fn netns_agent_shows_nobody_a_commit_that_no_voter_has_after_a_crash() -> Result
     managed.finish([writer])?;
     let seen = db1.rows()?;
     wait_until("a voter to have all of it", SOON, || Ok(standbys[0].rows()?.is_superset(&seen)))
-}
-
-/// Scenario 8: the store is gone. With every member's word the primary goes on, without one it ends in time, and
-/// with the store it is there again.
-#[test]
-fn netns_agent_goes_on_without_the_store_by_the_word_of_all_members() -> Result<()> {
-    let test = "netns_agent_goes_on_without_the_store_by_the_word_of_all_members";
-    let options = with("mode = \"async\"\n");
-    let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
-    let db1 = managed.agent("db1")?;
-    wait_until("all members to be confirmed", SOON, || {
-        let record = db1.status()?.record.context("a record")?;
-        Ok(record.members.len() == 3 && record.members.values().all(|member| member.confirmed))
-    })?;
-    let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
-    writer.wait_after(Instant::now(), SOON)?;
-    managed.store.kill_all()?;
-    let gone = Instant::now();
-    wait_until("the failsafe", SOON, || Ok(db1.status()?.failsafe))?;
-    writer.wait_after(gone + options.lease * 2, SOON)?;
-    ensure!(writer.connections() == 1, "it had to connect again");
-    // One member less.
-    managed.agent("db3")?.kill()?;
-    let alone = Instant::now();
-    db1.wait_ended(SOON).or_else(|_| db1.wait_role(RoleStatus::Standby).map(drop))?;
-    // The last grant came before that, and lasts for a lease.
-    nothing_after(&writer.acknowledged(), alone + options.lease)?;
-    managed.agent("db3")?.start()?;
-    managed.store.start_all()?;
-    db1.wait_role(RoleStatus::Primary)?;
-    writer.wait_after(Instant::now(), SOON)?;
-    managed.finish([writer]).map(drop)
 }
 
 /// Scenario 37: what streams under a voter's name and is not that voter is reported, and no quorum of voters is

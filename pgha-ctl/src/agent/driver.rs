@@ -135,6 +135,8 @@ impl Driver {
             holder: record.and_then(|record| record.holder().cloned()),
             wal: self.agent.wal().cloned(),
             failsafe: self.agent.goes_on_alone(),
+            failsafe_of: self.agent.who_goes_on_alone(clock::now()).cloned(),
+            store: self.agent.store_answers(),
             record: record.cloned(),
             ..self.works.status()
         };

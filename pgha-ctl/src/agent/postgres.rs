@@ -31,11 +31,10 @@ pub(super) fn config(config: &Config, own: &Agent, failover: &Failover) -> Serve
     if let Some(passfile) = own.passfile() {
         parameters.insert("passfile".to_owned(), passfile.display().to_string());
     }
-    // Whoever reads the files of another node does so in a database; without its name that of the role is meant.
-    let database = ("dbname".to_owned(), config.login().dbname().to_owned());
-    let files = parameters.clone().into_iter().chain([database]).collect();
-    let rewind = Upstream { role: role.to_owned(), parameters: files };
-    let replication = Upstream { role: role.to_owned(), parameters };
+    let upstream = Upstream { role: role.to_owned(), parameters };
+    // Who reads files is in a database; libpq would take one of the role's name.
+    let mut rewind = upstream.clone();
+    rewind.parameters.insert("dbname".to_owned(), config.login().dbname().to_owned());
     let others = failover.members().iter().filter(|member| member.name() != own.node());
     let peers = others.map(|member| {
         let (host, role) = (member.address().to_string(), member.replication_user().to_owned());
@@ -60,7 +59,7 @@ pub(super) fn config(config: &Config, own: &Agent, failover: &Failover) -> Serve
             password: None,
         },
         peers: peers.collect(),
-        replication,
+        replication: upstream,
         rewind,
         method: match failover.pick() {
             Pick::Any => Method::Any,

@@ -156,6 +156,8 @@ async fn look(
         system: Some(origin.system),
         was_primary: origin.was_primary,
         failsafe: false,
+        failsafe_of: None,
+        store: None,
         start: None,
         writer_vip: None,
         addresses: AddressStatus::default(),

@@ -39,6 +39,12 @@ pub struct AgentStatus {
     pub was_primary: bool,
     /// The node goes on as the primary without the store, by what its members granted.
     pub failsafe: bool,
+    /// Who goes on as the primary without the store, by its own word: this node or another.
+    #[serde(default)]
+    pub failsafe_of: Option<NodeName>,
+    /// Whether the store answered when it was asked last; `None` before that.
+    #[serde(default)]
+    pub store: Option<bool>,
     /// The number of PostgreSQL's start, which grows.
     pub start: Option<u64>,
     /// The writer VIP is here.

@@ -69,6 +69,13 @@ fn text(status: &AgentStatus) -> String {
         format!("epoch: {epoch}, lease: {holder}"),
         format!("log: {log}"),
     ];
+    lines.extend(match (&status.failsafe_of, status.store) {
+        (Some(primary), _) => Some(format!(
+            "store: cannot be reached; {primary} goes on as the primary by what every member grants"
+        )),
+        (None, Some(false)) => Some("store: cannot be reached".to_owned()),
+        (None, Some(true) | None) => None,
+    });
     lines.extend(status.writer_vip.map(|vip| format!("writer VIP: {vip} is here")));
     let AddressStatus { rivals, readers, troubles } = &status.addresses;
     let rivals = rivals.iter().map(|rival| format!("{} {} it, too", rival.mac, rival.does));

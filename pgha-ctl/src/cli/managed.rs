@@ -94,7 +94,7 @@ pub(super) async fn gather(options: &Options, controller: &Controller) -> Option
     if options.to.is_some() {
         let failover = client::failover(controller).await.ok()?;
         let history = client::history(controller).await.ok();
-        return Some(Managed::of(Ok(failover), history.as_ref(), BTreeMap::new(), None));
+        return Some(Managed::of(Ok(failover), history.as_ref(), &BTreeMap::new(), None));
     }
     let config = Config::load(&options.config).ok()?;
     let members = config.failover()?;
@@ -104,7 +104,7 @@ pub(super) async fn gather(options: &Options, controller: &Controller) -> Option
         ask_agents(&config, members)
     );
     let failover = failover.map_err(|error| error.to_string());
-    Some(Managed::of(failover, history.ok().as_ref(), agents, members.writer_vip()))
+    Some(Managed::of(failover, history.ok().as_ref(), &agents, members.writer_vip()))
 }
 
 /// Asks every agent, side by side.
@@ -134,14 +134,14 @@ impl Managed {
     fn of(
         failover: Result<FailoverStatus, String>,
         history: Option<&History>,
-        agents: BTreeMap<NodeName, Result<AgentStatus, String>>,
+        agents: &BTreeMap<NodeName, Result<AgentStatus, String>>,
         writer_vip: Option<IpAddr>,
     ) -> Self {
         let (failover, failover_error) = match failover {
             Ok(status) => (Some(status), None),
             Err(error) => (None, Some(error)),
         };
-        let (told_by, record) = newest(failover.as_ref(), &agents).unzip();
+        let (told_by, record) = newest(failover.as_ref(), agents).unzip();
         let has_vip = |(node, told): (&NodeName, &Result<AgentStatus, String>)| {
             let has = told.as_ref().is_ok_and(|status| status.writer_vip.is_some());
             has.then(|| node.clone())
@@ -150,7 +150,7 @@ impl Managed {
             let terms = history.map(|history| &history.terms[..]).unwrap_or_default();
             terms.iter().find(|chapter| chapter.epoch == record.epoch).cloned()
         });
-        let nodes = nodes(record.as_ref(), failover.as_ref(), &agents);
+        let nodes = nodes(record.as_ref(), failover.as_ref(), agents);
         Self {
             told_by,
             votes: record

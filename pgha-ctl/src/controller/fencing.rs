@@ -143,6 +143,7 @@ impl Fencing {
             devices,
             stage: Stage::Unknown,
             observer,
+            alone: None,
             says,
         };
         Ok(Some(Self { post, ask, happenings, cluster, task: tokio::spawn(driver.run()) }))
@@ -180,6 +181,8 @@ struct Driver {
     devices: Arc<fence::Fencing>,
     stage: Stage,
     observer: Observer,
+    /// Who goes on as the primary without the store.
+    alone: Option<NodeName>,
     /// Tells the balancer, which shares nothing else with this task.
     says: watch::Sender<Option<Cluster>>,
 }
@@ -234,10 +237,30 @@ impl Driver {
             (self.observer)(self.coordinator.stage(), Step::Done(&done));
         }
         self.tell_stage();
+        self.tell_alone();
         self.tell_balancer();
         if let Err(error) = self.timer.set(self.coordinator.poll_timeout(clock::now())) {
             tracing::error!("the timer of the coordinator cannot be set: {error}");
         }
+    }
+
+    fn tell_alone(&mut self) {
+        let alone = self.coordinator.who_goes_on_alone(clock::now()).cloned();
+        if alone == self.alone {
+            return;
+        }
+        match (&alone, &self.alone) {
+            (Some(primary), _) => tracing::warn!(
+                "failover: {primary} goes on as the primary without the store, by what every member grants"
+            ),
+            (None, Some(primary)) => {
+                tracing::info!(
+                    "failover: {primary} goes on by its lease again, or is not heard any more"
+                );
+            }
+            (None, None) => {}
+        }
+        self.alone = alone;
     }
 
     fn tell_balancer(&self) {

@@ -1,4 +1,6 @@
 //! Managed nodes: `pgha agent` on hosts with PostgreSQL.
+mod layers;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -22,16 +24,18 @@ use super::service::Launch;
 use super::wait::{SOON, wait_for, wait_until};
 use super::{Director, Lab, PostgresOptions};
 
+pub use layers::Frozen;
+
 /// Where agents listen.
 const AGENTS: u16 = 7432;
+/// What a role must be allowed for `pg_rewind` (its documentation, "Notes").
+const REWIND: &str = "grant execute on function pg_ls_dir(text, boolean, boolean), \
+     pg_stat_file(text, boolean), pg_read_binary_file(text), \
+     pg_read_binary_file(text, bigint, bigint, boolean)";
 /// The shortest lease that gives a store the time that the lab gives it.
 const PATIENT: Duration = Duration::from_secs(5);
 /// Where the kernel's cgroups of version 2 are.
 const CGROUPS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
-
-/// What `pg_rewind` asks for, by PostgreSQL's documentation of it.
-const READS_FILES: &str = "pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean), \
-     pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean)";
 
 /// A managed node: an agent, and the PostgreSQL that it runs. Dropping it ends both.
 #[derive(Debug)]
@@ -53,14 +57,16 @@ pub struct AgentOptions {
     pub lease: Duration,
     /// The host of the controller, where there is one.
     pub controller: Option<&'static str>,
+    /// The record is in a file of the controller, on a disk of its own, and there is no etcd.
+    pub local: bool,
+    /// The writer VIP. One in the network behind is put on a second interface.
+    pub writer_vip: IpAddr,
     /// The controller has the writer VIP, and sends writers to the primary.
     pub balanced: bool,
     /// Keys of a `[[node]]`, by its name.
     pub nodes: Vec<(&'static str, &'static str)>,
     /// Whether what they write goes to the disk, durably, as on real hosts.
     pub durable: bool,
-    /// The writer VIP. One in the network behind is put on a second interface.
-    pub writer_vip: IpAddr,
     /// The host of another one, which is known to all and which a test starts itself.
     pub beside: Option<&'static str>,
 }
@@ -69,10 +75,10 @@ impl Default for AgentOptions {
     fn default() -> Self {
         Self {
             failover: "mode = \"sync\"\nquorum = 1\n".to_owned(),
-            // A machine of tests may refuse what a guardian wants.
-            agent: "guardian = false\n".to_owned(),
+            agent: String::new(),
             lease: Duration::from_secs(10),
             controller: None,
+            local: false,
             balanced: false,
             nodes: Vec::new(),
             durable: false,
@@ -101,8 +107,7 @@ pub fn prepare(
     let fsync = if options.durable { "on" } else { "off" };
     let primary = lab.primary_with(first, &PostgresOptions::default().guc("fsync", fsync))?;
     for name in names {
-        primary.psql(&format!("create role {name} login replication"))?;
-        primary.psql(&format!("grant execute on function {READS_FILES} to {name}"))?;
+        primary.psql(&format!("create role {name} login replication; {REWIND} to {name}"))?;
     }
     primary.psql("create role root login in role pg_monitor")?;
     primary.psql("create table acknowledged (id bigint primary key, server text)")?;
@@ -300,6 +305,16 @@ impl Agent {
         command.args([&socket]).args(["-c", sql]).run()
     }
 
+    /// A session over the socket of the agent that does this, beside the test.
+    ///
+    /// # Errors
+    /// When psql cannot be started.
+    pub fn session(&self, sql: &str) -> Result<Running> {
+        let socket = self.postgres.home().join("runtime").join("socket");
+        let command = self.host().command(["psql", "-XAtq", "-h"])?.args([&socket]);
+        command.args(["-c", sql]).start(&self.host().log_path("session"))
+    }
+
     /// Waits until it streams, by the word of its own server.
     ///
     /// # Errors
@@ -405,7 +420,12 @@ fn common(
     store: &Members,
     options: &AgentOptions,
 ) -> Result<String> {
-    let seen = lab.directory().join(format!("{}.seen", host.name()));
+    let folder = if options.local && options.controller == Some(host.name()) {
+        lab.directory().join("disk")
+    } else {
+        lab.directory().to_owned()
+    };
+    let seen = folder.join(format!("{}.seen", host.name()));
     let lease = format!("[lease]\nduration = \"{}ms\"\n", options.lease.as_millis());
     let mut section = store.section(host, &seen).replace("[lease]\nprofile = \"safe\"\n", &lease);
     if options.lease < PATIENT {

@@ -58,7 +58,7 @@ impl Cgroup {
     /// # Errors
     /// When the kernel refuses.
     pub fn take(&self, pid: i32) -> Result<()> {
-        self.write("cgroup.procs", &pid.to_string())
+        write(&self.path, "cgroup.procs", &pid.to_string())
     }
 
     /// Stops every process in it at the next moment it would run, and waits until they stand.
@@ -66,10 +66,7 @@ impl Cgroup {
     /// # Errors
     /// When the kernel refuses.
     pub fn freeze(&self) -> Result<()> {
-        self.write("cgroup.freeze", "1")?;
-        wait_until("the cgroup to be frozen", SOON, || {
-            Ok(fs::read_to_string(self.path.join("cgroup.events"))?.contains("frozen 1"))
-        })
+        freeze(&self.path)
     }
 
     /// Lets them run again.
@@ -77,7 +74,7 @@ impl Cgroup {
     /// # Errors
     /// When the kernel refuses.
     pub fn thaw(&self) -> Result<()> {
-        self.write("cgroup.freeze", "0")
+        thaw(&self.path)
     }
 
     /// Kills every process in it and removes it.
@@ -93,11 +90,6 @@ impl Cgroup {
         let entrance = OpenOptions::new().write(true).open(self.path.join("cgroup.procs"));
         Ok(File::into(entrance.with_context(|| self.path.display().to_string())?))
     }
-
-    fn write(&self, file: &str, text: &str) -> Result<()> {
-        let path = self.path.join(file);
-        fs::write(&path, text).with_context(|| format!("{text} to {}", path.display()))
-    }
 }
 
 impl Drop for Cgroup {
@@ -106,6 +98,23 @@ impl Drop for Cgroup {
             eprintln!("lab: {error:#}");
         }
     }
+}
+
+/// Stops every process in a cgroup and below it, and waits until they stand.
+pub(super) fn freeze(path: &Path) -> Result<()> {
+    write(path, "cgroup.freeze", "1")?;
+    wait_until("the cgroup to be frozen", SOON, || {
+        Ok(fs::read_to_string(path.join("cgroup.events"))?.contains("frozen 1"))
+    })
+}
+
+pub(super) fn thaw(path: &Path) -> Result<()> {
+    write(path, "cgroup.freeze", "0")
+}
+
+fn write(path: &Path, file: &str, text: &str) -> Result<()> {
+    let path = path.join(file);
+    fs::write(&path, text).with_context(|| format!("{text} to {}", path.display()))
 }
 
 /// Removes what a lab has left.

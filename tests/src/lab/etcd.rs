@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use pgha_ctl::config::{self, Config, StorePlace};
 use pgha_ctl::rpc::authority::{self, Authority, Request};
 use pgha_ctl::rpc::identity::Role;
@@ -106,6 +107,22 @@ impl Members {
         Ok(members)
     }
 
+    /// No member: certificates alone, for a cluster whose record is in a file of its controller.
+    ///
+    /// # Errors
+    /// When certificates cannot be made.
+    pub fn none(lab: &Lab, clients: &[&str]) -> Result<Self> {
+        let tls = lab.directory().join("tls");
+        issue(lab, &tls, clients)?;
+        Ok(Self {
+            program: PathBuf::new(),
+            tls,
+            members: Vec::new(),
+            access: Access::Certificates,
+            token: Mutex::default(),
+        })
+    }
+
     /// The hosts of its members.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.members.iter().map(|member| &member.host)
@@ -113,6 +130,11 @@ impl Members {
 
     /// The `[store]` section of a client on that host, whose memory of the store is in the file `seen`.
     pub fn section(&self, client: &Host, seen: &Path) -> String {
+        if self.members.is_empty() {
+            return format!(
+                "[store]\nkind = \"local\"\npath = {seen:?}\n\n[lease]\nprofile = \"safe\"\n"
+            );
+        }
         let endpoints: Vec<_> =
             self.members.iter().map(|member| format!("{:?}", member.url(CLIENTS))).collect();
         let own = self.tls.join(client.name());
@@ -250,6 +272,15 @@ impl Members {
     pub fn kill(&self, host: &str) -> Result<()> {
         let running = self.member(host)?.running().take();
         running.with_context(|| format!("no etcd on {host}"))?.kill().map(drop)
+    }
+
+    /// Sends the member on that host a signal.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, host: &str, signal: Signal) -> Result<()> {
+        let running = self.member(host)?.running();
+        running.as_ref().with_context(|| format!("no etcd on {host}"))?.signal(signal)
     }
 
     /// Kills all members that run, with SIGKILL, and leaves what they made durable.

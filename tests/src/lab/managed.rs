@@ -1,4 +1,4 @@
-//! Managed nodes: three real PostgreSQL under three agents, on a real etcd.
+//! Managed nodes: three real PostgreSQL under three agents, on a real etcd or a file of the controller.
 use std::fs;
 use std::net::Ipv4Addr;
 
@@ -10,7 +10,7 @@ use super::agent::{configure, prepare};
 use super::etcd::{Members, program};
 use super::observers::Observers;
 use super::plan::READER_VIP;
-use super::{Agent, AgentOptions, Director, Lab, SOON, wait_for};
+use super::{Agent, AgentOptions, Director, Disk, Lab, SOON, wait_for};
 use crate::skip::skipped;
 
 const NODES: [&str; 3] = ["db1", "db2", "db3"];
@@ -29,8 +29,10 @@ pub struct Managed {
     pub(super) balanced: bool,
     /// They look on; [`Managed::finish`] has their word.
     pub(super) observers: Observers,
-    /// An etcd of three members.
+    /// An etcd of three members, or of none.
     pub store: Members,
+    /// Where the record is, if not in that.
+    pub disk: Option<Disk>,
     /// What they are in.
     pub lab: Lab,
 }
@@ -42,20 +44,26 @@ impl Managed {
     /// # Errors
     /// When anything of it cannot be started.
     pub fn prepared(test: &str, options: &AgentOptions) -> Result<Option<Self>> {
-        let Some(program) = program() else {
+        let etcd = if options.local { None } else { program() };
+        if etcd.is_none() && !options.local {
             skipped(
                 test,
                 "there is no etcd; `cargo xtask setup` installs Debian's where it can be had",
             )?;
             return Ok(None);
-        };
+        }
         let lab = if options.durable { Lab::on_disk()? } else { Lab::new()? };
         let clients = NODES.into_iter().chain(options.controller).chain(options.beside);
         let clients: Vec<_> = clients.collect();
-        let store = Members::start(&lab, &program, &STORE, &clients)?;
+        let (store, disk) = match etcd {
+            Some(program) => (Members::start(&lab, &program, &STORE, &clients)?, None),
+            None => (Members::none(&lab, &clients)?, Some(lab.disk()?)),
+        };
         let agents = prepare(&lab, &NODES, &store, options)?;
-        let mut observers = Observers::begin(&lab)?;
-        store.leader(agents[0].host())?;
+        let observers = Observers::begin(&lab)?;
+        if disk.is_none() {
+            store.leader(agents[0].host())?;
+        }
         let controller = options.controller.map(|host| lab.director(host)).transpose()?;
         if let Some(controller) = &controller {
             configure(controller, &lab, &NODES, &store, options)?;
@@ -66,12 +74,22 @@ impl Managed {
             ensure!(status.holder.is_none(), "{status:?}");
             agent.wait_log()?;
         }
-        if let Some(controller) = &controller {
-            controller.start_until(|| Ok(controller.status().is_ok()))?;
-            observers.read(&lab)?;
-        }
         let balanced = options.balanced;
-        Ok(Some(Self { agents, controller, balanced, observers, store, lab }))
+        let mut managed = Self { agents, controller, balanced, observers, store, disk, lab };
+        if managed.controller.is_some() {
+            managed.start_controller()?;
+            managed.observers.read(&managed.lab)?;
+        }
+        Ok(Some(managed))
+    }
+
+    /// Starts the controller, and waits until it answers.
+    ///
+    /// # Errors
+    /// When there is none, or it ends instead.
+    pub fn start_controller(&self) -> Result<()> {
+        let controller = self.controller.as_ref().context("a controller")?;
+        controller.start_until(|| Ok(controller.status().is_ok()))
     }
 
     /// The same after `pgha init --adopt`: db1 is the primary, the others stream from it.

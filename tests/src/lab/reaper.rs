@@ -17,6 +17,7 @@ use nix::unistd::{Pid, setsid};
 
 use super::artifacts;
 use super::cgroup;
+use super::disk;
 use super::netns::{self, ip_batch};
 use super::state::{self, State};
 use super::wait::wait_for;
@@ -95,9 +96,11 @@ pub fn tear_down(id: &str) -> Result<()> {
     let Some(state) = state::load(id)? else { return Ok(()) };
     let names: Vec<String> =
         state.namespaces().filter(|name| netns::path_of(name).exists()).collect();
+    let disk = disk::release(&run);
     kill_inside(&names)?;
     cgroup::remove_all(id)?;
     unmount(&state.places().bpf)?;
+    disk.as_deref().map_or(Ok(()), unmount)?;
     ip_batch(None, names.iter().map(|name| format!("netns del {name}")))?;
     unmount(&state.places().data)?;
     remove(&state.places().data)?;

@@ -311,6 +311,12 @@ impl Coordinator {
         }
     }
 
+    /// The primary, where it is heard and goes on without the store by what its members granted (S8).
+    #[must_use]
+    pub fn who_goes_on_alone(&self, now: Moment) -> Option<&NodeName> {
+        self.hearing.goes_on_alone(now, self.desk.record()?)
+    }
+
     /// Why each node does not become the primary now; `None`: it may.
     #[must_use]
     pub fn candidates(&self, now: Moment) -> BTreeMap<NodeName, Option<Unfit>> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::Report;
 use super::pace::Pace;
+use super::record::Record;
 use crate::{Moment, NodeName};
 
 /// The last word of each other process.
@@ -34,6 +35,17 @@ impl Hearing {
     /// Everybody's last word.
     pub(super) fn reports(&self) -> impl Iterator<Item = (&NodeName, &Report)> {
         self.heard.iter().map(|(node, (_, report))| (node, report))
+    }
+
+    /// The holder of the lease, where it is heard and says that it goes on by what its members granted (S8).
+    pub(super) fn goes_on_alone<'a>(
+        &self,
+        now: Moment,
+        record: &'a Record,
+    ) -> Option<&'a NodeName> {
+        let holder = record.holder()?;
+        let says = self.report(holder).is_some_and(|report| report.failsafe);
+        (says && !self.is_silent(now, holder, &record.pace)).then_some(holder)
     }
 
     /// Since when it has been silent.

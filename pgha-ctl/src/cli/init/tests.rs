@@ -30,6 +30,8 @@ fn look(node: &str, lsn: u64) -> Look {
         system: Some(77),
         was_primary: false,
         failsafe: false,
+        failsafe_of: None,
+        store: None,
         start: Some(1),
         writer_vip: None,
         addresses: AddressStatus::default(),

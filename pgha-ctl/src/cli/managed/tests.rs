@@ -62,6 +62,8 @@ fn agent(node: &str, role: RoleStatus, facts: Option<Facts>, record: Record) -> 
         system: None,
         was_primary: false,
         failsafe: false,
+        failsafe_of: None,
+        store: Some(true),
         start: Some(1),
         writer_vip: (role == RoleStatus::Primary).then(|| "10.0.0.99".parse().unwrap()),
         addresses: AddressStatus::default(),
@@ -135,7 +137,7 @@ fn vip() -> Option<IpAddr> {
 
 #[test]
 fn each_node_is_shown_as_its_agent_and_the_primary_say() {
-    let managed = Managed::of(Ok(seen(record())), None, agents(), vip());
+    let managed = Managed::of(Ok(seen(record())), None, &agents(), vip());
     let shown: Vec<_> =
         managed.nodes.iter().map(|node| (node.role.as_str(), node.data.as_str())).collect();
     assert_eq!(
@@ -167,7 +169,7 @@ fn what_is_left_tells_where_controller_and_primary_are_gone() {
     agents.insert(name("db1"), Err("no connection".to_owned()));
     let newer = record().freeze(name("lb1"), Suspicion::Silent).unwrap();
     agents.insert(name("db3"), Ok(agent("db3", RoleStatus::Frozen, None, newer)));
-    let managed = Managed::of(Err("nobody listens".to_owned()), None, agents, vip());
+    let managed = Managed::of(Err("nobody listens".to_owned()), None, &agents, vip());
     assert_eq!(managed.told_by.as_deref(), Some("the agent of db3"));
     let shown: Vec<_> =
         managed.nodes.iter().map(|node| (node.role.as_str(), node.data.as_str())).collect();
@@ -190,7 +192,7 @@ fn what_is_left_tells_where_controller_and_primary_are_gone() {
 #[test]
 fn where_nobody_tells_anything_that_is_said() {
     let agents = [(name("db1"), Err("no connection".to_owned()))].into();
-    let managed = Managed::of(Err("nobody listens".to_owned()), None, agents, None);
+    let managed = Managed::of(Err("nobody listens".to_owned()), None, &agents, None);
     let text = text(&managed, NOW);
     assert!(text.contains("nobody tells the record"), "{text}");
     assert!(text.contains("writer VIP: none is configured here"), "{text}");

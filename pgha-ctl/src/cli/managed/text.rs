@@ -86,7 +86,7 @@ fn of_record(managed: &Managed, record: &Record, now: u64, said: &mut Vec<String
     if let Some(why) = stage.and_then(|status| status.why_not.as_ref()) {
         said.push(format!("nobody follows yet: {why} (pgha why-not NODE says what is with each)"));
     }
-    if record.members.get(node).is_some()
+    if record.members.contains_key(node)
         && stage.is_some_and(|status| status.processes.values().any(|process| process.failsafe))
     {
         said.push(

@@ -332,6 +332,21 @@ impl Agent {
         self.holding.as_ref().is_some_and(|holding| holding.granted)
     }
 
+    /// Who goes on as the primary by what its members granted, this node or one that is heard.
+    #[must_use]
+    pub fn who_goes_on_alone(&self, now: Moment) -> Option<&NodeName> {
+        if self.goes_on_alone() {
+            return Some(&self.name);
+        }
+        self.hearing.goes_on_alone(now, self.desk.record()?)
+    }
+
+    /// Whether the store answered when it was asked last; `None` before that.
+    #[must_use]
+    pub fn store_answers(&self) -> Option<bool> {
+        self.desk.reachable()
+    }
+
     /// Whether the primary may be going on by a grant of this node.
     pub(super) fn has_promised(&self, now: Moment) -> bool {
         now < self.promised

@@ -159,14 +159,12 @@ impl Coordinator {
                     return Err(Declined::GoesOn(record.lease.node().clone()));
                 }
                 // That it is not to be chosen, or lacks something, is what the order overrides.
-                match self.unfit(now, record, node) {
-                    Some(
-                        why
-                        @ (Unfit::Silent | Unfit::Faulty | Unfit::Unconfirmed | Unfit::Diverged),
-                    ) => {
-                        return Err(Declined::Unfit { node: node.clone(), why });
-                    }
-                    Some(_) | None => {}
+                let hinders = |why: &Unfit| {
+                    use Unfit::{Diverged, Faulty, Silent, Unconfirmed};
+                    matches!(why, Silent | Faulty | Unconfirmed | Diverged)
+                };
+                if let Some(why) = self.unfit(now, record, node).filter(hinders) {
+                    return Err(Declined::Unfit { node: node.clone(), why });
                 }
             }
             Takeover::To(node) => {

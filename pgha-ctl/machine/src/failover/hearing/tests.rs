@@ -1,5 +1,5 @@
 use super::*;
-use crate::failover::fixture::{name, pace};
+use crate::failover::fixture::{SYNC, cluster, name, pace};
 
 const START: Moment = Moment::new(1_000);
 
@@ -45,4 +45,18 @@ fn the_last_word_counts() {
     hearing.note(at(200), a.clone(), report(2));
     assert_eq!(hearing.report(&a), Some(&report(2)));
     assert_eq!(hearing.reports().collect::<Vec<_>>(), [(&a, &report(2))]);
+}
+
+#[test]
+fn who_goes_on_without_the_store_is_the_holder_that_says_so_and_is_heard() {
+    let (mut hearing, record) = (Hearing::from(START), cluster(SYNC));
+    let (a, b) = (name("a"), name("b"));
+    let alone = |failsafe| Report { failsafe, ..report(1) };
+    hearing.note(at(100), b, alone(true));
+    assert_eq!(hearing.goes_on_alone(at(100), &record), None, "it holds no lease");
+    hearing.note(at(100), a.clone(), alone(true));
+    assert_eq!(hearing.goes_on_alone(at(399), &record), Some(&a));
+    assert_eq!(hearing.goes_on_alone(at(400), &record), None, "it is silent");
+    hearing.note(at(500), a, alone(false));
+    assert_eq!(hearing.goes_on_alone(at(500), &record), None, "the store is back");
 }
