@@ -216,7 +216,7 @@ fn controller_is_replaced(managed: &Managed, controller: &Director, next: &Path)
 /// Each thread has these capabilities and no other, and nothing that it runs can have more.
 fn assert_rights(pid: i32, wanted: u64, bound: u64) -> Result<()> {
     // A machine of tests may lack some itself.
-    let own = sets("/proc/thread-self/status".into())?.effective;
+    let own = sets(Path::new("/proc/thread-self/status"))?.effective;
     let (wanted, bound) = (wanted & own, bound & own);
     let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
     let threads: Vec<PathBuf> =
@@ -224,7 +224,7 @@ fn assert_rights(pid: i32, wanted: u64, bound: u64) -> Result<()> {
     ensure!(!threads.is_empty());
     for thread in threads {
         // One that has ended meanwhile may do nothing.
-        let Ok(sets) = sets(thread) else { continue };
+        let Ok(sets) = sets(&thread) else { continue };
         let is_right = sets.effective == wanted
             && sets.permitted == wanted
             && sets.inherited == 0
@@ -245,8 +245,8 @@ struct Sets {
     no_new_privileges: bool,
 }
 
-fn sets(status: PathBuf) -> Result<Sets> {
-    let text = fs::read_to_string(&status)?;
+fn sets(status: &Path) -> Result<Sets> {
+    let text = fs::read_to_string(status)?;
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.map(str::trim).with_context(|| name.to_owned())

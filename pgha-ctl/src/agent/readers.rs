@@ -238,9 +238,12 @@ impl Keeping {
 /// Tells what was changed.
 fn told(report: &Report) {
     for step in report.steps() {
-        match step {
-            Step::AddressKept(_) | Step::SysctlKept { .. } | Step::NothingToUndo { .. } => {}
-            _ => tracing::info!("reader VIPs: {step}"),
+        let is_as_it_was = matches!(
+            step,
+            Step::AddressKept(_) | Step::SysctlKept { .. } | Step::NothingToUndo { .. }
+        );
+        if !is_as_it_was {
+            tracing::info!("reader VIPs: {step}");
         }
     }
 }

@@ -104,9 +104,9 @@ pub async fn undo_but(kept: &[IpAddr], state_dir: &Path) -> Result<Report, RealS
         }
     }
     if record.is_empty() {
-        state.forget()?
+        state.forget()?;
     } else {
-        state.save(&record)?
+        state.save(&record)?;
     }
     Ok(report)
 }

@@ -148,16 +148,12 @@ fn outages(director: &Director) -> Result<Vec<Outage>> {
     let mut outages = Vec::new();
     for event in told.events {
         let Some(server) = event.server.and_then(name) else { continue };
-        match event.kind {
-            Kind::ServerDown => {
-                down.entry(server).or_insert(event.at);
-            }
-            Kind::ServerUp => {
-                let from = down.remove(&server);
-                let until = Some(event.at);
-                outages.extend(from.map(|from| Outage { server, from, until }));
-            }
-            _ => {}
+        if event.kind == Kind::ServerDown {
+            down.entry(server).or_insert(event.at);
+        } else if event.kind == Kind::ServerUp {
+            let from = down.remove(&server);
+            let until = Some(event.at);
+            outages.extend(from.map(|from| Outage { server, from, until }));
         }
     }
     outages.extend(down.into_iter().map(|(server, from)| Outage { server, from, until: None }));

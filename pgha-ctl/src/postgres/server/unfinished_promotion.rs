@@ -76,7 +76,7 @@ impl Server {
     /// # Errors
     /// Where PostgreSQL was never promoted, and is to come up as the primary.
     pub(super) async fn settle_promotion(&self, as_primary: bool) -> Result<(), ServerError> {
-        let Some(timeline) = self.0.disk.run(|files| files.promoting()).await? else {
+        let Some(timeline) = self.0.disk.run(Files::promoting).await? else {
             return Ok(());
         };
         let reached = self.reached().await?;
