@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::{AgentStatus, RoleStatus};
 use pgha_tests::lab::writer::nothing_after;
 use pgha_tests::lab::{
-    Agent, AgentOptions, Host, Managed, Running, SOON, Transaction, WRITER_VIP, Writer, wait_until,
+    Agent, AgentOptions, Host, Managed, Running, SOON, Transaction, WRITER_VIP, Writer, wait_for,
+    wait_until,
 };
 
 /// The commit of a row in `held` waits for as long as somebody has this advisory lock.
@@ -75,8 +76,12 @@ impl<'m> Story<'m> {
 
     /// It is the primary once more, by another start, and nobody has heard what is too late.
     fn is_used_again(&mut self, before: &AgentStatus) -> Result<()> {
-        let after = self.node.wait_role(RoleStatus::Primary)?;
-        ensure!(after.start > before.start, "{:?} after {:?}", after.start, before.start);
+        // An agent that stood still tells for a moment what it knew before.
+        let after = wait_for("another start as the primary", SOON * 2, || {
+            let after = self.node.wait_role(RoleStatus::Primary)?;
+            ensure!(after.start > before.start, "{:?} after {:?}", after.start, before.start);
+            Ok(Some(after))
+        })?;
         ensure!(after.epoch == before.epoch, "{:?} after {:?}", after.epoch, before.epoch);
         self.is_used()?;
         self.nobody_heard()
@@ -194,10 +199,12 @@ fn netns_agent_layers_each_keep_the_lease_alone() -> Result<()> {
     let before = node.status()?;
     ensure!(has_vip(node)?, "the primary has the VIP");
     node.signal_guardian(Signal::SIGSTOP)?;
-    node.host().link_down()?;
+    let others = ["db2", "db3", "etcd1", "etcd2", "etcd3"].map(|name| managed.lab.host(name));
+    let others = others.into_iter().collect::<Result<Vec<_>>>()?;
+    others.iter().try_for_each(|other| node.host().cut_from(other))?;
     story.ends_within_the_lease(Instant::now())?;
     node.signal_guardian(Signal::SIGCONT)?;
-    node.host().link_up()?;
+    others.iter().try_for_each(|other| node.host().join(other))?;
     story.is_used_again(&before)?;
 
     // The guardian alone: the agent does not run.

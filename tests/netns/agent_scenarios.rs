@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::RoleStatus;
 use pgha_machine::failover::record::Doubt;
-use pgha_tests::lab::writer::nothing_after;
+use pgha_tests::lab::writer::{Acknowledged, nothing_after};
 use pgha_tests::lab::{AgentOptions, Managed, SOON, WRITER_VIP, Writer, wait_until};
 
 fn with(failover: &str) -> AgentOptions {
@@ -89,22 +89,40 @@ fn netns_agent_leaves_a_standby_to_who_starts_postgresql_by_hand() -> Result<()>
     db1.wait_role(RoleStatus::Primary).map(drop)
 }
 
-/// Scenario 10, `sync`: the only synchronous standbys die, and writes resume.
+/// The longest time without an acknowledgement since `begun`.
+fn longest_pause(acknowledged: &[Acknowledged], begun: Instant) -> Duration {
+    let mut since: Vec<_> =
+        acknowledged.iter().map(|one| one.at).filter(|at| *at >= begun).collect();
+    since.sort();
+    let pauses = since.windows(2).map(|pair| pair[1] - pair[0]);
+    pauses.chain(since.first().map(|first| *first - begun)).max().unwrap_or_default()
+}
+
+/// Scenario 10, `sync` with `FIRST 1`: where one of two synchronous standbys dies the other takes its place; where both
+/// die, commits wait for nobody before long.
 #[test]
 fn netns_agent_lets_commits_wait_for_nobody_who_is_gone_where_the_mode_says_so() -> Result<()> {
     let test = "netns_agent_lets_commits_wait_for_nobody_who_is_gone_where_the_mode_says_so";
-    let Some(managed) = Managed::up(test, &AgentOptions::default())? else { return Ok(()) };
+    let options = with("mode = \"sync\"\nquorum = 1\npick = \"first\"\n");
+    let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
     let db1 = managed.agent("db1")?;
     db1.wait_voters(2)?;
+    let names = db1.psql("show synchronous_standby_names")?;
+    ensure!(names == "FIRST 1 (\"db2\", \"db3\")", "{names}");
     let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
     writer.wait_after(Instant::now(), SOON)?;
-    for name in ["db2", "db3"] {
+    for (name, left) in [("db2", 1), ("db3", 0)] {
         let standby = managed.agent(name)?;
         standby.kill()?;
+        let killed = Instant::now();
         standby.postgres().signal_all(Signal::SIGKILL)?;
+        writer.wait_after(killed + Duration::from_millis(1), SOON)?;
+        db1.wait_voters(left)?;
+        writer.wait_after(Instant::now(), SOON)?;
+        let pause = longest_pause(&writer.acknowledged(), killed);
+        println!("no commit was acknowledged for {pause:.2?} after {name} died, with {left} left");
+        ensure!(pause < Duration::from_secs(10), "{pause:.2?}");
     }
-    writer.wait_after(Instant::now(), SOON)?;
-    db1.wait_voters(0)?;
     managed.agent("db2")?.start()?;
     db1.wait_voters(1)?;
     managed.finish([writer]).map(drop)
@@ -179,12 +197,34 @@ fn netns_agent_reports_who_streams_under_a_voters_name() -> Result<()> {
     let Some(managed) = Managed::up(test, &AgentOptions::default())? else { return Ok(()) };
     let db1 = managed.agent("db1")?;
     db1.wait_voters(2)?;
-    let receiver = db1.postgres().receivewal(&managed.lab.host("client")?, "db2")?;
+    let standbys = [managed.agent("db2")?, managed.agent("db3")?];
+    for standby in standbys {
+        standby.postgres().signal_all(Signal::SIGSTOP)?;
+    }
+    let client = managed.lab.host("client")?;
+    let receiver = db1.postgres().synchronous_receivewal(&client, "db2")?;
     wait_until("the other db2 to be reported", SOON, || {
         let doubts = db1.status()?.record.context("a record")?.doubts;
         ensure!(doubts.contains(&Doubt::Impersonated("db2".parse()?)), "{doubts:?}");
         Ok(true)
     })?;
-    drop(receiver);
-    Ok(())
+    // PostgreSQL would go on to take its replies for db2's: it is ended.
+    receiver.wait(SOON)?;
+    ensure!(db1.log().contains("it streams under the name of a node"), "{}", db1.tail());
+    // From then on nothing is acknowledged by it, and what is doubtful stays that until a voter has it.
+    let writer = Writer::start(db1.host(), db1.host().address())?;
+    wait_until("a commit to wait", SOON, || {
+        let waits = "select count(*) > 0 from pg_stat_activity where wait_event = 'SyncRep'";
+        Ok(db1.psql(waits)? == "t")
+    })?;
+    ensure!(writer.acknowledged().is_empty(), "{:?}", writer.acknowledged());
+    ensure!(!db1.status()?.record.context("a record")?.doubts.is_empty(), "nothing is doubted");
+    for standby in standbys {
+        standby.postgres().signal_all(Signal::SIGCONT)?;
+    }
+    wait_until("the doubt to end", SOON * 2, || {
+        Ok(db1.status()?.record.context("a record")?.doubts.is_empty())
+    })?;
+    writer.wait_after(Instant::now(), SOON)?;
+    managed.finish([writer]).map(drop)
 }

@@ -26,6 +26,15 @@ const TRIES: usize = 2;
 /// How many failovers there are at most.
 const ROUNDS: usize = 30;
 
+/// What becomes of a primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// PostgreSQL ends.
+    Server,
+    /// Nobody hears of its host.
+    Host,
+}
+
 /// A cluster in which one failover follows another.
 struct Trial {
     managed: Managed,
@@ -47,7 +56,7 @@ impl Trial {
     }
 
     /// A failover, in which the controller ends after a step. Whether it did.
-    fn round(&mut self, end_after: Option<&str>) -> Result<bool> {
+    fn round(&mut self, loss: Loss, end_after: Option<&str>) -> Result<bool> {
         let (former, before) = self.managed.primary()?;
         let controller = self.controller()?;
         fs::write(&self.steps, "")?;
@@ -62,7 +71,10 @@ impl Trial {
         let knows = || Ok(!self.steps()?.is_empty());
         controller.start_program(&self.program, &arguments, knows)?;
         let begun = Instant::now();
-        former.postgres().signal_postmaster(Signal::SIGKILL)?;
+        match loss {
+            Loss::Server => former.postgres().signal_postmaster(Signal::SIGKILL)?,
+            Loss::Host => former.host().link_down()?,
+        }
         let ended = wait_for("the end of the controller, or of the failover", SOON * 2, || {
             let ended = !controller.is_running()?;
             let over = self.managed.primary_after(before.epoch)?.is_some();
@@ -70,6 +82,10 @@ impl Trial {
         })?;
         if ended {
             controller.start_until(|| Ok(controller.status().is_ok()))?;
+        }
+        if loss == Loss::Host {
+            wait_for("another term", SOON * 4, || self.managed.primary_after(before.epoch))?;
+            former.host().link_up()?;
         }
         let name = self.follows(former, before.epoch)?;
         println!(
@@ -118,13 +134,16 @@ fn netns_coordinator_that_ends_after_any_step_is_followed_by_another() -> Result
     let steps = managed.lab.directory().join("steps");
     let program = coordinator_binary()?;
     let mut trial = Trial { managed, writer, program, steps, seen: BTreeSet::new() };
-    trial.round(None)?;
+    trial.round(Loss::Server, None)?;
+    trial.round(Loss::Host, None)?;
     let (mut ended, mut tried) = (BTreeSet::new(), Vec::new());
-    let mut rounds = 1;
+    let mut rounds = 2;
     while let Some(step) = next(&trial.seen, &ended, &tried) {
         rounds += 1;
         ensure!(rounds <= ROUNDS, "there is no end of steps: {:?}", trial.seen);
-        if trial.round(Some(&step))? {
+        // Of a server that ends its agent tells, which freezes by itself.
+        let loss = if step.starts_with("watching: ") { Loss::Host } else { Loss::Server };
+        if trial.round(loss, Some(&step))? {
             ended.insert(step.clone());
         }
         tried.push(step);

@@ -1,19 +1,24 @@
 //! Fence devices turn hosts of the lab off: what they say is a proof, and that they do not answer is none.
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pgha_tests::lab::invariants::{nothing_is_lost, one_primary_at_a_time};
-use pgha_tests::lab::{Agent, AgentOptions, Managed, SOON, WRITER_VIP, Writer};
+use pgha_tests::lab::{Agent, AgentOptions, Cmd, Host, Managed, SOON, WRITER_VIP, Writer};
 
 const LEASE: Duration = Duration::from_secs(12);
 /// Sooner than that after a host was cut off no lease can have ended: its last renewal is at most a quarter of it old.
 const SOONEST: Duration = Duration::from_secs(9);
 
-/// By ClusterLabs' interface: turns a host off by killing every process of its namespace, and knows by these whether it
-/// is on. It hangs, fails, or works once it may.
+/// By ClusterLabs' interface: has the power of a host cut, and knows whether it is. It hangs, fails, or works once it may.
+/// Like that of a device on the network it needs no right over the host, and has none: a controller keeps few.
 const DEVICE: &str = r#"#!/bin/sh
 here=${0%/*}
 while IFS= read -r line; do
@@ -32,15 +37,69 @@ fi
 namespace=$(cat "$here/$node")
 case "$action" in
     off)
-        while pids=$(ip netns pids "$namespace") && test -n "$pids"; do
-            kill -9 $pids 2>/dev/null
-            sleep 0.02
-        done ;;
+        touch "$here/cut-$node"
+        until test -e "$here/off-$node"; do sleep 0.02; done ;;
     status)
-        test -z "$(ip netns pids "$namespace")" && exit 2
+        test -e "$here/off-$node" && exit 2
         exit 0 ;;
 esac
 "#;
+
+/// The power of the hosts: cut where a device asks for it, which ends every process there. Until it is dropped.
+struct Power {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Power {
+    fn of(hosts: Vec<Host>, directory: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stops = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            while !stops.load(Ordering::Relaxed) {
+                for host in &hosts {
+                    let asked = directory.join(format!("cut-{}", host.name()));
+                    if asked.exists() {
+                        cut(host)?;
+                        fs::write(directory.join(format!("off-{}", host.name())), "")?;
+                        fs::remove_file(asked)?;
+                    }
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+            Ok(())
+        });
+        Self { stop, thread: Some(thread) }
+    }
+
+    /// Ends it.
+    fn end(mut self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().map(JoinHandle::join);
+        ended.map_or(Ok(()), |ended| ended.map_err(|_| anyhow!("the power of the hosts"))?)
+    }
+}
+
+impl Drop for Power {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Ends every process of a host.
+fn cut(host: &Host) -> Result<()> {
+    loop {
+        let pids = Cmd::new(["ip", "netns", "pids", host.namespace().name()]).run()?;
+        if pids.trim().is_empty() {
+            return Ok(());
+        }
+        for pid in pids.split_whitespace() {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(pid.parse()?), Signal::SIGKILL);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// Three levels for each node: one hangs, one fails, one may work.
 fn configuration(device: &Path) -> String {
@@ -86,10 +145,8 @@ fn netns_fence_device_is_a_proof_only_where_it_says_so() -> Result<()> {
         ..AgentOptions::default()
     };
     let Some(managed) = Managed::up(test, &options)? else { return Ok(()) };
-    for agent in &managed.agents {
-        let host = agent.host();
-        fs::write(directory.path().join(host.name()), host.namespace().name())?;
-    }
+    let hosts = managed.agents.iter().map(|agent| agent.host().clone()).collect();
+    let power = Power::of(hosts, directory.path().to_owned());
     let told = || Ok::<_, anyhow::Error>(fs::read_to_string(directory.path().join("told"))?);
     let db1 = managed.agent("db1")?;
     let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
@@ -112,6 +169,7 @@ fn netns_fence_device_is_a_proof_only_where_it_says_so() -> Result<()> {
     println!("another primary after {by_lease:?} by the lease, after {by_power:?} by a device");
     ensure!(by_power < SOONEST, "{by_power:?} after a device worked");
     ensure!(second.postgres().processes()?.is_empty(), "{name} was turned off");
+    power.end()?;
     second.host().link_up()?;
     second.start()?;
     second.wait_streaming()?;

@@ -277,7 +277,7 @@ fn netns_lab_standbys_stream() -> Result<()> {
         Ok(String::from_utf8_lossy(&seen.stderr).contains("permission denied"))
     })?;
     let receiver = primary.receivewal(&client, "archive")?;
-    let backup = primary.basebackup(&client, "backup")?;
+    let backup = primary.basebackup(&client, "backup", "stream")?;
     wait_for("the walsenders of tools", SOON, || {
         let seen = primary.psql(
             "select application_name, state from pg_stat_replication \

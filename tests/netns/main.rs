@@ -2,6 +2,7 @@
 mod agent;
 mod agent_addresses;
 mod agent_balanced;
+mod agent_comeback;
 mod agent_failover;
 mod agent_layers;
 mod agent_scenarios;

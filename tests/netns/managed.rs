@@ -11,7 +11,7 @@ use pgha_ctl::postgres::server::config::{
 use pgha_ctl::postgres::server::{BeforeStart, Server, ServerConfig, ServerError};
 use pgha_machine::{NodeName, Position};
 use pgha_tests::lab::postgres::{PORT, bin_directory};
-use pgha_tests::lab::{Host, Lab, Postgres, PostgresOptions};
+use pgha_tests::lab::{Host, Lab, Postgres, PostgresOptions, SOON, wait_until};
 use tokio::runtime::{Builder, Runtime};
 
 /// The hosts of a managed cluster, each with its name as its replication role.
@@ -173,11 +173,11 @@ fn config(lab: &Lab, postgres: &Postgres) -> Result<ServerConfig> {
         method: Method::Any,
         own_files: OWN_FILES.map(str::to_owned).to_vec(),
         deadlines: Deadlines {
-            start: pgha_tests::lab::SOON,
-            answer: pgha_tests::lab::SOON,
-            kill: pgha_tests::lab::SOON,
-            promote: pgha_tests::lab::SOON,
-            log_end: pgha_tests::lab::SOON,
+            start: SOON,
+            answer: SOON,
+            kill: SOON,
+            promote: SOON,
+            log_end: SOON,
             ..Deadlines::default()
         },
     })
@@ -205,6 +205,10 @@ pub(crate) fn cluster_with(
     let standbys =
         others.iter().map(|name| lab.standby_with(name, first, &PostgresOptions::default()));
     let standbys = standbys.collect::<Result<Vec<_>>>()?;
+    for standby in &standbys {
+        let roles = "select count(*) from pg_roles where rolname = any ('{root,db1,db2,db3}')";
+        wait_until("the roles on a standby", SOON, || Ok(standby.psql(roles)? == "4"))?;
+    }
     std::iter::once(primary)
         .chain(standbys)
         .map(|postgres| {

@@ -87,7 +87,7 @@ fn netns_unlisted_standby_joins_and_wal_tools_never_do() -> Result<()> {
     let primary = &cluster.primary;
     let tools = [
         primary.receivewal(&cluster.client, "archive")?,
-        primary.basebackup(&other, "backup")?,
+        primary.basebackup(&other, "backup", "stream")?,
         // Under the names of a listed node, of the primary, and of a host that is not there.
         primary.receivewal(&db3, "db3")?,
         primary.receivewal(&cluster.client, "db1")?,

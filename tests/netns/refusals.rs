@@ -131,7 +131,10 @@ fn refused_program(cluster: &Cluster) -> Result<()> {
     cluster.configure(&[])?;
     let (code, said) = cluster.director.start_expecting_failure()?;
     assert_eq!(code, 1);
-    one_sentence(&said, &["interface eth0 has a foreign XDP program already (id ", "xdp_pass"])?;
+    one_sentence(
+        &said,
+        &["interface eth0 has a foreign XDP program already (id ", "bpftool prog show id"],
+    )?;
     assert_eq!(link()?, before);
     assert!(!cluster.director.pins().exists());
     // The stub is attached for as long as it is pinned.

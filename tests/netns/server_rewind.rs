@@ -1,5 +1,6 @@
 //! The way back of an old primary: rewound, or copied anew, with its own files.
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,7 +26,10 @@ fn diverged(lab: &Lab, options: &PostgresOptions) -> Result<[Managed; 2]> {
     db2.psql("insert into t values ('new')")?;
     for managed in [&db1, &db2] {
         fs::write(managed.postgres.data().join("server.key"), managed.host().name())?;
-        fs::create_dir(managed.postgres.data().join("conf.d"))?;
+        let directory = managed.postgres.data().join("conf.d");
+        fs::create_dir(&directory)?;
+        let owner = fs::metadata(managed.postgres.data())?;
+        chown(&directory, Some(owner.uid()), Some(owner.gid()))?;
     }
     fs::write(db1.postgres.data().join("conf.d/own.conf"), "work_mem = '5MB'\n")?;
     db1.run(|server| async move { server.kill().await })?;

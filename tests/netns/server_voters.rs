@@ -90,7 +90,7 @@ fn netns_server_tells_of_impersonated_voters() -> Result<()> {
     db3.run(|server| async move { server.kill().await })?;
     let client = lab.host("client")?;
     let _receivewal = db1.postgres.receivewal(&client, "db3")?;
-    let _backup = db1.postgres.basebackup(&client, "db2")?;
+    let _backup = db1.postgres.basebackup(&client, "db2", "fetch")?;
     let seen = wait_for("the other under the name", SOON, || {
         // First: what copies is nobody's only once it does.
         let backup = db1.psql("select count(*) from pg_stat_replication where state = 'backup'")?;

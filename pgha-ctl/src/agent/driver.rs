@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::copies::{self, Copies};
 use super::error::AgentError;
 use super::news::{self, News};
 use super::orders::Orders;
@@ -28,6 +29,7 @@ pub(super) struct Driver {
     pub(super) agent: Agent,
     pub(super) works: Arc<Works>,
     pub(super) orders: Orders<Works>,
+    pub(super) copies: Copies,
     pub(super) ledger: Ledger<Configured>,
     pub(super) post: Post,
     pub(super) timer: Timer,
@@ -65,6 +67,7 @@ impl Driver {
                 (from, message) = self.post.next() => Event::Heard { from, message },
                 () = self.service.due() => continue,
             };
+            self.refuse_another_cluster(&event).await?;
             let because = news::reason(&event);
             if let Event::Heard { from, message: Message::Clear } = &event
                 && self.agent.obeys(from)
@@ -81,6 +84,23 @@ impl Driver {
             self.name
         );
         Ok(())
+    }
+
+    /// A log of another cluster is told to nobody as if it was of this one: no such record comes to the machine.
+    async fn refuse_another_cluster(&self, event: &Event) -> Result<(), AgentError> {
+        let Event::Store(Answer::Read(Some(reading)) | Answer::Changed(reading)) = event else {
+            return Ok(());
+        };
+        let theirs = reading.record.as_ref().and_then(|record| record.system);
+        match (self.works.about.system, theirs) {
+            (Some(ours), Some(theirs)) if ours != theirs => {
+                self.works.shut();
+                self.works.server.kill().await?;
+                let node = self.name.to_string();
+                Err(AgentError::OtherCluster { node, ours, theirs })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Does what the machine wants, in its order, and waits for what it waits for.
@@ -102,6 +122,9 @@ impl Driver {
                 Effect::Arm(until) => {
                     let lease = self.agent.record().map(|record| record.pace.lease);
                     self.works.arm(until, lease);
+                }
+                Effect::Copy { number, from } => {
+                    self.copies.begin(Arc::clone(&self.works), self.tell.clone(), number, from);
                 }
                 Effect::Claim(epoch) => self.works.claim(epoch),
             }
@@ -135,6 +158,7 @@ impl Driver {
             holder: record.and_then(|record| record.holder().cloned()),
             wal: self.agent.wal().cloned(),
             failsafe: self.agent.goes_on_alone(),
+            rebuild: copies::text(self.agent.stranded(), &self.works),
             failsafe_of: self.agent.who_goes_on_alone(clock::now()).cloned(),
             store: self.agent.store_answers(),
             record: record.cloned(),

@@ -54,6 +54,12 @@ pub enum AgentError {
     Signals(std::io::Error),
     #[error("the kernel has no random numbers")]
     Random,
+    #[error(
+        "the data directory of {node} belongs to another cluster: its system identifier is {ours}, that of the cluster \
+         in the store is {theirs}. PostgreSQL is ended here, and nothing was changed; correct [agent] data or cluster, \
+         or move the directory away and make one by pg_basebackup"
+    )]
+    OtherCluster { node: String, ours: u64, theirs: u64 },
 }
 
 /// Why an order was not carried out.

@@ -6,6 +6,7 @@
 //! 1. [`rights`]: what the agent may do; [`start`]: what a former agent left, and what runs;
 //! 2. [`driver`]: one loop takes in what happens, hands it to the machine, and carries out what comes back;
 //! 3. [`orders`]: commands, one at a time on a task of its own; [`kept`] is what must be known after a crash;
+//!    [`copies`] are made beside them, for a node that was left behind;
 //! 4. [`works`]: PostgreSQL behind its gate, watched by its guardian;
 //! 5. [`address`]: the writer VIP; [`readers`]: the reader VIPs of a standby; [`clients`]: who
 //!    hears that a primary is gone;
@@ -18,6 +19,7 @@
 mod address;
 mod api;
 mod clients;
+mod copies;
 mod driver;
 mod error;
 pub mod failures;

@@ -98,6 +98,7 @@ fn command_text(command: &Command) -> String {
         Command::StopStreaming => "stop streaming".to_owned(),
         Command::CatchUp { from, to } => format!("catch up with {from} to {}", to.lsn),
         Command::Follow { of, .. } => format!("stream from {of}"),
+        Command::Exchange { from } => format!("go on with the copy of {from}"),
         Command::Rewind { from } => format!("take back what {from} does not have"),
         Command::Promote { timeline, voters } => format!(
             "promote to timeline {timeline}; a commit waits for {} of: {}",
@@ -129,6 +130,9 @@ pub(super) fn reason(event: &Event) -> String {
         Event::Faulty(false) => "this node is well again".to_owned(),
         Event::Log(_) => "the log has grown".to_owned(),
         Event::Restores(_) => "restore_command changed".to_owned(),
+        Event::Begins(_) => "log was removed".to_owned(),
+        Event::Copied { to: Some(_), .. } => "a copy is made".to_owned(),
+        Event::Copied { to: None, .. } => "no copy is made".to_owned(),
         Event::Standbys(_) => "the standbys are others, or further".to_owned(),
         Event::Doubts(_) => "what a quorum proves has changed".to_owned(),
         Event::Tick => "a deadline has passed".to_owned(),

@@ -39,6 +39,13 @@ pub enum OriginError {
     Owner { data: PathBuf, owner: u32 },
     #[error("{} cannot be used: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(
+        "{} belongs to another cluster: its system identifier is {found}, and was {system}; put the former directory \
+         back, or one made by pg_basebackup. Where this node is to be of that other cluster, remove {}",
+        .data.display(),
+        .state.display()
+    )]
+    Replaced { data: PathBuf, found: u64, system: u64, state: PathBuf },
 }
 
 impl Origin {
@@ -58,7 +65,20 @@ impl Origin {
         let path = state.join(FILE);
         let failed = |source| OriginError::File { path: path.clone(), source };
         match std::fs::read(&path) {
-            Ok(known) => return serde_json::from_slice(&known).map_err(|e| failed(e.into())),
+            Ok(known) => {
+                let known: Self =
+                    serde_json::from_slice(&known).map_err(|error| failed(error.into()))?;
+                // One that cannot be read now may be in the middle of a rewind, which goes on.
+                return match look(user, bin, data) {
+                    Ok(now) if now.system != known.system => Err(OriginError::Replaced {
+                        data: data.to_owned(),
+                        found: now.system,
+                        system: known.system,
+                        state: state.to_owned(),
+                    }),
+                    Ok(_) | Err(_) => Ok(known),
+                };
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }

@@ -1,7 +1,6 @@
 //! What an agent may do: a few capabilities, and nothing else of root's.
 //!
-//! PostgreSQL's files are handled in the name of PostgreSQL's user
-//! ([`OsUser`](crate::postgres::server::OsUser)), so the agent needs no right over other users' files. PostgreSQL
+//! PostgreSQL's files are handled in the name of PostgreSQL's user ([`OsUser`]), so the agent needs no right over other users' files. PostgreSQL
 //! itself gets no capability at all.
 
 use super::error::AgentError;

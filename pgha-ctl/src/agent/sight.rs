@@ -26,9 +26,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const AWAITED: Duration = Duration::from_millis(5);
 /// How often its settings are looked at.
 const SETTINGS: Duration = Duration::from_secs(1);
-/// How often the disk is written to, and how long a write may take before the disk counts as broken.
+/// How often the disk is written to, at least.
 const PROBE: Duration = Duration::from_secs(1);
-const BROKEN: Duration = Duration::from_secs(10);
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -66,10 +65,12 @@ pub(super) async fn watch(
 /// Looks whether the disk writes, for as long as the agent runs.
 pub(super) async fn probe(works: Arc<Works>, faults: Faults) {
     let (user, data) = (works.server.user(), &works.server.config().data);
+    let within = works.write_timeout;
+    let every = PROBE.min(within / 4);
     let mut told = None;
     let probe = loop {
         let probed = directories(user, data);
-        match probed.and_then(|at| WriteProbe::start(user.clone(), at, PROBE, BROKEN)) {
+        match probed.and_then(|at| WriteProbe::start(user.clone(), at, every, within)) {
             Ok(probe) => break probe,
             Err(error) => {
                 let error = error.to_string();
@@ -77,12 +78,12 @@ pub(super) async fn probe(works: Arc<Works>, faults: Faults) {
                     tracing::warn!("the disk is not probed yet: {error}");
                     told = Some(error);
                 }
-                sleep(PROBE).await;
+                sleep(every).await;
             }
         }
     };
     let mut faulty = false;
-    let mut look = interval(PROBE);
+    let mut look = interval(every);
     loop {
         look.tick().await;
         let trouble = match probe.health() {
@@ -150,6 +151,14 @@ impl Sight<'_> {
                         known = Some(objections);
                     }
                     self.works.know(self.start, watch.facts().await.ok());
+                    if seen.in_recovery {
+                        self.works.server.forget_what_was_behind();
+                    }
+                }
+                if !seen.standbys.impostors.is_empty()
+                    && let Err(error) = self.works.server.end_impostors(&seen.standbys.impostors)
+                {
+                    tracing::warn!("who streams under the name of a node goes on: {error}");
                 }
                 for event in events(seen, known.as_ref()) {
                     self.tell(event).await;
@@ -180,6 +189,7 @@ fn events(seen: Seen, objections: Option<&Objections>) -> Vec<Event> {
     let mut events: Vec<_> = wal.map(Event::Log).into_iter().collect();
     if let Some(objections) = objections {
         events.push(Event::Restores(objections.restore_command.is_some()));
+        events.extend(objections.begins.map(Event::Begins));
     }
     if in_recovery {
         return events;

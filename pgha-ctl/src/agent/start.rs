@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::address::Address;
 use super::clients::Door;
+use super::copies::Copies;
 use super::driver::{Driver, Signals};
 use super::error::AgentError;
 use super::failures::{Failed, Failures};
@@ -103,6 +104,7 @@ pub async fn run(prepared: Prepared) -> Result<(), AgentError> {
         name: own.node().clone(),
         agent: Agent::new(machine, kept, found, clock::now()),
         orders: Orders::new(Arc::clone(&works), tell.clone()),
+        copies: Copies::default(),
         ledger: ledger(&config, failover),
         post,
         timer: Timer::new().map_err(AgentError::Timer)?,
@@ -156,6 +158,7 @@ async fn look(
         system: Some(origin.system),
         was_primary: origin.was_primary,
         failsafe: false,
+        rebuild: None,
         failsafe_of: None,
         store: None,
         start: None,
@@ -174,6 +177,7 @@ async fn look(
         door: Door::of(failover),
         drawer,
         about,
+        write_timeout: own.write_timeout(),
         facts: Mutex::default(),
         failures,
     });

@@ -39,6 +39,9 @@ pub struct AgentStatus {
     pub was_primary: bool,
     /// The node goes on as the primary without the store, by what its members granted.
     pub failsafe: bool,
+    /// What becomes of a node whose primary has no longer the log that it would stream next, in words.
+    #[serde(default)]
+    pub rebuild: Option<String>,
     /// Who goes on as the primary without the store, by its own word: this node or another.
     #[serde(default)]
     pub failsafe_of: Option<NodeName>,

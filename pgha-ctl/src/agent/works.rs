@@ -2,7 +2,7 @@
 //!
 //! | command | before PostgreSQL | then |
 //! |---|---|---|
-//! | start, rewind | a gate on the new cgroup, open | |
+//! | start, rewind, exchange | a gate on the new cgroup, open | |
 //! | promote | the gate is armed, the guardian has confirmed, the reader VIPs are off | out of recovery |
 //! | restart | the reader VIPs are off; a gate, armed before there is a process behind it | the guardian has confirmed |
 //! | kill | the gate is closed, by the loop itself | the VIP comes off beside `cgroup.kill` |
@@ -162,6 +162,8 @@ pub(super) struct Works {
     pub(super) drawer: Drawer,
     /// What does not change in the status.
     pub(super) about: AgentStatus,
+    /// How long a write to the disk may take.
+    pub(super) write_timeout: Duration,
     /// How PostgreSQL was last by its own word, in which start and when.
     pub(super) facts: Mutex<Option<(u64, u64, Facts)>>,
     pub(super) failures: Failures,
@@ -357,6 +359,7 @@ impl Works {
                 Outcome::Done
             }
             Command::Rewind { from } => Outcome::Stopped(server.rewind(&from).await?),
+            Command::Exchange { from } => Outcome::Stopped(server.exchange(&from).await?),
             Command::Promote { timeline, voters } => self.promote(timeline, &voters).await?,
             Command::UseVoters(voters) => Outcome::Flushed(server.use_voters(&voters).await?),
             Command::Admit => {

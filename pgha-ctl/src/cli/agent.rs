@@ -85,6 +85,7 @@ fn text(status: &AgentStatus) -> String {
         lines.push(format!("reader VIPs: {}", readers.join(", ")));
     }
     lines.extend(troubles.iter().map(|trouble| format!("trouble: {trouble}")));
+    lines.extend(status.rebuild.iter().map(|text| format!("rebuild: {text}")));
     lines.extend(status.faults.iter().map(|fault| format!("unfit to be the primary: {fault}")));
     lines.join("\n")
 }

@@ -308,6 +308,7 @@ pub struct Agent {
     pub(super) local_clients: bool,
     pub(super) guardian: bool,
     pub(super) restarts: u32,
+    pub(super) write_timeout: Duration,
 }
 
 impl Agent {
@@ -387,5 +388,11 @@ impl Agent {
     #[must_use]
     pub const fn restarts(&self) -> u32 {
         self.restarts
+    }
+
+    /// How long a write to the disk may take before another node takes over.
+    #[must_use]
+    pub const fn write_timeout(&self) -> Duration {
+        self.write_timeout
     }
 }

@@ -215,4 +215,5 @@ pub(super) struct RawAgent {
     pub(super) local_clients: Option<bool>,
     pub(super) guardian: Option<bool>,
     pub(super) restarts: Option<i64>,
+    pub(super) write_timeout: Option<String>,
 }

@@ -352,6 +352,8 @@ pub(super) const KEYS: &[Key] = &[
         "Whether the agent refuses to run without a guardian: a process that ends PostgreSQL in time when the agent cannot."),
     key("agent.restarts", Kind::Integer { min: 0, max: 100 }, Absent::Integer(2), "2",
         "How often PostgreSQL is restarted after a crash, as the primary that it was, before another node takes over."),
+    key("agent.write_timeout", Kind::Duration { min: 1_000, max: 300_000 }, Absent::Text("10s"), "\"5s\"",
+        "How long a small write and its fsync to the data directory, tried each second, may take before the node says that it cannot be the primary, and another takes over. Longer than a busy disk's checkpoints make a commit wait, or they cost a failover. A write that fails, as on a full disk, says so at once."),
 ];
 
 /// The entry of a key, given as in the file (`service[0].vip`) or in the table (`service[].vip`).

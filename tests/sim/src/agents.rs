@@ -203,6 +203,7 @@ impl World {
                     of.postgres.arm(until);
                 }
             }
+            Effect::Copy { number, from } => self.copy(node, run, number, &from),
             Effect::Claim(_) => {}
         }
     }

@@ -33,6 +33,12 @@ impl Postgres {
                 self.kill();
                 self.torn = true;
             }
+            Command::Exchange { .. } => {
+                self.kill();
+                self.files.conninfo = None;
+                self.files.admits = true;
+                self.exchanging = self.copy.is_some();
+            }
             Command::Promote { voters, .. } => {
                 if self.state == State::Standby {
                     self.files.voters.clone_from(voters);
@@ -54,6 +60,7 @@ impl Postgres {
         match command {
             Command::Start
             | Command::Restart { .. }
+            | Command::Exchange { .. }
             | Command::StopStreaming
             | Command::Follow { .. }
             | Command::Promote { .. }
@@ -68,7 +75,12 @@ impl Postgres {
     pub(crate) fn finish(&mut self, command: &Command, epoch: Epoch, armed: Moment) -> bool {
         match command {
             Command::Start | Command::Restart { .. } if self.torn => return false,
-            Command::Start => self.start(State::Standby, None),
+            Command::Exchange { .. } if !self.exchanging => return false,
+            // Where an exchange was interrupted the next start goes on with it.
+            Command::Start | Command::Exchange { .. } => {
+                self.exchange();
+                self.start(State::Standby, None);
+            }
             Command::Restart { .. } => {
                 self.start(State::Primary { admits: false }, Some(armed));
                 self.recovered = Some(self.log.len());
@@ -125,9 +137,20 @@ impl Postgres {
         }
     }
 
+    /// The copy takes the place of its data directory, if that has begun.
+    fn exchange(&mut self) {
+        if std::mem::take(&mut self.exchanging)
+            && let Some((log, begins)) = self.copy.take()
+        {
+            self.log = log;
+            self.begins = begins;
+        }
+    }
+
     /// Takes back what the other has not, and starts as a standby.
     pub(crate) fn rewind_to(&mut self, source: &Log) {
         self.log.rewind(source);
+        self.begins = 0;
         self.torn = false;
         self.unflushed = 0;
         self.files.conninfo = None;
@@ -147,6 +170,7 @@ impl Postgres {
             Command::Start
             | Command::StopStreaming
             | Command::CatchUp { .. }
+            | Command::Exchange { .. }
             | Command::Rewind { .. } => Outcome::Stopped(known.then(|| self.log.wal())),
             Command::Promote { .. } => match self.log.wal().left.last() {
                 Some(fork) => Outcome::Promoted(*fork),

@@ -19,7 +19,7 @@ pub struct Coverage {
 }
 
 /// The names of roles, of standings, and of what happens to an agent.
-const AGENT: ([&str; 5], [&str; 5], [&str; 14]) = (
+const AGENT: ([&str; 5], [&str; 5], [&str; 16]) = (
     ["down", "standby", "frozen", "restarted", "primary"],
     ["unknown", "holder", "nominee", "suspended", "follower"],
     [
@@ -37,6 +37,8 @@ const AGENT: ([&str; 5], [&str; 5], [&str; 14]) = (
         "standbys",
         "doubts",
         "tick",
+        "begins",
+        "copied",
     ],
 );
 /// The writes to the record that there are, why a primary is suspected, and what proves its end.
@@ -96,6 +98,8 @@ impl Coverage {
             agent::Event::Standbys(_) => 11,
             agent::Event::Doubts(_) => 12,
             agent::Event::Tick => 13,
+            agent::Event::Begins(_) => 14,
+            agent::Event::Copied { .. } => 15,
         };
         *self.agents.entry((role, standing, AGENT.2[number])).or_default() += 1;
         number

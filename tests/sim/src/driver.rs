@@ -9,6 +9,9 @@
 //!   written or not, a rewind is complete or leaves a data directory of which nothing may be started. What
 //!   PostgreSQL does by itself may come to its end any time later, unless PostgreSQL is ended: it comes up, it
 //!   reads its files, it leaves recovery. So does a kill that has begun.
+//! - A copy of another node's data directory is made beside this node's while commands come and go. It has what was
+//!   flushed there when it was begun, or more. An exchange stops PostgreSQL and has the copy take the place of the data
+//!   directory; where that is interrupted, the next start ends it first.
 //! - What is found is said to stream from where it streams *or* would stream if it read its files.
 
 use pgha_machine::failover::agent::{Command, Event, Outcome};
@@ -142,7 +145,11 @@ impl World {
         }
         if matches!(
             this.command,
-            Command::Start | Command::Restart { .. } | Command::Rewind { .. } | Command::Kill
+            Command::Start
+                | Command::Restart { .. }
+                | Command::Rewind { .. }
+                | Command::Exchange { .. }
+                | Command::Kill
         ) {
             self.lose_some(node);
         }
@@ -190,6 +197,7 @@ impl World {
             Command::Start
                 | Command::StopStreaming
                 | Command::CatchUp { .. }
+                | Command::Exchange { .. }
                 | Command::Rewind { .. }
         );
         let known = worked && streams_no_more && self.rng.bool();
@@ -251,7 +259,10 @@ impl World {
     fn finish(&mut self, node: usize, command: &Command, epoch: Epoch, armed: Moment) -> bool {
         let now = self.now;
         if self.nodes[node].postgres.torn
-            && matches!(command, Command::Start | Command::Restart { .. })
+            && matches!(
+                command,
+                Command::Start | Command::Restart { .. } | Command::Exchange { .. }
+            )
         {
             self.check(Err(Violation::Torn { node }));
         }
@@ -278,6 +289,7 @@ impl World {
             }
             Command::Admit
             | Command::Start
+            | Command::Exchange { .. }
             | Command::StopStreaming
             | Command::Promote { .. }
             | Command::Kill => {}
@@ -331,6 +343,9 @@ impl World {
         let Some(of) = self.other(node, from) else { return false };
         let source = &self.nodes[of].postgres;
         if source.state == State::Down || self.nodes[node].postgres.state != State::Standby {
+            return false;
+        }
+        if self.nodes[node].postgres.log.len() < source.begins {
             return false;
         }
         let log = source.log.clone();

@@ -41,7 +41,7 @@ impl World {
         let controller = self.rng.usize(0..self.plan.controllers);
         let lasts = [60, 400, 1_500, 4_000][self.rng.usize(0..4)];
         let lasts = self.rng.u64(lasts / 2..lasts);
-        let kind = self.rng.u8(0..15);
+        let kind = self.rng.u8(0..16);
         let fault = match kind {
             0 => {
                 self.say(|| format!("FAULT agent of n{node} crashes"));
@@ -64,7 +64,7 @@ impl World {
                 self.store.down = true;
                 Fault::Store
             }
-            9..=13 => return self.passing(kind, node, controller, lasts),
+            9..=14 => return self.passing(kind, node, controller, lasts),
             _ => {
                 self.say(|| format!("FAULT n{node} is faulty"));
                 self.faulty(node, true);
@@ -113,6 +113,11 @@ impl World {
             12 => {
                 self.say(|| format!("FAULT PostgreSQL of n{node} crashes"));
                 self.crash_postgres(node);
+            }
+            13 => {
+                let but = self.rng.usize(0..4);
+                self.say(|| format!("FAULT n{node} removes its log but for {but}"));
+                self.nodes[node].postgres.remove(but);
             }
             _ => {
                 self.say(|| format!("FAULT a role of n{node} waits for nobody, or no more"));

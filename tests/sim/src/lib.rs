@@ -15,6 +15,7 @@ mod checks;
 mod clock;
 mod commands;
 mod controllers;
+mod copies;
 mod coverage;
 mod driver;
 mod faults;

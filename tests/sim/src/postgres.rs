@@ -138,6 +138,12 @@ pub(crate) struct Postgres {
     pub(crate) files: Files,
     /// The data directory is neither what it was nor what it shall be.
     pub(crate) torn: bool,
+    /// What came before that place of its log is removed.
+    pub(crate) begins: usize,
+    /// A copy of another node's data directory beside its own: the log, and where that begins.
+    pub(crate) copy: Option<(Log, usize)>,
+    /// The copy is taking the place of its own.
+    pub(crate) exchanging: bool,
     /// So many commits at the end of the log are written and not flushed.
     pub(crate) unflushed: usize,
     /// The postmaster was killed, and its backends live on until the cgroup is ended.
@@ -172,6 +178,9 @@ impl Postgres {
             log: Log::begun(Timeline::new(1)),
             files: Files { conninfo: upstream, voters: VoterSet::empty(), admits: true },
             torn: false,
+            begins: 0,
+            copy: None,
+            exchanging: false,
             unflushed: 0,
             orphans: false,
             reloading: false,
@@ -248,6 +257,16 @@ impl Postgres {
         self.orphans = self.state == State::Primary { admits: true };
         self.state = State::Down;
         self.upstream = None;
+    }
+
+    /// Removes its log but for the last so many commits, as a checkpoint does.
+    pub(crate) fn remove(&mut self, but: usize) {
+        self.begins = self.begins.max(self.flushed().saturating_sub(but));
+    }
+
+    /// The log as a copy of its data directory has it.
+    pub(crate) fn copied(&self) -> (Log, usize) {
+        (self.log.before(self.flushed()), self.begins)
     }
 
     /// What was written and not flushed is lost, but for that many commits.

@@ -176,6 +176,7 @@ impl World {
             agent::Effect::Send { message, .. } => step_of_message(message),
             agent::Effect::Do { command, .. } => step_of_command(command),
             agent::Effect::Arm(_) => "arm",
+            agent::Effect::Copy { .. } => "copy",
             agent::Effect::Claim(_) => "claim",
         }
     }
@@ -216,6 +217,7 @@ const fn step_of_command(command: &Command) -> &'static str {
         Command::StopStreaming => "stop streaming",
         Command::CatchUp { .. } => "catch up",
         Command::Follow { .. } => "follow",
+        Command::Exchange { .. } => "exchange",
         Command::Rewind { .. } => "rewind",
         Command::Promote { .. } => "promote",
         Command::UseVoters(_) => "use voters",

@@ -60,6 +60,10 @@ impl World {
             let restores = self.nodes[node].restores;
             self.agent_hears(node, run, Event::Restores(restores));
         }
+        let begins = Event::Begins(Lsn::new(self.nodes[node].postgres.begins as u64));
+        if self.rng.u8(0..4) == 0 && self.nodes[node].postgres.state != State::Down {
+            self.agent_hears(node, run, begins);
+        }
         let of = &self.nodes[node];
         let pg = &of.postgres;
         let log = pg.durable();
@@ -120,6 +124,9 @@ impl World {
         let life = self.nodes[of].postgres.life;
         let [own, other] = self.nodes.get_disjoint_mut([node, of]).expect("nobody follows itself");
         if !own.postgres.log.begins(&other.postgres.log) {
+            return;
+        }
+        if own.postgres.log.len() < other.postgres.begins {
             return;
         }
         // Only what is flushed is sent.

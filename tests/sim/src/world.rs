@@ -13,6 +13,7 @@ use pgha_machine::{Lsn, NodeName, Position, Timeline, Wal};
 use crate::agents::Node;
 use crate::clock::Time;
 use crate::controllers::Controller;
+use crate::copies::UnderCopy;
 use crate::coverage::Coverage;
 use crate::driver::Late;
 use crate::faults::Fault;
@@ -84,6 +85,12 @@ pub(crate) enum Occurrence {
         node: usize,
         run: u64,
         number: u64,
+    },
+    /// A copy of another node comes to its end.
+    Copied {
+        node: usize,
+        run: u64,
+        copy: UnderCopy,
     },
     /// PostgreSQL does what nobody waits for any more.
     Late {
@@ -340,6 +347,7 @@ impl World {
             }
             Occurrence::Tick { process, run, number } => self.tick(process, run, number),
             Occurrence::Begin { node, run, number } => self.begin_command(node, run, number),
+            Occurrence::Copied { node, run, copy } => self.copied(node, run, copy),
             Occurrence::Late { node, late } => self.come_late(node, late),
             Occurrence::Apply { node, run, number } => self.apply(node, run, number),
             Occurrence::Report { node, run, number } => self.report(node, run, number),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, Mark, NodeName, Wal};
+use crate::{Epoch, Lsn, Mark, NodeName, Wal};
 
 /// From one process to another. Each may be lost, late, doubled or out of order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,6 +66,9 @@ pub struct Report {
     pub failsafe: bool,
     /// An agent: it has stopped for a freeze, and had this log then.
     pub frozen: Option<FrozenAt>,
+    /// An agent: what is still there of its log begins there. Who needs what came before cannot stream from it.
+    #[serde(default)]
+    pub begins: Option<Lsn>,
 }
 
 /// A voter that has stopped.

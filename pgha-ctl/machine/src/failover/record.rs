@@ -16,6 +16,9 @@ use crate::{Epoch, Lsn, NodeName, Position, Timeline, Wal};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
+    /// The system identifier of its data directories, where that was told when it was founded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<u64>,
     /// The managed nodes.
     pub members: BTreeMap<NodeName, Member>,
     /// What a commit shall wait for.

@@ -48,4 +48,8 @@ fn the_first_look_counts() {
     let nobody = OsUser::named("nobody").unwrap();
     let other = Origin::find(&nobody, folder.path(), Path::new("/etc"), folder.path());
     assert!(matches!(other, Err(OriginError::Owner { owner: 0, .. })), "{other:?}");
+    // And it is that directory, or one of the same cluster.
+    let other = printed("shut down").replace("7399110242345678901", "7399110242345678902");
+    std::fs::write(&program, format!("#!/bin/sh\ncat <<'END'\n{other}END\n")).unwrap();
+    assert!(matches!(find(), Err(OriginError::Replaced { .. })));
 }

@@ -314,7 +314,7 @@ pub(crate) fn program_name(id: u32) -> String {
         .find(|program| program.id() == id)
         .and_then(|program| program.name_as_str().map(str::to_owned))
         .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "of unknown name".to_owned())
+        .unwrap_or_else(|| format!("named by bpftool prog show id {id}"))
 }
 
 fn is_unsupported(error: &ProgramError) -> bool {

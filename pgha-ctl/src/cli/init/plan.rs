@@ -68,6 +68,7 @@ struct Ready<'l> {
     node: &'l NodeName,
     wal: &'l Wal,
     was_primary: bool,
+    system: Option<u64>,
 }
 
 /// The first record, or everything that speaks against it.
@@ -112,7 +113,8 @@ pub(super) fn found(
         others.map(|(name, member)| (name.clone(), member.clone())).collect();
     let followers = others.keys().cloned().collect();
     let record = Record::founded(primary.node, primary.wal, &others, mode, pace);
-    let record = record.map_err(|refusal| vec![Objection::Mode(refusal)])?;
+    let founded = record.map_err(|refusal| vec![Objection::Mode(refusal)])?;
+    let record = Record { system: primary.system, ..founded };
     let plan = Plan { primary: primary.node.clone(), why, from: primary.wal.end, followers };
     Ok((plan, record))
 }
@@ -128,7 +130,7 @@ fn judge(look: &Look) -> Result<Ready<'_>, Objection> {
         return Err(Objection::NotReady { node: node.clone(), role });
     }
     let wal = status.wal.as_ref().ok_or_else(|| Objection::NoEnd { node: node.clone() })?;
-    Ok(Ready { node, wal, was_primary: status.was_primary })
+    Ok(Ready { node, wal, was_primary: status.was_primary, system: status.system })
 }
 
 /// Those of another system identifier than the first.

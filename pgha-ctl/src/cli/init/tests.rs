@@ -30,6 +30,7 @@ fn look(node: &str, lsn: u64) -> Look {
         system: Some(77),
         was_primary: false,
         failsafe: false,
+        rebuild: None,
         failsafe_of: None,
         store: None,
         start: Some(1),

@@ -62,6 +62,7 @@ fn agent(node: &str, role: RoleStatus, facts: Option<Facts>, record: Record) -> 
         system: None,
         was_primary: false,
         failsafe: false,
+        rebuild: None,
         failsafe_of: None,
         store: Some(true),
         start: Some(1),

@@ -133,17 +133,37 @@ impl Cgroups {
     /// # Errors
     /// Where one is not empty in time.
     pub(super) async fn kill(&self, within: Duration) -> Result<(), CgroupError> {
-        let groups = self.all()?;
-        // All are told before any is waited for.
-        for group in &groups {
-            group.kill()?;
-        }
-        for group in &groups {
-            group.emptied(within).await?;
-            group.remove()?;
-        }
-        Ok(())
+        kill(&self.all()?, within).await
     }
+
+    /// The same for those that are called that.
+    ///
+    /// # Errors
+    /// As [`Self::kill`].
+    pub(super) async fn kill_those(
+        &self,
+        called: &str,
+        within: Duration,
+    ) -> Result<(), CgroupError> {
+        let is_called = |group: &Cgroup| {
+            let name = group.path.file_name().unwrap_or_default().to_string_lossy();
+            name.rsplit_once('-').is_some_and(|(before, _)| before == called)
+        };
+        let groups: Vec<_> = self.all()?.into_iter().filter(is_called).collect();
+        kill(&groups, within).await
+    }
+}
+
+async fn kill(groups: &[Cgroup], within: Duration) -> Result<(), CgroupError> {
+    // All are told before any is waited for.
+    for group in groups {
+        group.kill()?;
+    }
+    for group in groups {
+        group.emptied(within).await?;
+        group.remove()?;
+    }
+    Ok(())
 }
 
 /// One cgroup.

@@ -108,6 +108,11 @@ impl Histories {
         Ok(histories)
     }
 
+    /// Where what is there of the log begins.
+    pub(super) fn begins(&self) -> Option<Lsn> {
+        self.newest.keys().next().map(|number| Lsn::new(number * self.segment))
+    }
+
     /// Where a timeline's history says that each of its parents was left, the oldest first.
     pub(super) fn left(&self, timeline: Timeline) -> Result<Vec<Position>, HistoryError> {
         let Some(text) = self.files.get(&timeline) else { return Ok(Vec::new()) };

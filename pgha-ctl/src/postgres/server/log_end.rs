@@ -48,6 +48,11 @@ impl Positions {
 }
 
 impl Server {
+    /// Where what is there of the log begins.
+    pub(super) async fn log_begins(&self) -> Result<Option<Lsn>, ServerError> {
+        self.0.disk.run(|files| Ok(files.histories()?.begins())).await
+    }
+
     /// The log, where its end is known at once.
     pub(super) async fn wal(&self, session: &Local) -> Result<Option<Wal>, ServerError> {
         // Asked before: what is found to be all must be so when the positions are read.

@@ -8,7 +8,8 @@
 //! In the order in which things happen: a start (`starting`) in a cgroup of its own (`cgroup`, `process`) with the
 //! settings that are pgha's (`settings`) and the admission that is due (`hba`); streaming, and its end (`streaming`,
 //! `valve`); where the log ends (`log_end`, `history`); promotion (`promotion`) and the restart after a crash
-//! (`restarting`); voters (`voting`); the way back of what diverged (`rewinding`); what is watched meanwhile
+//! (`restarting`); voters (`voting`); the way back of what diverged (`rewinding`) and of what
+//! was left behind (`exchange`); what is watched meanwhile
 //! (`watching`, `probe`); and what an agent finds when it begins (`adoption`).
 
 mod adoption;
@@ -16,6 +17,7 @@ mod cgroup;
 pub mod config;
 mod disk;
 mod error;
+mod exchange;
 pub mod facts;
 mod hba;
 mod history;
@@ -85,6 +87,8 @@ struct Inner {
     disk: Disk,
     before_start: BeforeStart,
     run: Mutex<Option<Arc<Run>>>,
+    /// Whoever makes a directory beside the data, or removes one, has it.
+    copying: Arc<tokio::sync::Mutex<()>>,
     /// A session that is kept: there may be no room for another when one is needed.
     session: Mutex<Option<Arc<Local>>>,
 }
@@ -125,8 +129,9 @@ impl Server {
         let user = user_of(&config)?;
         let config = Arc::new(config);
         let disk = Disk::new(Arc::clone(&config), user.clone());
-        let (run, session) = (Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { config, user, cgroups, disk, before_start, run, session })))
+        let (run, session, copying) = <_>::default();
+        let inner = Inner { config, user, cgroups, disk, before_start, run, copying, session };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// How it is configured.

@@ -15,13 +15,14 @@
 //! try goes on from there. While there is one, nothing is started but by this. `made` is the last: the directory is
 //! whole, but becomes consistent only with WAL from the other node, so its first start streams.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pgha_machine::{NodeName, Wal};
+use pgha_machine::{Lsn, NodeName, Wal};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -38,6 +39,7 @@ const ASK: Duration = Duration::from_millis(200);
 const SOURCE: &str = "SELECT (pg_control_system()).system_identifier, \
      (pg_control_checkpoint()).timeline_id, \
      CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END, \
+     CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text ELSE '' END, \
      (SELECT coalesce(string_agg(spcname, ', '), '') FROM pg_tablespace \
       WHERE spcname NOT IN ('pg_default', 'pg_global'))";
 
@@ -49,6 +51,8 @@ pub enum Stage {
     Rewinding,
     /// `pg_basebackup` writes into a directory beside.
     Copying,
+    /// A copy that is whole takes the place of the data directory, which is whole, too.
+    Exchanging,
     /// It has, and that takes the place of the data directory.
     Copied,
     /// The data directory is whole, and has not been consistent yet.
@@ -60,7 +64,7 @@ impl fmt::Display for Stage {
         f.write_str(match self {
             Self::Rewinding => "pg_rewind",
             Self::Copying => "a new copy",
-            Self::Copied => "the exchange for a new copy",
+            Self::Copied | Self::Exchanging => "the exchange for a new copy",
             Self::Made => "the first start after a rewind",
         })
     }
@@ -78,6 +82,11 @@ impl Unfinished {
     /// Whether nothing but a start is left to do.
     pub(super) fn is_made(&self) -> bool {
         self.stage == Stage::Made
+    }
+
+    /// Whether the copy that takes the place of the data directory has all that this has: a start ends it.
+    pub(super) fn is_exchanging(&self) -> bool {
+        self.stage == Stage::Exchanging
     }
 }
 
@@ -100,7 +109,7 @@ impl Files {
         }
     }
 
-    fn mark(&self, stage: Stage, from: &NodeName) -> Result<(), ServerError> {
+    pub(super) fn mark(&self, stage: Stage, from: &NodeName) -> Result<(), ServerError> {
         let path = self.marker();
         let marker = Unfinished { stage, from: from.clone() };
         let written = serde_json::to_vec(&marker)
@@ -109,7 +118,7 @@ impl Files {
         written.map_err(ServerError::file("write", path))
     }
 
-    fn unmark(&self) -> Result<(), ServerError> {
+    pub(super) fn unmark(&self) -> Result<(), ServerError> {
         remove(&self.marker())
     }
 
@@ -117,7 +126,7 @@ impl Files {
         self.config.files().join("own-files")
     }
 
-    fn keep_own_files(&self) -> Result<(), ServerError> {
+    pub(super) fn keep_own_files(&self) -> Result<(), ServerError> {
         let config = &self.config;
         let kept = own_files::keep(&config.data, &config.own_files, &self.aside());
         let kept =
@@ -136,18 +145,18 @@ impl Files {
             .map_err(ServerError::file("clear of this node's own files", &config.data))
     }
 
-    fn put_back_own_files(&self, data: &Path) -> Result<(), ServerError> {
+    pub(super) fn put_back_own_files(&self, data: &Path) -> Result<(), ServerError> {
         own_files::put_back(&self.aside(), data, &self.config.own_files)
             .map_err(ServerError::file("put this node's own files into", data))
     }
 
     /// Where a new copy is made: beside the data directory, to be renamed.
-    fn copy(&self) -> PathBuf {
+    pub(super) fn copy(&self) -> PathBuf {
         self.config.data.with_added_extension("pgha-new")
     }
 
     /// An empty directory for a new copy.
-    fn room_for_copy(&self) -> Result<PathBuf, ServerError> {
+    fn empty_room_for_copy(&self) -> Result<PathBuf, ServerError> {
         use std::os::unix::fs::DirBuilderExt as _;
         let log = self.config.wal();
         if let Ok(to) = fs::read_link(&log) {
@@ -180,8 +189,10 @@ impl Files {
 
 /// What the other node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Source {
+pub(super) struct Source {
     system: u64,
+    /// How far a primary has flushed.
+    pub(super) flushed: Option<Lsn>,
     /// Its control file is on the timeline that it writes.
     checkpointed: bool,
     tablespaces: String,
@@ -218,7 +229,11 @@ impl Server {
     }
 
     /// A directory of another cluster is never touched.
-    async fn same_cluster(&self, node: &NodeName, source: &Source) -> Result<(), ServerError> {
+    pub(super) async fn same_cluster(
+        &self,
+        node: &NodeName,
+        source: &Source,
+    ) -> Result<(), ServerError> {
         let (ours, theirs) = (self.system_identifier().await?, source.system);
         if ours == theirs {
             return Ok(());
@@ -311,27 +326,11 @@ impl Server {
         source: &Source,
         stage: Option<Stage>,
     ) -> Result<(), ServerError> {
-        let config = &self.0.config;
-        if stage != Some(Stage::Copied) {
-            if !source.tablespaces.is_empty() {
-                return Err(ServerError::Tablespaces {
-                    node: from.clone(),
-                    names: source.tablespaces.clone(),
-                    data: config.data.clone(),
-                });
-            }
+        if !matches!(stage, Some(Stage::Copied | Stage::Exchanging)) {
+            let room = self.room_for_copy(from, source).await?;
             let of = from.clone();
-            let room = self.0.disk.run(move |files| {
-                let room = files.room_for_copy()?;
-                files.mark(Stage::Copying, &of)?;
-                Ok(room)
-            });
-            let room = room.await?;
-            let source = Conninfo::to(self.peer(from)?, &config.replication).to_string();
-            let options = ["--checkpoint=fast", "--wal-method=stream", "--dbname"].map(Into::into);
-            let target = [source.into(), "--pgdata".into(), room.clone().into_os_string()];
-            let arguments = options.into_iter().chain(target);
-            self.tool("pg_basebackup", arguments, config.deadlines.copy).await?;
+            self.0.disk.run(move |files| files.mark(Stage::Copying, &of)).await?;
+            self.base_backup(from, "tool", &room).await?;
             let of = from.clone();
             self.0
                 .disk
@@ -354,14 +353,45 @@ impl Server {
         Ok(())
     }
 
+    /// An empty directory beside the data directory, where a copy would be what that is.
+    pub(super) async fn room_for_copy(
+        &self,
+        from: &NodeName,
+        source: &Source,
+    ) -> Result<PathBuf, ServerError> {
+        if !source.tablespaces.is_empty() {
+            return Err(ServerError::Tablespaces {
+                node: from.clone(),
+                names: source.tablespaces.clone(),
+                data: self.0.config.data.clone(),
+            });
+        }
+        self.0.disk.run(Files::empty_room_for_copy).await
+    }
+
+    /// Copies another node's data directory, with all the log that the copy needs to be consistent.
+    pub(super) async fn base_backup(
+        &self,
+        from: &NodeName,
+        called: &'static str,
+        room: &Path,
+    ) -> Result<(), ServerError> {
+        let config = &self.0.config;
+        let source = Conninfo::to(self.peer(from)?, &config.replication).to_string();
+        let options = ["--checkpoint=fast", "--wal-method=stream", "--progress", "--dbname"];
+        let target = [source.into(), "--pgdata".into(), room.as_os_str().to_owned()];
+        let arguments = options.map(OsString::from).into_iter().chain(target);
+        self.tool_called(called, "pg_basebackup", arguments, config.deadlines.copy).await.map(drop)
+    }
+
     /// Asks the other node, until its control file says that it is on its new timeline: before its first
     /// checkpoint there `pg_rewind` would find nothing to do (up to PostgreSQL 15).
-    async fn source(&self, from: &NodeName) -> Result<Source, ServerError> {
+    pub(super) async fn source(&self, from: &NodeName) -> Result<Source, ServerError> {
         let within = self.0.config.deadlines.catch_up;
         let begun = Instant::now();
         let mut asked = false;
         loop {
-            let source = Source::read(&self.ask(from, SOURCE).await?)?;
+            let source = self.source_now(from).await?;
             if source.checkpointed {
                 return Ok(source);
             }
@@ -378,6 +408,11 @@ impl Server {
             }
             sleep(ASK).await;
         }
+    }
+
+    /// What the other node says of itself now.
+    pub(super) async fn source_now(&self, from: &NodeName) -> Result<Source, ServerError> {
+        Source::read(&self.ask(from, SOURCE).await?)
     }
 
     /// Asks another node by psql, which connects as `pg_rewind` does.
@@ -397,8 +432,13 @@ impl Source {
         let system = next()?.parse().map_err(|_| ServerError::Answer("system identifier"))?;
         let timeline: u32 = next()?.parse().map_err(|_| ServerError::Answer("timeline"))?;
         let written = next()?;
+        let flushed = next()?;
+        let flushed = match flushed {
+            "" => None,
+            lsn => Some(lsn.parse().map_err(|_| ServerError::Answer("flush position"))?),
+        };
         let checkpointed =
             written.is_empty() || u32::from_str_radix(written, 16).is_ok_and(|w| w == timeline);
-        Ok(Self { system, checkpointed, tablespaces: next()?.to_owned() })
+        Ok(Self { system, flushed, checkpointed, tablespaces: next()?.to_owned() })
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::disk::{Files, real};
 use super::hba::Hba;
 use super::process::{self, Process, command, directory, last_words};
+use super::rewinding::Unfinished;
 use super::session::is_not_yet;
 use super::settings::Settings;
 use super::{Run, Server, ServerError, Starting};
@@ -96,8 +97,11 @@ impl Server {
             .run(move |files| {
                 let config = &files.config;
                 let streams = !settings.primary_conninfo.is_empty();
-                if let Some(unfinished) = files.unfinished()?.filter(|u| !(u.is_made() && streams))
-                {
+                let unfinished = files.unfinished()?;
+                let exchanging = unfinished.as_ref().is_some_and(Unfinished::is_exchanging);
+                let exchanging = exchanging && !as_primary;
+                let whole = |u: &Unfinished| exchanging || (u.is_made() && streams);
+                if let Some(unfinished) = unfinished.filter(|u| !whole(u)) {
                     let (data, marker) = (config.data.clone(), files.marker());
                     return Err(ServerError::Unfinished { data, stage: unfinished.stage, marker });
                 }
@@ -105,6 +109,9 @@ impl Server {
                     .find(|pid| directory(*pid).is_some_and(|at| real(&at) == real(&config.data)))
                 {
                     return Err(ServerError::Foreign { pid, data: config.data.clone() });
+                }
+                if exchanging {
+                    files.end_exchange()?;
                 }
                 files.remove_locks()?;
                 if !as_primary {

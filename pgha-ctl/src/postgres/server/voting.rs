@@ -12,7 +12,7 @@
 //! Only walsenders with a priority count. It is the walsender itself that works it out of what it has read, and
 //! without one it releases nothing (`SyncRepReleaseWaiters`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -137,6 +137,24 @@ impl Server {
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// Ends walsenders of those who stream under the name of a node and are not it: until then PostgreSQL takes their
+    /// replies for the node's.
+    ///
+    /// # Errors
+    /// Where PostgreSQL does not run.
+    pub fn end_impostors(&self, impostors: &BTreeSet<i32>) -> Result<(), ServerError> {
+        let ours = self.run()?.cgroup.processes()?;
+        for pid in impostors.iter().filter(|pid| ours.contains(pid)) {
+            tracing::warn!(
+                "walsender {pid} is ended: it streams under the name of a node, with a role that is not the node's; \
+                 have it use another application_name"
+            );
+            // Gone already is what is wanted.
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGTERM);
+        }
+        Ok(())
     }
 
     fn end_walsenders(&self, silent: &BTreeMap<i32, Shown>) -> Result<(), ServerError> {

@@ -39,6 +39,8 @@ pub struct Standbys {
     /// Nodes under whose names there is somebody else besides, or instead: PostgreSQL would take their replies
     /// for the node's.
     pub impersonated: BTreeSet<NodeName>,
+    /// Their walsenders: those of roles that are not the node's.
+    pub impostors: BTreeSet<i32>,
 }
 
 /// Looks at one server, again and again.
@@ -99,9 +101,11 @@ impl Watch {
         let lowered =
             rows.iter().filter_map(|row| row.text("lowered").map(str::to_owned)).collect();
         let settings = session.row(SETTINGS).await?;
+        let begins = self.server.log_begins().await?;
         self.session = Some(session);
         Ok(Objections {
             lowered,
+            begins,
             restore_command: settings.text("restore_command").map(str::to_owned),
             rewindable: settings.is("rewindable")?,
         })
@@ -115,6 +119,8 @@ pub struct Objections {
     pub lowered: Vec<String>,
     /// By this a standby gets WAL past its receiver: that it has stopped proves nothing.
     pub restore_command: Option<String>,
+    /// Where what is there of the log begins: who needs what came before cannot stream from here.
+    pub begins: Option<Lsn>,
     /// `pg_rewind` works: `wal_log_hints` is on, or checksums are.
     pub rewindable: bool,
 }
@@ -123,6 +129,7 @@ impl Standbys {
     fn read(peers: &BTreeMap<NodeName, Peer>, rows: &[Answer]) -> Result<Self, ServerError> {
         let walsenders = rows.iter().map(|row| {
             Ok(Walsender {
+                pid: row.value("pid")?,
                 name: row.text("name").unwrap_or_default(),
                 role: row.text("role").unwrap_or_default(),
                 streams: row.text("state") == Some("streaming"),
@@ -147,6 +154,10 @@ impl Standbys {
             if !met.insert(node) || !own {
                 standbys.impersonated.insert(node.clone());
             }
+            // Two of the node's own role may be one that has come back before its former connection was missed.
+            if !own {
+                standbys.impostors.insert(walsender.pid);
+            }
             if let (true, true, Some(flushed)) = (own, walsender.streams, walsender.flushed) {
                 let known = standbys.flushed.entry(node.clone()).or_insert(flushed);
                 // Of two, what both have.
@@ -160,6 +171,7 @@ impl Standbys {
 /// A walsender as the server tells of it.
 #[derive(Clone, Copy, Debug)]
 struct Walsender<'w> {
+    pid: i32,
     name: &'w str,
     role: &'w str,
     streams: bool,

@@ -48,6 +48,8 @@ impl State {
                         of.postgres.arm(until);
                     }
                 }
+                // Nobody is told of log that is removed.
+                agent::Effect::Copy { .. } => {}
                 agent::Effect::Claim(_) => {}
             }
         }
@@ -264,6 +266,7 @@ impl State {
             Command::Admit => self.seen(node),
             Command::Start
             | Command::Restart { .. }
+            | Command::Exchange { .. }
             | Command::StopStreaming
             | Command::Promote { .. }
             | Command::Kill => {}

@@ -272,13 +272,24 @@ impl Postgres {
         self.replication_client("pg_receivewal", client, application_name, &["--no-loop"])
     }
 
-    /// A `pg_basebackup` from this server at 32 kB/s, so one that outlives any test, run on another
-    /// host under that application name.
+    /// The same, which flushes what it receives and says so at once, as a synchronous standby does.
     ///
     /// # Errors
     /// As [`Postgres::receivewal`].
-    pub fn basebackup(&self, client: &Host, application_name: &str) -> Result<Running> {
-        let options = ["--max-rate=32k", "--checkpoint=fast", "--no-sync"];
+    pub fn synchronous_receivewal(&self, client: &Host, name: &str) -> Result<Running> {
+        let options = ["--no-loop", "--synchronous"];
+        self.replication_client("pg_receivewal", client, name, &options)
+    }
+
+    /// A `pg_basebackup` from this server at 32 kB/s, so one that outlives any test, run on another
+    /// host under that application name. What is written meanwhile it takes by that method (`--wal-method`): `stream`
+    /// is by a second connection.
+    ///
+    /// # Errors
+    /// As [`Postgres::receivewal`].
+    pub fn basebackup(&self, client: &Host, application_name: &str, wal: &str) -> Result<Running> {
+        let wal = format!("--wal-method={wal}");
+        let options = ["--max-rate=32k", "--checkpoint=fast", "--no-sync", &wal];
         self.replication_client("pg_basebackup", client, application_name, &options)
     }
 

@@ -46,6 +46,12 @@ pub enum Command {
         /// From whom.
         from: NodeName,
     },
+    /// Stop PostgreSQL, have the copy that was made of another node take the place of the data directory, and start as
+    /// after [`Command::Start`]. Where it is interrupted the next start goes on with it.
+    Exchange {
+        /// Whose copy.
+        from: NodeName,
+    },
     /// Set the voters, promote to exactly that timeline, and put `standby.signal` back (S1).
     Promote {
         /// The timeline of the epoch.
@@ -68,8 +74,8 @@ pub enum Command {
 pub enum Outcome {
     /// [`Command::Keep`], [`Command::Follow`] and [`Command::Admit`].
     Done,
-    /// [`Command::Start`], [`Command::StopStreaming`], [`Command::CatchUp`] and [`Command::Rewind`]: a
-    /// standby runs that streams from nobody. The log, where its end is known already.
+    /// [`Command::Start`], [`Command::StopStreaming`], [`Command::CatchUp`], [`Command::Rewind`] and
+    /// [`Command::Exchange`]: a standby runs that streams from nobody. The log, where its end is known already.
     Stopped(Option<Wal>),
     /// [`Command::Promote`]: where the timeline begins.
     Promoted(Position),

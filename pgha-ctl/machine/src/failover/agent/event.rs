@@ -56,6 +56,15 @@ pub enum Event {
     Log(Wal),
     /// PostgreSQL may fetch log from an archive here: `restore_command` is set.
     Restores(bool),
+    /// What is still there of the log of this node begins there: what came before it is removed.
+    Begins(Lsn),
+    /// A copy has come to its end.
+    Copied {
+        /// Which.
+        number: u64,
+        /// It has the log up to there at least; `None`: there is none.
+        to: Option<Lsn>,
+    },
     /// The standbys that stream from here, and how far each has flushed. Who is not alone under its name is left
     /// out.
     Standbys(BTreeMap<NodeName, Lsn>),
@@ -83,6 +92,15 @@ pub enum Effect {
         number: u64,
         /// What.
         command: Command,
+    },
+    /// Make a copy of another node's data directory beside this node's, which nothing else is changed by: PostgreSQL
+    /// runs on, and commands come and go. One that was begun before is given up. [`Event::Copied`] follows, but
+    /// where another is begun.
+    Copy {
+        /// A number that grows.
+        number: u64,
+        /// Of whom.
+        from: NodeName,
     },
     /// The gate is open until then. Before anything that follows. A gate that was not armed before is open for
     /// good, as a standby's.

@@ -1,12 +1,14 @@
 //! What an agent decides: PostgreSQL's part on its node, the lease, and its own end.
 //!
 //! [`Event`] is what it is told, and [`Effect`] and [`Command`] what it asks for. [`role`] says what follows from what the record says of this node, as one table. [`lease`] renews, gives
-//! up in time, and asks the members where the store is gone. [`voting`] changes the voters.
+//! up in time, and asks the members where the store is gone. [`voting`] changes the voters. [`stranded`] brings a
+//! standby back whose primary has no longer what it would stream next.
 
 mod command;
 mod event;
 mod lease;
 mod role;
+mod stranded;
 mod voting;
 
 #[cfg(test)]
@@ -18,6 +20,7 @@ use std::time::Duration;
 pub use command::{Command, Found, Kept, Outcome};
 pub use event::{Config, Effect, Event};
 pub use role::{Role, Standing};
+pub use stranded::Stranded;
 
 use self::lease::Holding;
 use self::voting::Voting;
@@ -71,6 +74,11 @@ pub struct Agent {
     adrift: bool,
     /// PostgreSQL may fetch log from an archive.
     restores: bool,
+    /// What is still there of the log of this node begins there.
+    begins: Option<Lsn>,
+    stranded: Stranded,
+    /// How many copies were begun.
+    copies: u64,
     /// The freeze that the record shows, and since when.
     suspected: Option<(u64, Moment)>,
     /// A nomination was seen first, and its proof lets the former primary keep its address for a while.
@@ -112,6 +120,9 @@ impl Agent {
             failures: 0,
             adrift: false,
             restores: false,
+            begins: None,
+            stranded: Stranded::Not,
+            copies: 0,
             suspected: None,
             nominated: None,
             claim: (promised, false),
@@ -192,6 +203,8 @@ impl Agent {
                 }
             }
             Event::Restores(restores) => self.restores = restores,
+            Event::Begins(lsn) => self.begins = Some(lsn),
+            Event::Copied { number, to } => self.copied(number, to),
             Event::Standbys(standbys) => self.voting.streaming(standbys),
             Event::Doubts(doubts) => {
                 let written = self.desk.record().map(|record| &record.doubts);
@@ -222,7 +235,8 @@ impl Agent {
         let lease = self.holding.as_ref().and_then(|holding| holding.due(now, Some(pace)));
         let voting = self.voting.due(self.patience(pace));
         let suspected = self.suspected.map(|(_, since)| since + pace.lease.patience());
-        let own = [self.again, suspected, Some(self.claim.0), Some(self.promised)];
+        let own =
+            [self.again, suspected, Some(self.claim.0), Some(self.promised), self.copy_due(record)];
         [Some(read), Some(told), silent, lease, voting]
             .into_iter()
             .chain(own)
@@ -284,6 +298,7 @@ impl Agent {
     fn advance(&mut self, now: Moment) {
         self.look(now);
         self.keep_lease(now);
+        self.see_whether_stranded(now);
         self.step(now);
         self.wish(now);
         self.write(now);
@@ -375,6 +390,7 @@ impl Agent {
             restores: self.restores,
             failsafe: self.goes_on_alone(),
             frozen,
+            begins: self.begins,
         };
         let due = self.told.as_ref().is_none_or(|(told, before)| {
             let changed = Report { seen: report.seen, ..before.clone() } != report;
@@ -407,7 +423,7 @@ impl Agent {
             // One that never comes up is no reason to wait for it for ever.
             self.restarts.0 += 1;
         }
-        if matches!(command, Command::Rewind { .. }) {
+        if matches!(command, Command::Rewind { .. } | Command::Exchange { .. }) {
             // It ends what runs, before anything else.
             self.role = Role::Down;
         }

@@ -261,7 +261,11 @@ impl Agent {
             |wal: &Wal| self.rules.hold(Rule::S6) && record.kinship(wal) == Kinship::Diverged;
         if upstream == Some(primary) && !self.wal.as_ref().is_some_and(diverged) {
             // The freeze was over before it stopped for it.
-            return self.to_keep(None).map_or(Step::Stay, |kept| Step::Do(Command::Keep(kept)));
+            return match (self.to_keep(None), self.to_exchange()) {
+                (Some(kept), _) => Step::Do(Command::Keep(kept)),
+                (None, Some(of)) => Step::Do(Command::Exchange { from: of.clone() }),
+                (None, None) => Step::Stay,
+            };
         }
         if !record.term().promoted {
             return Step::Stay;
@@ -376,6 +380,7 @@ impl Agent {
             (
                 Command::Start
                 | Command::Rewind { .. }
+                | Command::Exchange { .. }
                 | Command::StopStreaming
                 | Command::CatchUp { .. },
                 Outcome::Stopped(wal),
@@ -412,7 +417,9 @@ impl Agent {
                 self.busy = Some((self.commands, Command::Kill));
                 self.again = Some(now + AGAIN);
             }
-            (Command::Start | Command::Rewind { .. }, _) => self.end_before_again(now),
+            (Command::Start | Command::Rewind { .. } | Command::Exchange { .. }, _) => {
+                self.end_before_again(now);
+            }
             (Command::Restart { .. }, _) => {
                 // As good as another crash.
                 self.crashed = true;

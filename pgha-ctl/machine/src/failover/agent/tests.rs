@@ -1,5 +1,6 @@
 mod failsafe;
 mod lease;
+mod stranded;
 mod table;
 mod voting;
 
@@ -175,6 +176,7 @@ impl Play {
                 ordered(command)
             }
             Effect::Arm(until) => format!("arm {}", until.since(START).as_millis()),
+            Effect::Copy { number, from } => format!("copy {number} of {from}"),
             Effect::Claim(epoch) => format!("claim in {epoch}"),
         }
     }
@@ -205,6 +207,7 @@ fn ordered(command: Command) -> String {
         Command::StopStreaming => "stop streaming".to_owned(),
         Command::CatchUp { from, to } => format!("catch up from {from} to {}", place(to)),
         Command::Follow { of, epoch } => format!("follow {of} in {epoch}"),
+        Command::Exchange { from } => format!("exchange for the copy of {from}"),
         Command::Rewind { from } => format!("rewind from {from}"),
         Command::Promote { timeline, voters } => {
             format!("promote to {timeline} with {}", of(&voters))

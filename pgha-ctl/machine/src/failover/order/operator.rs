@@ -39,6 +39,7 @@ impl Record {
         let member = Member { confirmed: true, nofailover: false, priority: 0 };
         let own = [(node.clone(), member)];
         let mut record = Self {
+            system: None,
             members: others.iter().map(unconfirmed).chain(own).collect(),
             mode,
             pace,

@@ -12,13 +12,15 @@ fn node(name: &str) -> NodeName {
 fn seen(walsenders: &[(&str, &str, bool, u64)]) -> (Vec<(String, u64)>, Vec<String>) {
     let peer = |name: &str| Peer { host: String::new(), port: 5432, role: format!("r-{name}") };
     let peers: BTreeMap<_, _> = ["db2", "db3"].map(|name| (node(name), peer(name))).into();
-    let walsenders = walsenders.iter().map(|&(name, role, streams, flushed)| Walsender {
-        name,
-        role,
-        streams,
-        flushed: (flushed > 0).then_some(Lsn::new(flushed)),
+    let walsenders = walsenders.iter().zip(1..).map(|(&(name, role, streams, flushed), pid)| {
+        Walsender { pid, name, role, streams, flushed: (flushed > 0).then_some(Lsn::new(flushed)) }
     });
-    let Standbys { flushed, impersonated } = Standbys::of(&peers, walsenders);
+    let Standbys { flushed, impersonated, impostors } = Standbys::of(&peers, walsenders.clone());
+    // Whose role is not the node's, and nobody else.
+    let strange = |it: &Walsender<'_>| {
+        it.name.to_lowercase().starts_with("db") && it.name != "db9" && !it.role.starts_with("r-")
+    };
+    assert_eq!(impostors, walsenders.filter(strange).map(|it| it.pid).collect());
     let flushed = flushed.iter().map(|(node, lsn)| (node.to_string(), lsn.bytes())).collect();
     (flushed, impersonated.iter().map(ToString::to_string).collect())
 }

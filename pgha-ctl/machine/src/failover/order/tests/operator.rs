@@ -7,6 +7,7 @@ fn a_cluster_begins_with_one_primary_that_waits_for_nobody() {
     assert_eq!(
         Record::founded(&name("a"), &log, &others, ASYNC, pace()).unwrap(),
         Record {
+            system: None,
             members: [
                 (name("a"), Member { confirmed: true, ..member(false, 0) }),
                 (name("b"), member(true, 2))
