@@ -227,6 +227,7 @@ fn left_out(values: &[(&str, Option<String>)], key: &str) -> Option<bool> {
         "store.password_file" => Some(of("store.user").is_none()),
         // An agent is told by others, and belongs to a node that is managed.
         "api.listen" | "node[].agent" => Some(false),
+        "failover.writer" => lone(of("failover.writer_vip").is_none()),
         "store.timeout" | "lease.renew_every" | "lease.drop_after" => Some(true),
         "lease.duration" => lone(of("lease.profile") == Some("\"safe\"")),
         _ => None,
