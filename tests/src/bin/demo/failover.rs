@@ -23,7 +23,7 @@ const LOSSES: [(Loss, &str, &str); 2] = [
 /// which is told.
 pub(super) fn primary_killed() -> Result<Vec<(&'static str, String)>> {
     scene("Three managed nodes: the primary dies while a client writes");
-    let Some(trial) = Trial::begin("cargo xtask demo", false)? else {
+    let Some(trial) = Trial::begin("cargo xtask demo", false, false)? else {
         println!("  SKIPPED: managed nodes need an etcd, and there is none here");
         return Ok(vec![("the primary is killed", "SKIPPED: there is no etcd".to_owned())]);
     };
