@@ -72,9 +72,8 @@ fn netns_agent_guardian_and_controller_are_replaced_under_load() -> Result<()> {
     let (before, connections) = (db1.status()?, writer.connections());
     let former = only_guardian(db1)?;
 
-    // The controllers' first: they would take an agent that is away for long for lost. Then a standby's.
+    // A standby's first. The controllers go on: nobody takes an agent that is soon followed by another for lost.
     let controller = managed.controller.as_ref().context("a controller")?;
-    controller.terminate()?;
     db2.terminate()?;
     db2.start_as(&Launch { program: Some(next.clone()), told: None })?;
     let told = Listening::new(&managed.lab, "db1")?;
@@ -82,6 +81,8 @@ fn netns_agent_guardian_and_controller_are_replaced_under_load() -> Result<()> {
     db1.start_as(&Launch { program: Some(next.clone()), told: Some((&told, WATCHDOG)) })?;
     db1.wait_role(RoleStatus::Primary)?;
     guardian_is_replaced(db1, former, &next)?;
+    // One that stands still for long is taken for lost.
+    controller.terminate()?;
     is_served(db1, &told)?;
     assert_rights(db1.pid()?, AGENT, AGENT)?;
     // What the agent starts has its bound, and can have no more than it has.

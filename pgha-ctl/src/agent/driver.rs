@@ -1,14 +1,17 @@
 //! The loop: what happens goes to the machine, and what comes back is carried out, in its order.
 
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgha_machine::NodeName;
-use pgha_machine::failover::Answer;
 use pgha_machine::failover::agent::{Agent, Command, Effect, Event, Role};
 use pgha_machine::failover::message::Message;
+use pgha_machine::failover::{Answer, Written};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 use super::copies::{self, Copies};
 use super::error::AgentError;
@@ -53,12 +56,20 @@ impl Driver {
         self.carry_out("the agent begins")?;
         // It is asked and told from here on, and the lease is kept; what PostgreSQL is stands in the status.
         self.service.ready();
+        // Until then an end is put off, since when it was wanted.
+        let mut leaves_by: Option<Instant> = None;
         loop {
             self.service.beat();
             let event = tokio::select! {
                 biased;
-                _ = signals.terminate.recv() => break,
-                _ = signals.interrupt.recv() => break,
+                _ = signals.next() => match leaves_by {
+                    None if *self.agent.role() == Role::Primary => {
+                        leaves_by = Some(Instant::now() + self.until_renewed());
+                        continue;
+                    }
+                    None | Some(_) => break,
+                },
+                () = until(leaves_by) => break,
                 elapsed = self.timer.elapsed() => { elapsed.map_err(AgentError::Timer)?; Event::Tick }
                 Some(told) = self.told.recv() => match self.current(told) {
                     Some(event) => event,
@@ -69,6 +80,7 @@ impl Driver {
             };
             self.refuse_another_cluster(&event).await?;
             let because = news::reason(&event);
+            let is_renewed = matches!(event, Event::Store(Answer::Written(Written::Done(_))));
             if let Event::Heard { from, message: Message::Clear } = &event
                 && self.agent.obeys(from)
             {
@@ -77,6 +89,9 @@ impl Driver {
             }
             self.agent.handle(clock::now(), event);
             self.carry_out(&because)?;
+            if is_renewed && leaves_by.is_some() {
+                break;
+            }
         }
         self.service.stopping();
         tracing::info!(
@@ -84,6 +99,12 @@ impl Driver {
             self.name
         );
         Ok(())
+    }
+
+    /// How long the agent of a primary waits for a renewal before it ends: the next one has the more time then,
+    /// before anybody takes this one for lost.
+    fn until_renewed(&self) -> Duration {
+        self.agent.record().map_or(Duration::ZERO, |record| record.pace.lease.renew_every())
     }
 
     /// A log of another cluster is told to nobody as if it was of this one: no such record comes to the machine.
@@ -179,6 +200,13 @@ impl Driver {
     }
 }
 
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
 fn of_store(answer: Answer) -> Told {
     Told::Event(Event::Store(answer))
 }
@@ -200,6 +228,14 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// Waits for the next of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     pub(super) fn new() -> Result<Self, AgentError> {
         let on = |kind| signal(kind).map_err(AgentError::Signals);
         Ok(Self {
