@@ -24,7 +24,8 @@ impl World {
         let Some(illness) = self.plan.illness else { return };
         let node = self.rng.usize(0..self.plan.nodes);
         let ill = node_name(node);
-        if !is_bearable(self.store.record(), &ill) || !self.is_known_without(&ill) {
+        let bearable = is_bearable(self.store.record(), &ill) && self.is_known_without(&ill);
+        if !bearable || (illness == Illness::Faulty && self.has_left_all_behind(node)) {
             return;
         }
         self.say(|| format!("n{node} stays ill: {illness:?}"));
@@ -54,6 +55,14 @@ impl World {
         };
         let others = || record.members.keys().filter(|name| *name != ill).filter(follows);
         others().any(|name| has(&name)) && others().any(|name| record.members[name].confirmed)
+    }
+
+    /// Whether a node, which may have more than the others, cannot give them what they lack: they wait for it for as long
+    /// as it is heard.
+    fn has_left_all_behind(&self, node: usize) -> bool {
+        let begins = self.nodes[node].postgres.begins;
+        let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
+        others.into_iter().any(|(_, other)| other.postgres.log.len() < begins)
     }
 
     /// Whether a node is to be as it is.
