@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::join_all;
-use pgha_ctl::store::{CasError, Etcd, Key, Mark, Reading, Store, StoreError, change};
+use pgha_ctl::store::{CasError, Etcd, EtcdError, Key, Mark, Reading, Store, StoreError, change};
 use pgha_tests::lab::etcd::{Access, Members, program};
 use pgha_tests::lab::{Host, Lab};
 use pgha_tests::skip::skipped;
@@ -79,6 +80,8 @@ struct Failing {
     host: Host,
     fault: Fault,
     requests: AtomicUsize,
+    /// Who has it fail.
+    hand: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Failing {
@@ -88,24 +91,29 @@ impl Failing {
             return;
         }
         let this = Arc::clone(self);
-        tokio::task::spawn_blocking(move || match this.fault {
+        let hand = thread::spawn(move || match this.fault {
             Fault::None => {}
             Fault::KillFollower | Fault::KillLeader => {
                 this.members.kill(this.host.name()).expect("a member that runs");
             }
             Fault::CutOff => this.host.link_down().expect("a cable"),
         });
+        *self.hand.lock().expect("no panic") = Some(hand);
     }
 
+    /// Waits for the fault to be over, and says whether there was one where there should be.
     fn happened(&self) -> bool {
-        self.fault == Fault::None || self.requests.load(Ordering::SeqCst) >= MIDDLE
+        let hand = self.hand.lock().ok().and_then(|mut hand| hand.take());
+        self.fault == Fault::None || hand.is_some_and(|hand| hand.join().is_ok())
     }
 }
 
 impl Drop for Real {
     fn drop(&mut self) {
+        // A fault that is under way would be one of the next test.
+        let happened = self.failing.happened();
         assert!(
-            std::thread::panicking() || self.failing.happened(),
+            std::thread::panicking() || happened,
             "{:?} of {} did not happen in a test",
             self.failing.fault,
             self.failing.host.name()
@@ -131,6 +139,7 @@ impl Real {
             host: first.context("such a member")?.clone(),
             fault,
             requests: AtomicUsize::new(0),
+            hand: Mutex::default(),
         };
         let (lab, members) = (Arc::clone(lab), Arc::clone(members));
         Ok(Self { lab, members, client, failing: Arc::new(failing) })
@@ -162,32 +171,52 @@ impl Harness for Real {
     }
 }
 
-/// The store of a writer that reads back what it does not know, where a member fails. Without a fault nothing
-/// may be unknown.
+/// The store of somebody who asks again where etcd had no leader or no time, as a machine under load has it, and
+/// who reads back what is not known.
 #[derive(Clone)]
 struct Settled {
     store: Etcd,
     failing: Arc<Failing>,
 }
 
+/// Whether asking again may be answered.
+fn passes(error: &StoreError) -> bool {
+    use EtcdError::{Connect, Late, Lost, NotMost, Refused};
+    matches!(
+        error,
+        StoreError::Etcd(
+            Connect { .. } | Late { .. } | Lost { .. } | NotMost { .. } | Refused { .. }
+        )
+    )
+}
+
+impl Settled {
+    async fn read(&self, key: &Key) -> Result<Reading, StoreError> {
+        loop {
+            match self.store.get(key).await {
+                Err(error) if passes(&error) => {}
+                answered => return answered,
+            }
+        }
+    }
+}
+
 impl Store for Settled {
     async fn get(&self, key: &Key) -> Result<Reading, StoreError> {
         self.failing.request();
-        self.store.get(key).await
+        self.read(key).await
     }
 
     async fn cas(&self, key: &Key, expected: Mark, value: Vec<u8>) -> Result<Mark, CasError> {
-        if self.failing.fault == Fault::None {
-            return self.store.cas(key, expected, value).await;
-        }
-        let before = self.store.get(key).await.map_err(CasError::Failed)?.mark;
+        let before = self.read(key).await.map_err(CasError::Failed)?.mark;
         self.failing.request();
         loop {
             let unknown = match self.store.cas(key, expected, value.clone()).await {
                 Err(CasError::Unknown(error)) => error,
+                Err(CasError::Failed(error)) if passes(&error) => continue,
                 known => return known,
             };
-            let now = self.store.get(key).await.map_err(CasError::Unknown)?;
+            let now = self.read(key).await.map_err(CasError::Unknown)?;
             if before != expected {
                 return Err(CasError::Conflict(now.mark));
             } else if now.mark == expected {
@@ -201,7 +230,12 @@ impl Store for Settled {
     }
 
     async fn watch(&self, key: &Key, seen: Mark) -> Result<Reading, StoreError> {
-        self.store.watch(key, seen).await
+        loop {
+            match self.store.watch(key, seen).await {
+                Err(error) if passes(&error) => {}
+                answered => return answered,
+            }
+        }
     }
 }
 

@@ -56,7 +56,7 @@ impl Driver {
         self.carry_out("the agent begins")?;
         // It is asked and told from here on, and the lease is kept; what PostgreSQL is stands in the status.
         self.service.ready();
-        // Until then an end is put off, since when it was wanted.
+        // An end that is wanted is put off until a renewal, and until then at the latest.
         let mut leaves_by: Option<Instant> = None;
         loop {
             self.service.beat();

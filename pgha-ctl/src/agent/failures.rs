@@ -4,10 +4,13 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+
+use crate::rpc::durable;
 
 /// The file in the agent's state directory.
 const FILE: &str = "failures.json";
@@ -45,6 +48,8 @@ pub type Failed = BTreeMap<FailureKind, Failure>;
 pub(super) struct Failures {
     path: PathBuf,
     failed: Arc<Mutex<Failed>>,
+    /// Who writes the file: one after the other.
+    writes: Arc<Mutex<()>>,
 }
 
 impl Failures {
@@ -58,7 +63,7 @@ impl Failures {
             }),
             Err(_) => Failed::default(),
         };
-        Self { path, failed: Arc::new(Mutex::new(failed)) }
+        Self { path, failed: Arc::new(Mutex::new(failed)), writes: Arc::default() }
     }
 
     /// What failed so far.
@@ -71,28 +76,28 @@ impl Failures {
         let mut failed = self.failed();
         let count = failed.get(&kind).map_or(0, |failure| failure.count) + 1;
         failed.insert(kind, Failure { count, last: now, reason });
-        self.keep(&failed);
+        drop(failed);
+        self.keep();
     }
 
     /// Forgets them.
     pub(super) fn clear(&self) {
-        let mut failed = self.failed();
-        failed.clear();
-        self.keep(&failed);
+        self.failed().clear();
+        self.keep();
     }
 
-    /// Beside the loop, which waits for no disk: one that is broken may be what failed.
-    fn keep(&self, failed: &Failed) {
-        let Ok(bytes) = serde_json::to_vec(failed) else { return };
-        let path = self.path.clone();
+    /// Beside the loop, which waits for no disk: one that is broken may be what failed. What is written is what is
+    /// known by then, so that the last write has all of it.
+    fn keep(&self) {
+        let this = self.clone();
         let write = move || {
-            let new = path.with_extension("new");
-            let written = std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, &path));
+            let _turn = this.writes.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = this.list();
+            let written = serde_json::to_vec(&known).map_err(io::Error::from);
+            let written = written.and_then(|bytes| durable::replace(&this.path, &bytes, 0o644));
             if let Err(error) = written {
-                tracing::warn!(
-                    "{}: {error}; failures are forgotten with this agent",
-                    path.display()
-                );
+                let path = this.path.display();
+                tracing::warn!("{path}: {error}; failures are forgotten with this agent");
             }
         };
         match tokio::runtime::Handle::try_current() {

@@ -2,6 +2,8 @@
 //! terms that there were ([`chronicle`]).
 
 mod chronicle;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod route;
 pub mod tale;
 

@@ -32,12 +32,13 @@ enum Needed {
 pub(crate) const POSTGRESQL: &str = "postgresql-15";
 
 /// Every package that may be needed: the one list.
-const PACKAGES: [Package; 16] = [
+const PACKAGES: [Package; 17] = [
     always("gcc", "linker of the host binaries, and compiler of crates that contain C"),
     always("libc6-dev", "C library that the host binaries are linked with"),
     always(POSTGRESQL, "the servers of the lab"),
     always("iproute2", "ip: namespaces and links of the lab"),
     always("ethtool", "offload settings of the lab's links"),
+    always("e2fsprogs", "mkfs.ext4: a disk of the lab that can stand still"),
     always("tcpdump", "packet captures in the lab"),
     for_some_tests("chromium", "browser for the test of the status page (about 100 MB)"),
     for_some_tests("etcd-server", "the three members of the store in the lab"),
