@@ -30,7 +30,7 @@ use super::readers::Readers;
 use super::sight::Told;
 use super::status::{AddressStatus, AgentStatus};
 use crate::bpf::PinDirectory;
-use crate::bpf::gate::{self, Gate, GateError, State};
+use crate::bpf::gate::{self, Gate, GateError, Spare, State};
 use crate::clock::{self, unix_ms};
 use crate::guardian::Charge;
 use crate::postgres::server::facts::Facts;
@@ -60,6 +60,8 @@ struct Hold {
 /// What the hooks of a start need.
 pub(super) struct Doors {
     pins: PinDirectory,
+    /// The gate of the next start.
+    spare: Arc<Mutex<Option<Spare>>>,
     hold: Mutex<Hold>,
     guard: Guard,
     address: Address,
@@ -67,18 +69,32 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    pub(super) const fn new(
+    pub(super) fn new(
         pins: PinDirectory,
         guard: Guard,
         address: Address,
         tell: mpsc::Sender<Told>,
     ) -> Self {
         let hold = Mutex::new(Hold { armed: None, gate: None, leased: false });
-        Self { pins, hold, guard, address, tell }
+        Self { pins, spare: Arc::default(), hold, guard, address, tell }
     }
 
     fn hold(&self) -> MutexGuard<'_, Hold> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<Spare>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a gate at hand for the next start, by and by.
+    fn make_spare(&self) {
+        let place = Arc::clone(&self.spare);
+        tokio::task::spawn_blocking(move || match Spare::load() {
+            Ok(spare) => *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(spare),
+            // The next start says what is wrong.
+            Err(error) => tracing::debug!("no gate is made ahead: {error}"),
+        });
     }
 
     /// Puts a gate on a cgroup that PostgreSQL is to begin in.
@@ -86,7 +102,10 @@ impl Doors {
         for gone in gate::remove_ended(&self.pins)? {
             tracing::debug!("the gate of start {gone} is removed: nothing of it is left");
         }
-        let gate = Gate::attach(&self.pins, starting.number, starting.cgroup)?;
+        let spare = self.spare().take();
+        let spare = spare.map_or_else(Spare::load, Ok)?;
+        let gate = spare.attach(&self.pins, starting.number, starting.cgroup)?;
+        self.make_spare();
         let mut hold = self.hold();
         hold.leased = false;
         hold.gate = Some(gate);

@@ -66,6 +66,50 @@ pub struct Gate {
     orders: CgroupSkb,
 }
 
+/// A gate that is on no cgroup yet. To have one takes longer than to put it there, most of it for the kernel's types,
+/// so it is best had before it is needed.
+#[derive(Debug)]
+pub struct Spare(Ebpf);
+
+impl Spare {
+    /// Loads the object, its word where only the program can write it.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn load() -> Result<Self, GateError> {
+        let mut ebpf = Ebpf::load(OBJECT).map_err(GateError::load)?;
+        let Some(Map::Array(word)) = ebpf.map(name::WORD) else {
+            return Err(GateError::Incomplete(name::WORD));
+        };
+        syscall::freeze(word.fd().as_fd()).map_err(GateError::freeze)?;
+        for name in [name::ORDER, name::PROGRAM] {
+            let loaded = program(&mut ebpf, name)?.load();
+            loaded.map_err(GateError::program("load", Path::new(name)))?;
+        }
+        Ok(Self(ebpf))
+    }
+
+    /// [`Gate::attach`] with this.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn attach(
+        mut self,
+        pins: &PinDirectory,
+        start: u64,
+        cgroup: &Path,
+    ) -> Result<Gate, GateError> {
+        let directory = open_cgroup(cgroup)?;
+        let pins = Pins::make(pins, start)?;
+        if let Err(error) = put_on(&mut self.0, &pins, &directory, cgroup) {
+            // The next start of that number finds nothing, or removes what is left.
+            let _ = pins.remove();
+            return Err(error);
+        }
+        Gate::of(&pins.finish()?, start)
+    }
+}
+
 impl Gate {
     /// Puts a gate on the cgroup of a start that has none yet, in the state [`State::Standby`]. Other programs on
     /// the cgroup, above it and below it stay and have their say too.
@@ -75,15 +119,7 @@ impl Gate {
     /// # Errors
     /// A start that has one, a path that is no cgroup v2, and what the kernel refuses.
     pub fn attach(pins: &PinDirectory, start: u64, cgroup: &Path) -> Result<Self, GateError> {
-        let directory = open_cgroup(cgroup)?;
-        let pins = Pins::make(pins, start)?;
-        let made = load(&pins).and_then(|mut ebpf| put_on(&mut ebpf, &pins, &directory, cgroup));
-        if let Err(error) = made {
-            // The next start of that number finds nothing, or removes what is left.
-            let _ = pins.remove();
-            return Err(error);
-        }
-        Self::of(&pins.finish()?, start)
+        Spare::load()?.attach(pins, start, cgroup)
     }
 
     /// The gate that a former process put on the cgroup of a start.
@@ -212,27 +248,15 @@ fn open_cgroup(cgroup: &Path) -> Result<File, GateError> {
     File::open(cgroup).map_err(GateError::cgroup(cgroup))
 }
 
-/// Loads the object and pins its maps, the word where only the program can write it.
-fn load(pins: &Pins) -> Result<Ebpf, GateError> {
-    let ebpf = Ebpf::load(OBJECT).map_err(GateError::load)?;
+/// Pins the maps and the program for orders, and attaches the gate in both directions.
+fn put_on(ebpf: &mut Ebpf, pins: &Pins, directory: &File, cgroup: &Path) -> Result<(), GateError> {
     for map in [name::WORD, name::PASSAGE] {
         let made = ebpf.map(map).ok_or(GateError::Incomplete(map))?;
         made.pin(pins.map(map)).map_err(GateError::pin(&pins.map(map)))?;
     }
-    let Some(Map::Array(word)) = ebpf.map(name::WORD) else {
-        return Err(GateError::Incomplete(name::WORD));
-    };
-    syscall::freeze(word.fd().as_fd()).map_err(GateError::freeze)?;
-    Ok(ebpf)
-}
-
-/// Pins the program for orders and attaches the gate in both directions.
-fn put_on(ebpf: &mut Ebpf, pins: &Pins, directory: &File, cgroup: &Path) -> Result<(), GateError> {
     let orders = program(ebpf, name::ORDER)?;
-    orders.load().map_err(GateError::program("load", Path::new(name::ORDER)))?;
     orders.pin(pins.orders()).map_err(GateError::pin(&pins.orders()))?;
     let gate = program(ebpf, name::PROGRAM)?;
-    gate.load().map_err(GateError::program("load", Path::new(name::PROGRAM)))?;
     for direction in [CgroupSkbAttachType::Ingress, CgroupSkbAttachType::Egress] {
         // Through a link it is one program among others whatever the mode (`cgroup_bpf_link_attach` in the
         // kernel); the others are flags, which links do not take.

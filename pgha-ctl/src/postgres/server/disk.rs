@@ -140,8 +140,15 @@ impl Files {
 
     /// Writes the settings.
     pub(super) fn set(&self, settings: &Settings) -> Result<(), ServerError> {
-        let text = settings.render(&self.config.config_file);
+        let text = settings.render(&self.config.config_file, self.version()?);
         self.put(&self.config.own_config(), &text)
+    }
+
+    /// The major version of PostgreSQL that the data directory is of.
+    fn version(&self) -> Result<u32, ServerError> {
+        let path = self.config.in_data("PG_VERSION");
+        let text = fs::read_to_string(&path).map_err(ServerError::file("read", &path))?;
+        text.trim().parse().map_err(|_| ServerError::Answer("PG_VERSION"))
     }
 
     /// Reads the settings.
@@ -243,10 +250,11 @@ impl Files {
     /// Puts a file of PostgreSQL's in one step.
     pub(super) fn put(&self, path: &Path, text: &str) -> Result<(), ServerError> {
         let failed = |error| ServerError::file("write", path)(error);
-        let beside = path.with_added_extension("pgha");
-        durable::replace(&beside, text.as_bytes(), 0o600).map_err(failed)?;
-        fs::rename(&beside, path).map_err(failed)?;
-        path.parent().map_or(Ok(()), durable::sync).map_err(failed)
+        if fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
+            // Whoever put it may not have come to that.
+            return path.parent().map_or(Ok(()), durable::sync).map_err(failed);
+        }
+        durable::replace(path, text.as_bytes(), 0o600).map_err(failed)
     }
 }
 

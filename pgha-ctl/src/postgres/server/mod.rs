@@ -87,6 +87,8 @@ struct Inner {
     disk: Disk,
     before_start: BeforeStart,
     run: Mutex<Option<Arc<Run>>>,
+    /// What the last start went by.
+    hba: Mutex<Option<Hba>>,
     /// Whoever makes a directory beside the data, or removes one, has it.
     copying: Arc<tokio::sync::Mutex<()>>,
     /// A session that is kept: there may be no room for another when one is needed.
@@ -129,8 +131,8 @@ impl Server {
         let user = user_of(&config)?;
         let config = Arc::new(config);
         let disk = Disk::new(Arc::clone(&config), user.clone());
-        let (run, session, copying) = <_>::default();
-        let inner = Inner { config, user, cgroups, disk, before_start, run, copying, session };
+        let (run, hba, session, copying) = <_>::default();
+        let inner = Inner { config, user, cgroups, disk, before_start, run, hba, copying, session };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -196,6 +198,7 @@ impl Server {
     }
 
     fn runs_as(&self, run: Arc<Run>) {
+        *self.0.hba.lock().unwrap_or_else(PoisonError::into_inner) = Some(run.hba.clone());
         *self.0.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
     }
 

@@ -30,13 +30,21 @@ pub(super) struct Settings {
 pub(super) const OWNED: [&str; 4] =
     ["primary_conninfo", "synchronous_standby_names", "primary_slot_name", "promote_trigger_file"];
 
+/// From this major version on PostgreSQL can have the whole file system written before it recovers, instead of one file
+/// after the other, of which there are a thousand in an empty cluster (`recovery_init_sync_method`).
+const SYNCS_FILE_SYSTEMS: u32 = 14;
+
 impl Settings {
-    /// The whole of `pgha.conf`.
-    pub(super) fn render(&self, operators: &Path) -> String {
+    /// The whole of `pgha.conf` of a PostgreSQL of that major version.
+    pub(super) fn render(&self, operators: &Path, version: u32) -> String {
         let mut text = String::from(
             "# pgha starts PostgreSQL with this file and writes it anew whenever something changes.\n\
              # What is the operator's is in the file that it includes.\n",
         );
+        if version >= SYNCS_FILE_SYSTEMS {
+            // The operator's own goes before it.
+            text.push_str("recovery_init_sync_method = 'syncfs'\n");
+        }
         let settings = [
             ("include", operators.to_string_lossy().into_owned()),
             ("primary_conninfo", self.primary_conninfo.clone()),

@@ -9,7 +9,7 @@ use super::super::plan::Network;
 use super::{PORT, Postgres, PostgresOptions, append, conninfo, template};
 
 /// The lab's usual server: it loses data only with the whole machine, and it is quick to notice.
-const SETTINGS: [(&str, &str); 15] = [
+const SETTINGS: [(&str, &str); 16] = [
     ("listen_addresses", "*"),
     ("max_connections", "200"),
     ("shared_buffers", "16MB"),
@@ -23,6 +23,8 @@ const SETTINGS: [(&str, &str); 15] = [
     ("wal_receiver_status_interval", "1s"),
     ("wal_retrieve_retry_interval", "200ms"),
     ("restart_after_crash", "off"),
+    // In its directory, which goes with the lab: one that is killed leaves in /dev/shm what only its next start removes.
+    ("dynamic_shared_memory_type", "mmap"),
     ("logging_collector", "off"),
     ("log_line_prefix", "%m [%p] %q%u@%d %r %a "),
 ];

@@ -17,7 +17,7 @@ fn the_operators_file_comes_first_and_quotes_are_doubled() {
         primary_conninfo: "host='db1' passfile='it\\'s'".to_owned(),
         synchronous_standby_names: "ANY 1 (\"db2\")".to_owned(),
     };
-    let text = settings.render(Path::new("/etc/postgresql.conf"));
+    let text = settings.render(Path::new("/etc/postgresql.conf"), 13);
     let lines: Vec<_> = text.lines().skip(2).collect();
     assert_eq!(
         lines,
@@ -30,6 +30,12 @@ fn the_operators_file_comes_first_and_quotes_are_doubled() {
     );
     assert_eq!(Settings::read(&text), settings);
     assert_eq!(Settings::read(""), Settings::default());
+    // What the operator may say otherwise stands before that.
+    let newer = settings.render(Path::new("/etc/postgresql.conf"), 14);
+    let more: Vec<_> = newer.lines().filter(|line| !text.contains(line)).collect();
+    assert_eq!(more, ["recovery_init_sync_method = 'syncfs'"]);
+    assert!(newer.find(more[0]) < newer.find("\ninclude "));
+    assert_eq!(Settings::read(&newer), settings);
 }
 
 #[test]
