@@ -1,7 +1,7 @@
 //! A primary is lost, and another one follows it: agents, a controller, and a real etcd.
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::RoleStatus;
 use pgha_tests::lab::{AgentOptions, Managed, SOON, WRITER_VIP, Writer, wait_until};
@@ -11,10 +11,11 @@ fn options() -> AgentOptions {
 }
 
 /// The primary's host is cut off: another node becomes the primary, and nothing that was acknowledged is lost. It
-/// comes back, acknowledges nothing, and streams.
+/// comes back, acknowledges nothing, and streams. Then PostgreSQL is killed on that one (scenario 2): another follows at
+/// once, and it comes back by itself.
 #[test]
-fn netns_agent_failover_of_a_lost_host_loses_nothing() -> Result<()> {
-    let test = "netns_agent_failover_of_a_lost_host_loses_nothing";
+fn netns_agent_failover_of_a_lost_host_or_a_crash_loses_nothing() -> Result<()> {
+    let test = "netns_agent_failover_of_a_lost_host_or_a_crash_loses_nothing";
     let Some(managed) = Managed::up(test, &options())? else { return Ok(()) };
     let db1 = managed.agent("db1")?;
     db1.wait_voters(2)?;
@@ -26,17 +27,29 @@ fn netns_agent_failover_of_a_lost_host_loses_nothing() -> Result<()> {
     db1.host().link_up()?;
     db1.wait_streaming()?;
     ensure!(db1.status()?.epoch == successor.status()?.epoch, "{:?}", db1.status()?);
-    writer.wait_after(Instant::now(), SOON)?;
+    let former = managed.wait_whole()?;
+    let before = former.status()?;
+    former.postgres().signal_postmaster(Signal::SIGKILL)?;
+    let successor = managed.wait_successor(former.host().name())?;
+    writer.wait_after(Instant::now(), SOON * 2)?;
+    let terms = managed.primary()?.1.terms;
+    let [.., last, next] = &*terms else { bail!("{terms:?}") };
+    // It was not the primary once more in between.
+    ensure!((Some(last.epoch), Some(next.epoch)) == (before.epoch, successor.status()?.epoch));
+    former.wait_streaming()?;
+    managed.wait_whole()?;
     managed.finish([writer])?;
     let all = successor.rows()?;
-    wait_until("db1 to have all of it", SOON, || Ok(db1.rows()? == all))
+    wait_until("both others to have all of it", SOON, || {
+        Ok(db1.rows()? == all && former.rows()? == all)
+    })
 }
 
-/// Scenario 17: a crash is a restart in place until the budget is spent; then another node is the primary.
+/// Scenario 17: where nothing is handed over a crash is a restart in place until the budget is spent; then another node is the primary.
 #[test]
 fn netns_agent_failover_follows_a_spent_restart_budget() -> Result<()> {
     let test = "netns_agent_failover_follows_a_spent_restart_budget";
-    let agent = "restarts = 1\n".to_owned();
+    let agent = "restarts = 1\nhand_over = false\n".to_owned();
     let Some(managed) = Managed::up(test, &AgentOptions { agent, ..options() })? else {
         return Ok(());
     };

@@ -98,6 +98,7 @@ pub async fn run(prepared: Prepared) -> Result<(), AgentError> {
         controllers: failover.controller_names(),
         run: draw()?,
         restarts: own.restarts(),
+        hand_over: own.hand_over(),
         rules: Rules::default(),
     };
     let mut driver = Driver {

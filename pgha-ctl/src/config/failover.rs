@@ -308,6 +308,7 @@ pub struct Agent {
     pub(super) local_clients: bool,
     pub(super) guardian: bool,
     pub(super) restarts: u32,
+    pub(super) hand_over: bool,
     pub(super) write_timeout: Duration,
 }
 
@@ -388,6 +389,12 @@ impl Agent {
     #[must_use]
     pub const fn restarts(&self) -> u32 {
         self.restarts
+    }
+
+    /// Whether another node takes over after a crash, where one can at once and without less safety.
+    #[must_use]
+    pub const fn hand_over(&self) -> bool {
+        self.hand_over
     }
 
     /// How long a write to the disk may take before another node takes over.

@@ -215,5 +215,6 @@ pub(super) struct RawAgent {
     pub(super) local_clients: Option<bool>,
     pub(super) guardian: Option<bool>,
     pub(super) restarts: Option<i64>,
+    pub(super) hand_over: Option<bool>,
     pub(super) write_timeout: Option<String>,
 }

@@ -351,7 +351,9 @@ pub(super) const KEYS: &[Key] = &[
     key("agent.guardian", Kind::Boolean, Absent::Boolean(true), "true",
         "Whether the agent refuses to run without a guardian: a process that ends PostgreSQL in time when the agent cannot."),
     key("agent.restarts", Kind::Integer { min: 0, max: 100 }, Absent::Integer(2), "2",
-        "How often PostgreSQL is restarted after a crash, as the primary that it was, before another node takes over."),
+        "How often PostgreSQL is restarted in place after a crash, as the primary that it was, before another node takes over in any case. Whether it is at all, `hand_over` says."),
+    key("agent.hand_over", Kind::Boolean, Absent::Boolean(true), "false",
+        "Whether another node takes over at once after a crash of PostgreSQL, where that costs no safety: commits wait for voters, and one more voter than they wait for is heard. A standby is promoted in a moment, while nobody knows how long recovery takes. Otherwise, and with `false`, PostgreSQL is restarted in place, as often as `restarts` says."),
     key("agent.write_timeout", Kind::Duration { min: 1_000, max: 300_000 }, Absent::Text("10s"), "\"5s\"",
         "How long a small write and its fsync to the data directory, tried each second, may take before the node says that it cannot be the primary, and another takes over. Longer than a busy disk's checkpoints make a commit wait, or they cost a failover. A write that fails, as on a full disk, says so at once."),
 ];

@@ -8,6 +8,7 @@ use pgha_machine::{Epoch, Moment};
 use crate::breach::Breach;
 use crate::clock::{Clock, Time};
 use crate::driver::UnderWay;
+use crate::oracle::Violation;
 use crate::postgres::{Postgres, State};
 use crate::world::{Occurrence, World, controller_name, node_name};
 
@@ -24,6 +25,8 @@ pub(crate) struct Node {
     /// The whole machine stands still until then.
     pub(crate) halted: Time,
     pub(crate) off: bool,
+    /// The writer VIP is here.
+    pub(crate) address: bool,
     pub(crate) faulty: bool,
     /// `restore_command` is set.
     pub(crate) restores: bool,
@@ -52,6 +55,7 @@ impl World {
             paused: 0,
             halted: 0,
             off: false,
+            address: node == 0,
             faulty: false,
             restores: self.rng.u8(0..20) == 0,
             lowered: false,
@@ -94,6 +98,7 @@ impl World {
             run: of.run,
             controllers,
             restarts: self.plan.restarts,
+            hand_over: self.plan.hand_over,
             rules: self.plan.rules,
         };
         of.agent = Some(Agent::new(config, of.kept.clone(), found, shown));
@@ -124,6 +129,7 @@ impl World {
         of.postgres.lose(0);
         of.postgres.kill();
         of.off = true;
+        of.address = false;
     }
 
     /// PostgreSQL ends by itself.
@@ -204,7 +210,17 @@ impl World {
                 }
             }
             Effect::Copy { number, from } => self.copy(node, run, number, &from),
-            Effect::Claim(_) => {}
+            Effect::Claim(epoch) => self.claim(node, epoch),
         }
+    }
+
+    /// The writer VIP is at one node, or at such as nothing passes the gate of any more.
+    fn claim(&mut self, node: usize, epoch: Epoch) {
+        let (now, kept) = (self.now, self.plan.breach == Some(Breach::KeptAddress));
+        self.nodes[node].address = true;
+        let others = self.nodes.iter_mut().enumerate().filter(|(number, _)| *number != node);
+        let has = |of: &mut Node| of.address && (kept || of.postgres.passes(of.clock.at(now)));
+        let two = others.filter_map(|(number, of)| has(of).then_some(number)).next();
+        self.check(two.map_or(Ok(()), |at| Err(Violation::TwoAddresses { epoch, at })));
     }
 }

@@ -22,11 +22,13 @@ pub enum Breach {
     EarlyStop,
     /// PostgreSQL is said to be ended, and goes on with its gate open.
     EarlyEnd,
+    /// A node that ends PostgreSQL keeps the writer VIP.
+    KeptAddress,
 }
 
 impl Breach {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::EarlyVoters,
         Self::WaitsForNobody,
         Self::OpenGate,
@@ -36,5 +38,6 @@ impl Breach {
         Self::Forgets,
         Self::EarlyStop,
         Self::EarlyEnd,
+        Self::KeptAddress,
     ];
 }

@@ -157,6 +157,9 @@ impl World {
         if self.plan.breach != Some(Breach::EarlyEnd) || this.command != Command::Kill {
             of.postgres.begin(&this.command, source, this.armed);
         }
+        if this.command == Command::Kill && self.plan.breach != Some(Breach::KeptAddress) {
+            of.address = false;
+        }
         of.under_way = Some(UnderWay { begun: true, ..this });
         self.announced(node);
     }

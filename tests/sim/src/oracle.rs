@@ -36,6 +36,13 @@ pub enum Violation {
         /// How long after, in milliseconds.
         late: u64,
     },
+    /// I3: the writer VIP is claimed while another node has it whose gate is open.
+    TwoAddresses {
+        /// In which epoch it is claimed.
+        epoch: Epoch,
+        /// Who has it.
+        at: usize,
+    },
     /// A commit that waited for nobody is lost, though it lay further back than a candidate may lack.
     LostTooMuch {
         /// Which commit.

@@ -35,6 +35,8 @@ pub struct Plan {
     pub pace: Pace,
     /// How often PostgreSQL is restarted in a term.
     pub restarts: u32,
+    /// Whether another node takes over after a crash, where one can at once.
+    pub hand_over: bool,
     /// How many of a thousand messages are lost, and answers of the store.
     pub loss: u32,
     /// How many of a thousand are late, by up to several leases.
@@ -82,6 +84,8 @@ impl Plan {
                 silence: Duration::from_millis(350),
             },
             restarts: rng.u32(0..3),
+            // Not drawn among the others: what a seed was is what it is.
+            hand_over: fastrand::Rng::with_seed(!seed).bool(),
             loss: [0, 0, 10, 100][rng.usize(0..4)],
             late: [0, 0, 10, 100][rng.usize(0..4)],
             doubled: [0, 10, 100][rng.usize(0..3)],
@@ -112,6 +116,7 @@ impl Plan {
             controllers,
             mode,
             restarts: u32::from(story != Story::Crashed),
+            hand_over: false,
             loss: 0,
             late: 0,
             doubled: 0,

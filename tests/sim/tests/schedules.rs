@@ -71,6 +71,7 @@ const fn is_told_by(breach: Breach, violation: &Violation) -> bool {
         Breach::LongLog => matches!(violation, Violation::LostTooMuch { .. }),
         Breach::Forgets => matches!(violation, Violation::Torn { .. }),
         Breach::EarlyStop => matches!(violation, Violation::Lost { .. }),
+        Breach::KeptAddress => matches!(violation, Violation::TwoAddresses { .. }),
     }
 }
 

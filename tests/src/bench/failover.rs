@@ -20,7 +20,7 @@ use crate::lab::{AgentOptions, Managed, SOON, WRITER_VIP, Writer, wait_until};
 pub const RUNS: u32 = 10;
 /// T of the profile `default`.
 const LEASE: Duration = Duration::from_secs(2);
-/// Restarts in place that are allowed without a commit between them.
+/// Restarts in place that are allowed in one term.
 const RESTARTS: u32 = 100;
 /// How long a failover may take before the bench gives up.
 const GIVEN_UP: Duration = Duration::from_secs(120);
@@ -35,8 +35,10 @@ const SHORT: Patience = Patience {
 /// How a primary is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Loss {
-    /// Its postmaster is killed: PostgreSQL is started again in place
+    /// Its postmaster is killed: another node takes over
     Crash,
+    /// The same with `hand_over = false`: PostgreSQL is started again in place (only where it is asked for)
+    CrashInPlace,
     /// The cable of its host is pulled, a quorum of voters stops, and the director moves the writer VIP
     HostLossQuorum,
     /// The cable of its host is pulled, its lease ends, and the next primary takes the writer VIP
@@ -44,12 +46,14 @@ pub enum Loss {
 }
 
 impl Loss {
-    const ALL: [Self; 3] = [Self::Crash, Self::HostLossQuorum, Self::HostLossLease];
+    const ALL: [Self; 4] =
+        [Self::Crash, Self::CrashInPlace, Self::HostLossQuorum, Self::HostLossLease];
 
     /// Its name in the figures.
     const fn name(self) -> &'static str {
         match self {
             Self::Crash => "crash",
+            Self::CrashInPlace => "crash_in_place",
             Self::HostLossQuorum => "host_loss_quorum",
             Self::HostLossLease => "host_loss_lease",
         }
@@ -58,14 +62,14 @@ impl Loss {
     /// What is wanted: the median and the 99th percentile, in milliseconds.
     const fn aim(self) -> (Option<u32>, u32) {
         match self {
-            Self::Crash => (Some(200), 800),
+            Self::Crash | Self::CrashInPlace => (Some(200), 800),
             Self::HostLossQuorum => (Some(800), 1_000),
             Self::HostLossLease => (None, 3_000),
         }
     }
 }
 
-/// Loses a primary `runs` times in each way of `only`; in every way, where that is empty.
+/// Loses a primary `runs` times in each way of `only`; where that is empty, in every way that is not set up for it.
 ///
 /// # Errors
 /// Without etcd, or when a cluster does not come back.
@@ -73,14 +77,15 @@ pub fn measure(only: &[Loss], runs: u32) -> Result<Figures> {
     ensure!(runs > 0, "nothing is measured by no run");
     let mut figures = Figures::default();
     for loss in Loss::ALL {
-        if !only.is_empty() && !only.contains(&loss) {
+        let wanted =
+            if only.is_empty() { loss != Loss::CrashInPlace } else { only.contains(&loss) };
+        if !wanted {
             continue;
         }
         let mut series = Series::default();
         // A budget of restarts ends.
         for begun in (0..runs).step_by(RESTARTS as usize) {
-            let balanced = loss == Loss::HostLossQuorum;
-            let trial = Trial::begin("cargo xtask bench failover", true, balanced)?;
+            let trial = Trial::begin("cargo xtask bench failover", true, Some(loss))?;
             let trial = trial.context("an etcd")?;
             for number in begun + 1..=runs.min(begun + RESTARTS) {
                 let run = trial.lose(loss)?;
@@ -112,13 +117,16 @@ pub struct Written {
 
 impl Trial {
     /// Three nodes, a controller, an etcd of three members, and a client that writes; nothing where there is no etcd:
-    /// that is told in the name of `whom`. The writer VIP is the primary's or, `balanced`, the director's.
+    /// that is told in the name of `whom`. They are set up for that loss, if one is named: the writer VIP is the primary's or
+    /// the director's, and a crash is followed by a restart in place or not.
     ///
     /// # Errors
     /// When anything of it cannot be started.
-    pub fn begin(whom: &str, durable: bool, balanced: bool) -> Result<Option<Self>> {
+    pub fn begin(whom: &str, durable: bool, only: Option<Loss>) -> Result<Option<Self>> {
+        let balanced = only == Some(Loss::HostLossQuorum);
+        let in_place = format!("hand_over = false\nrestarts = {RESTARTS}\n");
         let options = AgentOptions {
-            agent: format!("restarts = {RESTARTS}\n"),
+            agent: if only == Some(Loss::CrashInPlace) { in_place } else { String::new() },
             lease: LEASE,
             controller: Some("lb1"),
             durable,
@@ -148,20 +156,26 @@ impl Trial {
         let before = primary.status()?;
         let (clock, lost) = (SystemTime::now(), Instant::now());
         match loss {
-            Loss::Crash => primary.postgres().signal_postmaster(Signal::SIGKILL)?,
+            Loss::Crash | Loss::CrashInPlace => {
+                primary.postgres().signal_postmaster(Signal::SIGKILL)?;
+            }
             Loss::HostLossQuorum | Loss::HostLossLease => primary.host().link_down()?,
         }
         wait_until("another connection", GIVEN_UP, || Ok(writer.connections() > connections))?;
         writer.wait_after(Instant::now(), GIVEN_UP)?;
         let (begin, end) = longest(&writer.acknowledged(), lost).context("a gap")?;
-        if loss != Loss::Crash {
+        if matches!(loss, Loss::HostLossQuorum | Loss::HostLossLease) {
             primary.host().link_up()?;
         }
         let next = managed.wait_whole()?;
         let after = next.status()?;
         match loss {
-            Loss::Crash => ensure!(after.start != before.start && after.epoch == before.epoch),
-            Loss::HostLossQuorum | Loss::HostLossLease => ensure!(after.epoch > before.epoch),
+            Loss::CrashInPlace => {
+                ensure!(after.start != before.start && after.epoch == before.epoch);
+            }
+            Loss::Crash | Loss::HostLossQuorum | Loss::HostLossLease => {
+                ensure!(after.epoch > before.epoch);
+            }
         }
         let primary = next.host().name().to_owned();
         let events = logs.events(clock, clock + (end - lost))?;

@@ -184,6 +184,7 @@ pub(super) fn agent(
     let local_clients = checks.boolean("agent.local_clients", raw.local_clients);
     let guardian = checks.boolean("agent.guardian", raw.guardian);
     let restarts = checks.integer("agent.restarts", raw.restarts);
+    let hand_over = checks.boolean("agent.hand_over", raw.hand_over);
     let write_timeout = checks.duration("agent.write_timeout", raw.write_timeout);
     Some(Agent {
         node: node?,
@@ -199,6 +200,7 @@ pub(super) fn agent(
         local_clients: local_clients?,
         guardian: guardian?,
         restarts: restarts?,
+        hand_over: hand_over?,
         write_timeout: write_timeout?,
     })
 }

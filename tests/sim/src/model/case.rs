@@ -105,6 +105,8 @@ pub struct Case {
     pub by_lease_only: bool,
     /// How often PostgreSQL is restarted in a term.
     pub restarts: u32,
+    /// Whether another node takes over after a crash, where one can at once.
+    pub hand_over: bool,
     /// The rules that hold.
     pub rules: Rules,
     /// What may go wrong: any of these in any order, each at most once.
@@ -140,6 +142,7 @@ impl Case {
             voters: 1,
             by_lease_only: false,
             restarts: 1,
+            hand_over: false,
             rules: Rules::default(),
             faults: Vec::new(),
             writes: 0,

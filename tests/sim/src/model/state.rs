@@ -322,6 +322,7 @@ impl Node {
             run: self.run,
             controllers: (0..case.controllers).map(controller_name).collect(),
             restarts: case.restarts,
+            hand_over: case.hand_over,
             rules: case.rules,
         };
         Agent::new(config, self.kept.clone(), found, now)

@@ -20,6 +20,8 @@ pub struct Config {
     pub run: u64,
     /// How often PostgreSQL is restarted after a crash in one term before another node takes over.
     pub restarts: u32,
+    /// Whether another node takes over after a crash, where one can at once and without less safety.
+    pub hand_over: bool,
     /// The rules that hold.
     pub rules: Rules,
 }

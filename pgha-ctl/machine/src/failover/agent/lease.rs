@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::crash::Crash;
 use super::{Agent, Effect, FAILURES, Role, Standing};
 use crate::failover::message::Message;
 use crate::failover::order::Refusal;
@@ -206,7 +207,11 @@ impl Agent {
 
     /// Whether this node held the lease and another had better hold it.
     pub(super) fn cannot_go_on(&self, record: &Record) -> bool {
-        let spent = self.crashed && self.restarts.0 >= self.restarts.1;
+        let spent = match self.crash {
+            Crash::None => false,
+            Crash::InPlace => self.restarts.0 >= self.restarts.1,
+            Crash::HandOver => true,
+        };
         let cannot = self.faulty || self.kept.rewinding || self.failures >= FAILURES;
         record.holder() == Some(&self.name) && (cannot || (spent && record.term().promoted))
     }

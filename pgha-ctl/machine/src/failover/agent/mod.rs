@@ -1,10 +1,13 @@
 //! What an agent decides: PostgreSQL's part on its node, the lease, and its own end.
 //!
 //! [`Event`] is what it is told, and [`Effect`] and [`Command`] what it asks for. [`role`] says what follows from what the record says of this node, as one table. [`lease`] renews, gives
-//! up in time, and asks the members where the store is gone. [`voting`] changes the voters. [`stranded`] brings a
-//! standby back whose primary has no longer what it would stream next.
+//! up in time, and asks the members where the store is gone. [`voting`] changes the voters. [`crash`] says who goes on
+//! after a crash, and [`claim`] when the writer VIP may be had. [`stranded`] brings a standby back whose primary has no
+//! longer what it would stream next.
 
+mod claim;
 mod command;
+mod crash;
 mod event;
 mod lease;
 mod role;
@@ -22,12 +25,14 @@ pub use event::{Config, Effect, Event};
 pub use role::{Role, Standing};
 pub use stranded::Stranded;
 
+use self::claim::Claim;
+use self::crash::Crash;
 use self::lease::Holding;
 use self::voting::Voting;
 use super::desk::Desk;
 use super::hearing::Hearing;
 use super::message::{FrozenAt, Message, Report};
-use super::record::{Proof, Record};
+use super::record::Record;
 use super::rules::Rules;
 use crate::{Lsn, Moment, NodeName, Wal};
 
@@ -65,8 +70,10 @@ pub struct Agent {
     ended: Moment,
     /// How often it was restarted in this term, and how often it may be.
     restarts: (u32, u32),
+    /// Whether another node is to take over after a crash, where one can at once.
+    hand_over: bool,
     /// PostgreSQL has ended as the primary, and nobody ordered it.
-    crashed: bool,
+    crash: Crash,
     faulty: bool,
     /// So many commands in a row did not work.
     failures: u32,
@@ -81,10 +88,7 @@ pub struct Agent {
     copies: u64,
     /// The freeze that the record shows, and since when.
     suspected: Option<(u64, Moment)>,
-    /// A nomination was seen first, and its proof lets the former primary keep its address for a while.
-    nominated: Option<Moment>,
-    /// From when on the writer VIP may be claimed, and whether that is to be done.
-    claim: (Moment, bool),
+    claim: Claim,
     told: Option<(Moment, Report)>,
     effects: VecDeque<Effect>,
 }
@@ -115,7 +119,8 @@ impl Agent {
             voting: Voting::default(),
             ended: now,
             restarts: (0, config.restarts),
-            crashed: false,
+            hand_over: config.hand_over,
+            crash: Crash::None,
             faulty: false,
             failures: 0,
             adrift: false,
@@ -124,8 +129,7 @@ impl Agent {
             stranded: Stranded::Not,
             copies: 0,
             suspected: None,
-            nominated: None,
-            claim: (promised, false),
+            claim: Claim::new(kept.lease.map(|_| promised)),
             told: None,
             effects: VecDeque::new(),
             kept,
@@ -154,7 +158,7 @@ impl Agent {
                 let end = wal.end.lsn;
                 self.wal = Some(wal);
                 self.role = if admits { Role::Primary } else { Role::Restarted { end } };
-                self.claim.1 = admits;
+                self.claim.wanted = admits;
                 match open {
                     Some(until) => self.holding = Some(Holding::found(until, self.kept.lease)),
                     None => self.kill(),
@@ -180,7 +184,9 @@ impl Agent {
             }
             Event::Gone => {
                 if self.role != Role::Down || self.is_starting() {
-                    self.crashed |= matches!(self.role, Role::Restarted { .. } | Role::Primary);
+                    if matches!(self.role, Role::Restarted { .. } | Role::Primary) {
+                        self.crashed(now);
+                    }
                     self.kill();
                 }
             }
@@ -235,12 +241,12 @@ impl Agent {
         let lease = self.holding.as_ref().and_then(|holding| holding.due(now, Some(pace)));
         let voting = self.voting.due(self.patience(pace));
         let suspected = self.suspected.map(|(_, since)| since + pace.lease.patience());
-        let own =
-            [self.again, suspected, Some(self.claim.0), Some(self.promised), self.copy_due(record)];
+        let own = [self.again, suspected, Some(self.promised), self.copy_due(record)];
         [Some(read), Some(told), silent, lease, voting]
             .into_iter()
             .chain(own)
             .flatten()
+            .chain(self.claim.due())
             .filter(|due| *due > now)
             .min()
     }
@@ -346,24 +352,16 @@ impl Agent {
             (Some(number), Some((before, _))) if number == before => {}
             (freeze, _) => self.suspected = freeze.map(|number| (number, now)),
         }
-        // Frozen voters prove that nothing is acknowledged, not that the former primary has let its address
-        // go: that it does at the end of its lease, which it cannot renew since it was nominated against.
-        match (record.nomination.as_ref().map(|nomination| nomination.proof), self.nominated) {
-            (None, _) => self.nominated = None,
-            (Some(Proof::Quorum), None) => {
-                self.nominated = Some(now);
-                self.claim.0 = self.claim.0.max(now + record.pace.lease.proven_after());
-            }
-            (Some(_), _) => {}
-        }
+        self.claim.look(now, record);
     }
 
     /// The writer VIP is here, once nobody else can have it.
     fn claim(&mut self, now: Moment) {
         let Some(record) = self.desk.record() else { return };
         let holder = record.holder() == Some(&self.name);
-        if self.claim.1 && holder && self.role == Role::Primary && now >= self.claim.0 {
-            self.claim.1 = false;
+        let free = || self.claim.is_free(now, &self.name, &self.hearing);
+        if self.claim.wanted && holder && self.role == Role::Primary && free() {
+            self.claim.wanted = false;
             self.effects.push_back(Effect::Claim(record.epoch));
         }
     }
@@ -419,7 +417,7 @@ impl Agent {
             // From here on it may be using either set, until it says so.
             self.voting.uses_nothing_for_certain();
         }
-        if matches!(command, Command::Restart { .. }) && std::mem::take(&mut self.crashed) {
+        if matches!(command, Command::Restart { .. }) && self.crash.take() {
             // One that never comes up is no reason to wait for it for ever.
             self.restarts.0 += 1;
         }
@@ -436,7 +434,7 @@ impl Agent {
     fn kill(&mut self) {
         if !self.is_ending() {
             self.holding = self.holding.take().map(Holding::given_up);
-            self.claim.1 = false;
+            self.claim.wanted = false;
             self.voting = Voting::default();
             self.order(Command::Kill);
         }

@@ -12,6 +12,7 @@
 //!    +---------------------------------------------------------------------------------+
 //! ```
 
+use super::crash::Crash;
 use super::{AGAIN, Agent, Command, Kept, Outcome};
 use crate::failover::record::{Kinship, Lease, Record};
 use crate::failover::rules::Rule;
@@ -396,8 +397,8 @@ impl Agent {
                 self.role = Role::Primary;
                 self.voting.promoted(voters, fork);
                 self.restarts.0 = 0;
-                self.crashed = false;
-                self.claim.1 = true;
+                self.crash = Crash::None;
+                self.claim.wanted = true;
             }
             (Command::Restart { voters }, Outcome::Flushed(end)) => {
                 self.role = Role::Restarted { end };
@@ -405,7 +406,7 @@ impl Agent {
             }
             (Command::Admit, Outcome::Done) => {
                 self.role = Role::Primary;
-                self.claim.1 = true;
+                self.claim.wanted = true;
             }
             (Command::UseVoters(voters), Outcome::Flushed(lsn)) => self.voting.uses(voters, lsn),
             (Command::Kill, Outcome::Killed) => {
@@ -422,7 +423,7 @@ impl Agent {
             }
             (Command::Restart { .. }, _) => {
                 // As good as another crash.
-                self.crashed = true;
+                self.crashed(now);
                 self.end_before_again(now);
             }
             (Command::StopStreaming | Command::CatchUp { .. } | Command::Follow { .. }, _) => {

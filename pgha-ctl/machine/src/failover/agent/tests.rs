@@ -1,3 +1,5 @@
+mod claim;
+mod crash;
 mod failsafe;
 mod lease;
 mod stranded;
@@ -9,7 +11,7 @@ use crate::failover::fixture::{
     SYNC, at, changes, cluster, frozen, name, pace, place, stopped, through, voters, wal,
 };
 use crate::failover::message::Reading;
-use crate::failover::record::Progress;
+use crate::failover::record::{Progress, Proof};
 use crate::failover::voters::VoterSet;
 use crate::failover::{Answer, Request, Written};
 use crate::{Epoch, Mark};
@@ -83,6 +85,7 @@ impl Play {
             controllers: [name("k1"), name("k2")].into(),
             run: RUN,
             restarts,
+            hand_over: false,
             rules: Rules::default(),
         };
         let agent = Agent::new(config, kept, found, START);

@@ -157,30 +157,6 @@ fn a_nominee_that_takes_nothing_says_why() {
 }
 
 #[test]
-fn the_address_is_claimed_when_the_former_primary_has_let_it_go() {
-    let mut play = Play::begin(kept(1, Some(1)), standby(None));
-    play.effects();
-    play.at(NOW).reads(&nominee());
-    assert_eq!(
-        play.at(NOW + 10).done(),
-        "arm 3000; promote to 2 with 1 of {c}; tell frozen 1 at 1:120"
-    );
-    let promoted = "keep epoch 2, freeze 1; put renewal 1 of b run 20 at 120, floor 1:118, term 2 of b: 2 from 1:118, promoted; tell";
-    assert_eq!(play.at(NOW + 100).ends(Outcome::Promoted(at(1, 118))), promoted);
-    assert_eq!(play.at(NOW + 110).done(), "arm 3100");
-    // 1.06 s after the nomination was seen, by which a frozen quorum was the proof.
-    for step in (200..1060).step_by(100) {
-        let told = play.at(NOW + step).does(Event::Tick);
-        assert!(!told.contains("claim"), "{step}: {told}");
-        if told.contains("put") {
-            play.done();
-        }
-    }
-    assert!(play.at(NOW + 1060).does(Event::Tick).contains("claim"));
-    assert!(!play.at(NOW + 1061).does(Event::Tick).contains("claim"));
-}
-
-#[test]
 fn a_freeze_is_undone_when_nobody_was_nominated_for_two_leases() {
     let mut play = renewed();
     let before = play.agent.record().unwrap().clone();
