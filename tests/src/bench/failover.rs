@@ -26,7 +26,7 @@ const RESTARTS: u32 = 100;
 const GIVEN_UP: Duration = Duration::from_secs(120);
 /// A client that does not wait for a server that is gone.
 const SHORT: Patience = Patience {
-    connect: Duration::from_millis(100),
+    connect: Duration::from_millis(50),
     statement: Duration::from_millis(500),
     pause: Duration::from_millis(2),
     again: Duration::from_millis(5),
