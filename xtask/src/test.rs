@@ -52,84 +52,24 @@ impl Tier {
         }
     }
 
-    /// The `cargo test` calls of this tier, without the filter.
-    fn cargo_arguments(self) -> &'static [&'static [&'static str]] {
+    /// The calls of `cargo` of this tier, without the filter.
+    fn cargo_calls(self) -> &'static [&'static str] {
         match self {
             Self::Lint => &[],
             // The shipped programs first and with the packages that the later tiers build them with: beside others
             // they would be built with other features, and so once more. The simulator has a tier of its own.
-            Self::Unit => {
-                const SHIPPED: [&[&str]; 2] = [
-                    &[
-                        "test",
-                        "-p",
-                        "pgha-ctl",
-                        "-p",
-                        "pgha-tests",
-                        "--lib",
-                        "--bins",
-                        "--no-fail-fast",
-                        "--",
-                    ],
-                    &[
-                        "test",
-                        "-p",
-                        "pgha-ctl",
-                        "-p",
-                        "pgha-tests",
-                        "--doc",
-                        "--no-fail-fast",
-                        "--",
-                    ],
-                ];
-                const OTHERS: [&[&str]; 2] = [
-                    &[
-                        "test",
-                        "--workspace",
-                        "--exclude",
-                        "pgha-ctl",
-                        "--exclude",
-                        "pgha-tests",
-                        "--exclude",
-                        "pgha-sim",
-                        "--lib",
-                        "--bins",
-                        "--no-fail-fast",
-                        "--",
-                    ],
-                    &[
-                        "test",
-                        "--workspace",
-                        "--exclude",
-                        "pgha-ctl",
-                        "--exclude",
-                        "pgha-tests",
-                        "--exclude",
-                        "pgha-sim",
-                        "--doc",
-                        "--no-fail-fast",
-                        "--",
-                    ],
-                ];
-                &[SHIPPED[0], SHIPPED[1], OTHERS[0], OTHERS[1]]
-            }
+            Self::Unit => &[
+                "test -p pgha-ctl -p pgha-tests --lib --bins --no-fail-fast --",
+                "test -p pgha-ctl -p pgha-tests --doc --no-fail-fast --",
+                "test --workspace --exclude pgha-ctl --exclude pgha-tests --exclude pgha-sim \
+                 --lib --bins --no-fail-fast --",
+                "test --workspace --exclude pgha-ctl --exclude pgha-tests --exclude pgha-sim \
+                 --doc --no-fail-fast --",
+            ],
             // By itself: with the features of its tests nothing that is shipped is built.
-            Self::Sim => {
-                const CALL: &[&str] = &[
-                    "test",
-                    "--package",
-                    "pgha-sim",
-                    "--tests",
-                    "--",
-                    "--nocapture",
-                    "--test-threads=1",
-                ];
-                &[CALL]
-            }
-            Self::Xdp => &[&["test", "--package", "pgha-tests", "--test", "xdp", "--"]],
-            Self::Netns => {
-                &[&["test", "--package", "pgha-tests", "--test", "netns", "--", "--test-threads=2"]]
-            }
+            Self::Sim => &["test -p pgha-sim --tests -- --nocapture --test-threads=1"],
+            Self::Xdp => &["test -p pgha-tests --test xdp --"],
+            Self::Netns => &["test -p pgha-tests --test netns -- --test-threads=2"],
         }
     }
 }
@@ -198,8 +138,8 @@ fn run_tier(workspace: &Workspace, tier: Tier, filter: &[String]) -> Outcome {
         report(lint::run(workspace))
     } else {
         let mut passed = true;
-        for arguments in tier.cargo_arguments() {
-            let mut test = cargo_test(workspace, arguments, filter);
+        for call in tier.cargo_calls() {
+            let mut test = cargo(workspace, call, filter);
             passed &= report(exec(test.env("PGHA_SKIPPED", &skipped)));
         }
         passed
@@ -212,9 +152,9 @@ fn run_tier(workspace: &Workspace, tier: Tier, filter: &[String]) -> Outcome {
     outcome
 }
 
-fn cargo_test(workspace: &Workspace, arguments: &[&str], filter: &[String]) -> Command {
+fn cargo(workspace: &Workspace, call: &str, filter: &[String]) -> Command {
     let mut cargo = workspace.host_cargo();
-    cargo.args(arguments).args(filter);
+    cargo.args(call.split_whitespace()).args(filter);
     cargo
 }
 

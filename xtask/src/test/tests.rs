@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Outcome, Tier, cargo_test, in_order, summary};
+use super::{Outcome, Tier, cargo, in_order, summary};
 use crate::exec::command_line;
 use crate::workspace::Workspace;
 
@@ -23,9 +23,9 @@ fn only_what_enters_the_kernel_needs_root() {
 #[test]
 fn the_filter_reaches_the_test_binary() {
     let workspace = Workspace::find().unwrap();
-    let [arguments] = Tier::Netns.cargo_arguments() else { panic!("netns is one call") };
-    let line = command_line(&cargo_test(&workspace, arguments, &["failover".to_owned()]));
-    assert!(line.ends_with("test --package pgha-tests --test netns -- --test-threads=2 failover"));
+    let [call] = Tier::Netns.cargo_calls() else { panic!("netns is one call") };
+    let line = command_line(&cargo(&workspace, call, &["failover".to_owned()]));
+    assert!(line.ends_with("test -p pgha-tests --test netns -- --test-threads=2 failover"));
 }
 
 #[test]
