@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::RoleStatus;
 use pgha_machine::failover::record::Doubt;
+use pgha_tests::lab::observers::Excused;
 use pgha_tests::lab::writer::{Acknowledged, nothing_after};
 use pgha_tests::lab::{AgentOptions, Managed, SOON, WRITER_VIP, Writer, wait_until};
 
@@ -60,7 +61,7 @@ fn netns_agent_that_is_gone_is_followed_by_postgresql_within_the_lease() -> Resu
     db1.wait_ended(SOON)?;
     let acknowledged = writer.stop()?;
     nothing_after(&acknowledged, gone + options.lease)?;
-    managed.observed(&acknowledged, &record)
+    managed.observed(&acknowledged, &record, &Excused::default())
 }
 
 /// Scenario 34: whoever starts PostgreSQL by hand gets a standby.

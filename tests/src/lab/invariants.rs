@@ -10,13 +10,13 @@ use pgha_machine::failover::record::{Degraded, Mode, Record, Term};
 use super::capture::COOKED;
 use super::plan::mac_text;
 use super::reader::Visit;
-use super::writer::{self, Acknowledged};
+use super::writer::Acknowledged;
 
 #[cfg(test)]
 mod tests;
 
 /// How long a director may take from what it says of a server to what its maps say, on a machine under load.
-const WRITTEN: Duration = Duration::from_secs(1);
+pub(super) const WRITTEN: Duration = Duration::from_secs(1);
 
 /// Somebody said who has an address: by ARP or by a neighbour advertisement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,20 @@ pub fn nothing_is_lost(
     there: &BTreeSet<i64>,
     record: &Record,
 ) -> Result<()> {
-    let held = acknowledged.iter().filter(|one| !may_be_lost(one, record));
-    writer::nothing_is_lost(&held.cloned().collect::<Vec<_>>(), there)
+    are_there(acknowledged.iter().filter(|one| !may_be_lost(one, record)), there)
+}
+
+/// All these ids are there.
+///
+/// # Errors
+/// Naming those that are not.
+pub fn are_there<'a>(
+    acknowledged: impl IntoIterator<Item = &'a Acknowledged>,
+    there: &BTreeSet<i64>,
+) -> Result<()> {
+    let mut lost = acknowledged.into_iter().filter(|one| !there.contains(&one.id)).peekable();
+    ensure!(lost.peek().is_none(), "acknowledged and lost: {:?}", lost.collect::<Vec<_>>());
+    Ok(())
 }
 
 fn may_be_lost(one: &Acknowledged, record: &Record) -> bool {

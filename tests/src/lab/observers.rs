@@ -1,6 +1,7 @@
 //! Who looks on while a scenario of managed nodes is played, and judges it at its end.
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pgha_ctl::agent::status::RoleStatus;
@@ -9,16 +10,38 @@ use pgha_machine::failover::record::Record;
 
 use super::capture::Capture;
 use super::invariants::{
-    Claim, Outage, claim, nothing_is_lost, one_owner, one_primary_at_a_time, readers_meet_standbys,
-    readers_meet_the_living,
+    Claim, Outage, WRITTEN, claim, nothing_is_lost, one_owner, one_primary_at_a_time,
+    readers_meet_standbys, readers_meet_the_living,
 };
 use super::plan::{READER_VIP, WRITER_VIP, address, mac, name_at};
-use super::reader::Reader;
+use super::reader::{Reader, Visit};
 use super::writer::Acknowledged;
 use super::{Agent, Director, Lab, Managed, SOON, Writer, wait_for, wait_until};
 
 /// What says whose an address is: ARP and neighbour advertisements.
 const CLAIMS: &str = "arp or (icmp6 and ip6[40] == 136)";
+
+/// What a test did itself, so that it is no fault of the cluster.
+#[derive(Debug, Default)]
+pub struct Excused {
+    /// Who said that a VIP is its own: a host that is none of the cluster's.
+    pub rivals: Vec<[u8; 6]>,
+    /// When there was no director that could have known of another primary: from, until.
+    pub undirected: Vec<(Instant, Instant)>,
+}
+
+impl Excused {
+    fn is_rival(&self, claim: &Claim) -> bool {
+        self.rivals.contains(&claim.mac)
+    }
+
+    fn is_undirected(&self, visit: &Visit) -> bool {
+        let within = |(from, until): &(Instant, Instant)| {
+            visit.ended.here >= *from && visit.began.here <= *until + WRITTEN
+        };
+        self.undirected.iter().any(within)
+    }
+}
 
 /// All that looks on.
 #[derive(Debug)]
@@ -67,6 +90,18 @@ impl Managed {
     /// # Errors
     /// Whatever does not hold.
     pub fn finish(&self, writers: impl IntoIterator<Item = Writer>) -> Result<Vec<Acknowledged>> {
+        self.finish_but(writers, &Excused::default())
+    }
+
+    /// [`Managed::finish`] of a scenario in which the test did that itself.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn finish_but(
+        &self,
+        writers: impl IntoIterator<Item = Writer>,
+        excused: &Excused,
+    ) -> Result<Vec<Acknowledged>> {
         let acknowledged = ended(writers)?;
         let (primary, record) = self.primary()?;
         nothing_is_lost(&acknowledged, &primary.rows()?, &record)?;
@@ -80,7 +115,7 @@ impl Managed {
                 Ok(!lives || streams()? != "streaming" || standby.rows()?.is_superset(&there))
             })?;
         }
-        self.observed(&acknowledged, &record)?;
+        self.observed(&acknowledged, &record, excused)?;
         Ok(acknowledged)
     }
 
@@ -89,9 +124,15 @@ impl Managed {
     ///
     /// # Errors
     /// Whatever did not.
-    pub fn observed(&self, acknowledged: &[Acknowledged], record: &Record) -> Result<()> {
+    pub fn observed(
+        &self,
+        acknowledged: &[Acknowledged],
+        record: &Record,
+        excused: &Excused,
+    ) -> Result<()> {
         one_primary_at_a_time(acknowledged, &record.terms)?;
-        let claims = self.observers.claims()?;
+        let mut claims = self.observers.claims()?;
+        claims.retain(|claim| !excused.is_rival(claim));
         let directors: Vec<_> = self.controller.iter().map(|one| one.host().mac()).collect();
         let of_terms = record.terms.iter().map(|term| Ok(mac(address(term.node.as_str())?)));
         let of_terms = of_terms.collect::<Result<Vec<_>>>()?;
@@ -99,7 +140,8 @@ impl Managed {
         one_owner(&claims, WRITER_VIP.into(), writers)?;
         one_owner(&claims, READER_VIP.into(), &directors)?;
         let Some(reader) = &self.observers.reader else { return Ok(()) };
-        let visits = reader.visits();
+        let mut visits = reader.visits();
+        visits.retain(|visit| !excused.is_undirected(visit));
         readers_meet_standbys(&visits, acknowledged)?;
         let known = self.controller.iter().map(outages).collect::<Result<Vec<_>>>()?;
         readers_meet_the_living(&visits, &known.concat())
