@@ -6,7 +6,10 @@ use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::{AgentStatus, RoleStatus};
 use pgha_machine::NodeName;
 use pgha_tests::lab::writer::nothing_after;
-use pgha_tests::lab::{Agent, AgentOptions, Managed, SOON, WRITER_VIP, Writer, wait_until};
+use pgha_tests::lab::{
+    Agent, AgentOptions, Director, Managed, Running, SOON, WRITER_VIP, Writer, wait_until,
+};
+use serde_json::Value;
 
 /// A primary, and a client of it that connected once.
 struct Story<'m> {
@@ -92,12 +95,64 @@ impl<'m> Story<'m> {
     }
 }
 
+/// `pgha status --watch` beside the test.
+struct Watch(Running);
+
+impl Watch {
+    fn begin(controller: &Director) -> Result<Self> {
+        let watch = Self(controller.start_pgha(["status", "--watch", "300ms"], "watch")?);
+        watch.wait_shown("; renewed ")?;
+        Ok(watch)
+    }
+
+    /// Waits until it shows that from now on.
+    fn wait_shown(&self, what: &str) -> Result<()> {
+        let before = self.0.log().len();
+        wait_until(format!("`{what}` to be shown"), SOON, || {
+            let log = self.0.log();
+            let since = log.get(before..).context("what is shown from now on")?;
+            ensure!(since.contains(what), "{since}");
+            Ok(true)
+        })
+    }
+
+    /// Ctrl-C ends it, and that is no failure.
+    fn end(self) -> Result<()> {
+        self.0.signal(Signal::SIGINT)?;
+        let status = self.0.wait(SOON)?;
+        ensure!(status.success(), "{status}: {}", self.0.log());
+        Ok(())
+    }
+}
+
+/// `pgha status` without the store: for how long it has been silent, and what was known last.
+fn is_told_of(controller: &Director) -> Result<()> {
+    let output = controller.pgha(["status"])?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{}: {text}", output.status);
+    for told in [
+        "failover: db1 is the primary (epoch 1, ",
+        "; the store has not answered controller lb1 for ",
+        ", so this is what was known last",
+        "failsafe: the primary goes on without the store, by the word of all members",
+    ] {
+        ensure!(text.contains(told), "{told} in {text}");
+    }
+    let failover = |status: &Value| status["managed"]["failover"].clone();
+    let silent = |failover: &Value| failover["store_silent_ms"].as_u64().context("a time");
+    let before = failover(&controller.status()?);
+    ensure!(before["store_answers"] == false && before["renewed_ms"].is_null(), "{before}");
+    let after = failover(&controller.status()?);
+    ensure!(silent(&after)? > silent(&before)?, "{after} after {before}");
+    Ok(())
+}
+
 fn with_controller() -> AgentOptions {
     AgentOptions { controller: Some("lb1"), ..AgentOptions::default() }
 }
 
 /// The leader of the store changes, or stands still, or everything of it does; then all of it is gone, and comes
-/// back. The primary goes on. With one member less it has to end, and does so in time.
+/// back. The primary goes on, and operators see why. With one member less it has to end, and does so in time.
 #[test]
 fn netns_agent_store_that_is_gone_costs_no_primary_while_all_members_agree() -> Result<()> {
     let options = with_controller();
@@ -126,10 +181,16 @@ fn netns_agent_store_that_is_gone_costs_no_primary_while_all_members_agree() -> 
     members.iter().try_for_each(|member| store.signal(member, Signal::SIGCONT))?;
     story.is_as_before()?;
 
+    let controller = managed.controller.as_ref().context("a controller")?;
+    let watch = Watch::begin(controller)?;
     store.kill_all()?;
     story.goes_on_without(Instant::now())?;
+    watch.wait_shown("; the store has not answered controller lb1 for ")?;
+    is_told_of(controller)?;
     store.start_all()?;
     story.is_as_before()?;
+    watch.wait_shown("; renewed ")?;
+    watch.end()?;
 
     store.kill_all()?;
     wait_until("the failsafe", SOON, || Ok(db1.status()?.failsafe))?;
@@ -198,9 +259,14 @@ fn netns_agent_store_of_the_controller_may_be_away() -> Result<()> {
     disk.thaw()?;
     story.is_as_before()?;
 
+    let watch = Watch::begin(controller)?;
     controller.kill()?;
     story.goes_on_without(Instant::now())?;
+    watch.wait_shown("failover: no word of the controller: ")?;
+    watch.wait_shown("\nwhat was seen ")?;
     managed.start_controller()?;
     story.is_as_before()?;
+    watch.wait_shown("; renewed ")?;
+    watch.end()?;
     managed.finish([story.writer]).map(drop)
 }

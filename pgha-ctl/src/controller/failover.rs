@@ -55,6 +55,8 @@ pub struct FailoverStatus {
     pub in_stage_ms: Option<u64>,
     /// Whether the store has answered last.
     pub store_answers: Option<bool>,
+    /// For how long it has not, in milliseconds, as far as this controller saw; missing where it answers.
+    pub store_silent_ms: Option<u64>,
     /// How long ago the last renewal of the lease was seen, in milliseconds; missing where none was since this
     /// controller began, or the store was out of reach.
     pub renewed_ms: Option<u64>,
@@ -143,8 +145,8 @@ pub struct FailoverReply {
 }
 
 impl FailoverStatus {
-    /// What a controller of that name sees.
-    pub(super) fn of(controller: NodeName, view: View) -> Self {
+    /// What a controller of that name sees, to which the store has been silent for so long.
+    pub(super) fn of(controller: NodeName, view: View, silent: Option<Duration>) -> Self {
         let freezes = view.record.as_ref().map(|record| record.freezes);
         let processes = view.processes.into_iter().map(|(node, seen)| {
             let report = seen.report.unwrap_or_default();
@@ -166,6 +168,7 @@ impl FailoverStatus {
             stage: view.stage.into(),
             in_stage_ms: view.in_stage.map(milliseconds),
             store_answers: view.reachable,
+            store_silent_ms: silent.map(milliseconds),
             renewed_ms: view.renewed.map(milliseconds),
             why_not: view.why_not.map(|why| why.to_string()),
             awaits: view.awaits.iter().map(awaited).collect(),

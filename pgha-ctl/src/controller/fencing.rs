@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use pgha_machine::NodeName;
 use pgha_machine::balancer::Cluster;
 use pgha_machine::failover::coordinator::{
     self, Accepted, Coordinator, Declined, Effect, Event, Stage,
@@ -16,6 +15,7 @@ use pgha_machine::failover::coordinator::{
 use pgha_machine::failover::message::Message;
 use pgha_machine::failover::record::{Ordered, Takeover};
 use pgha_machine::failover::rules::Rules;
+use pgha_machine::{Moment, NodeName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -143,6 +143,7 @@ impl Fencing {
             devices,
             stage: Stage::Unknown,
             observer,
+            silent: None,
             alone: None,
             says,
         };
@@ -181,6 +182,8 @@ struct Driver {
     devices: Arc<fence::Fencing>,
     stage: Stage,
     observer: Observer,
+    /// Since when the store does not answer.
+    silent: Option<Moment>,
     /// Who goes on as the primary without the store.
     alone: Option<NodeName>,
     /// Tells the balancer, which shares nothing else with this task.
@@ -236,6 +239,10 @@ impl Driver {
             }
             (self.observer)(self.coordinator.stage(), Step::Done(&done));
         }
+        self.silent = match self.coordinator.store_answers() {
+            Some(false) => self.silent.or_else(|| Some(clock::now())),
+            Some(true) | None => None,
+        };
         self.tell_stage();
         self.tell_alone();
         self.tell_balancer();
@@ -298,9 +305,11 @@ impl Driver {
     fn asked(&mut self, asked: Asked) -> Option<Event> {
         match asked {
             Asked::Look(reply) => {
-                let view = self.coordinator.view(clock::now());
+                let now = clock::now();
+                let view = self.coordinator.view(now);
+                let silent = self.silent.map(|since| now.since(since));
                 // Whoever asked may be gone by now.
-                let _ = reply.send(FailoverStatus::of(self.name.clone(), view));
+                let _ = reply.send(FailoverStatus::of(self.name.clone(), view, silent));
                 None
             }
             Asked::Order(takeover, by, reply) => {

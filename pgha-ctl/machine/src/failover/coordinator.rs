@@ -311,6 +311,12 @@ impl Coordinator {
         }
     }
 
+    /// Whether the store answered when it was asked last; `None` before that.
+    #[must_use]
+    pub fn store_answers(&self) -> Option<bool> {
+        self.desk.reachable()
+    }
+
     /// The primary, where it is heard and goes on without the store by what its members granted (S8).
     #[must_use]
     pub fn who_goes_on_alone(&self, now: Moment) -> Option<&NodeName> {

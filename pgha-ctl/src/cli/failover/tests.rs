@@ -28,6 +28,7 @@ fn status(record: Record, stage: StageStatus) -> FailoverStatus {
         stage,
         in_stage_ms: Some(5),
         store_answers: Some(true),
+        store_silent_ms: None,
         renewed_ms: None,
         why_not: None,
         awaits: Vec::new(),

@@ -119,6 +119,7 @@ fn seen(record: Record) -> FailoverStatus {
         stage: StageStatus::Watching,
         in_stage_ms: None,
         store_answers: Some(true),
+        store_silent_ms: None,
         renewed_ms: Some(120),
         why_not: None,
         awaits: Vec::new(),
@@ -188,6 +189,28 @@ fn what_is_left_tells_where_controller_and_primary_are_gone() {
     ] {
         assert!(text.contains(line), "{line}\nin\n{text}");
     }
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_told_with_what_was_known_last() {
+    let silent = |known| FailoverStatus {
+        store_answers: Some(false),
+        store_silent_ms: Some(75_000),
+        renewed_ms: None,
+        record: known,
+        ..seen(record())
+    };
+    let said = |known, agents: &BTreeMap<_, _>| {
+        let managed = Managed::of(Ok(silent(known)), None, agents, vip());
+        text(&managed, NOW)
+    };
+    let known = said(Some(record()), &agents());
+    let line = "lease: held by db1 for 1 s, 1 renewals; the store has not answered controller lb1 for 1 min 15 s, \
+                so this is what was known last";
+    assert!(known.contains(line), "{known}");
+    let unknown = said(None, &BTreeMap::new());
+    let line = "nobody tells the record: the store has not answered controller lb1 for 1 min 15 s";
+    assert!(unknown.contains(line), "{unknown}");
 }
 
 #[test]

@@ -17,10 +17,13 @@ pub(in crate::cli) fn text(managed: &Managed, now: u64) -> String {
         said.push(format!("failover: no word of the controller: {error}"));
     }
     match &managed.record {
-        None => said.push(
-            "failover: nobody tells the record: no controller and no agent answers, or no cluster was founded"
-                .to_owned(),
-        ),
+        None => {
+            let silence = managed.failover.as_ref().and_then(silence);
+            let why = silence.unwrap_or_else(|| {
+                "no controller and no agent answers, or no cluster was founded".to_owned()
+            });
+            said.push(format!("failover: nobody tells the record: {why}"));
+        }
         Some(record) => of_record(managed, record, now, &mut said),
     }
     said.push(vip(managed));
@@ -101,11 +104,12 @@ fn renewals(failover: Option<&FailoverStatus>, record: &Record) -> String {
     if !held {
         return format!("given back by {node} after {} renewals", record.lease.renewal());
     }
-    let seen = match failover.map(|status| (status.renewed_ms, status.store_answers)) {
+    let renewed = failover.map(|status| (silence(status), status.renewed_ms));
+    let seen = match renewed {
         None => "when it was renewed last is not known".to_owned(),
-        Some((_, Some(false))) => "the controller cannot read the store".to_owned(),
-        Some((None, _)) => "no renewal was seen since the controller began".to_owned(),
-        Some((Some(ms), _)) => {
+        Some((Some(silence), _)) => format!("{silence}, so this is what was known last"),
+        Some((None, None)) => "no renewal was seen since the controller began".to_owned(),
+        Some((None, Some(ms))) => {
             format!("renewed {} ago", words::span(Duration::from_millis(ms)))
         }
     };
@@ -114,6 +118,12 @@ fn renewals(failover: Option<&FailoverStatus>, record: &Record) -> String {
         words::span(record.pace.lease.duration()),
         record.lease.renewal()
     )
+}
+
+/// That the store does not answer, where it does not.
+fn silence(status: &FailoverStatus) -> Option<String> {
+    let time = words::span(Duration::from_millis(status.store_silent_ms?));
+    Some(format!("the store has not answered controller {} for {time}", status.controller))
 }
 
 fn mode(mode: Mode) -> String {
