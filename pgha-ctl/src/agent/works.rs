@@ -390,6 +390,24 @@ impl Works {
     }
 }
 
+/// Whether PostgreSQL runs only once this has worked.
+const fn starts(command: &Command) -> bool {
+    match command {
+        Command::Start
+        | Command::Restart { .. }
+        | Command::Rewind { .. }
+        | Command::Exchange { .. } => true,
+        Command::Keep(_)
+        | Command::StopStreaming
+        | Command::CatchUp { .. }
+        | Command::Follow { .. }
+        | Command::Promote { .. }
+        | Command::UseVoters(_)
+        | Command::Admit
+        | Command::Kill => false,
+    }
+}
+
 /// So much sooner than the gate is the guardian.
 fn rest(lease: Option<Timings>) -> Duration {
     lease.map(|lease| lease.duration() - lease.drop_after()).unwrap_or_default()
@@ -397,13 +415,16 @@ fn rest(lease: Option<Timings>) -> Duration {
 
 impl Hands for Works {
     async fn carry_out(&self, command: Command) -> Outcome {
+        let starts = starts(&command);
         let error = match self.follow_order(command).await {
             Ok(outcome) => return outcome,
             Err(error) => error,
         };
         tracing::warn!("the order did not work: {error}");
         self.failures.note(FailureKind::Order, error.to_string(), unix_ms());
-        if self.server.runs().is_none() {
+        // That nothing runs after a start that failed is what that says, and it is tried again after a while: the end
+        // of a server would have it tried again at once, and without end.
+        if !starts && self.server.runs().is_none() {
             let _ = self.doors.tell.send(Told::Event(Event::Gone)).await;
         }
         Outcome::Failed
