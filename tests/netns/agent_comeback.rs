@@ -1,15 +1,18 @@
 //! How nodes come back: one that has what nobody else has, one that was left behind, one of another cluster, and one
-//! whose disk stood still.
+//! whose disk was full or stood still.
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use pgha_ctl::agent::status::RoleStatus;
+use pgha_machine::failover::record::{Proof, Suspicion};
 use pgha_tests::lab::postgres::bin_directory;
-use pgha_tests::lab::{Agent, AgentOptions, Managed, SOON, WRITER_VIP, Writer, wait_until};
+use pgha_tests::lab::{Agent, AgentOptions, Disk, Managed, SOON, WRITER_VIP, Writer, wait_until};
+
+/// Less than an agent waits before it tries again what did not work.
+const PAUSE: Duration = Duration::from_millis(150);
 
 fn options() -> AgentOptions {
     AgentOptions { controller: Some("lb1"), ..AgentOptions::default() }
@@ -143,56 +146,18 @@ fn netns_agent_refuses_a_data_directory_of_another_cluster() -> Result<()> {
     db3.wait_streaming()
 }
 
-/// A small file system of its own, mounted in the place of a directory, with what was there.
-struct OwnDisk(PathBuf);
-
-impl OwnDisk {
-    fn under(data: &Path) -> Result<Self> {
-        let image = data.with_added_extension("image");
-        let former = data.with_added_extension("former");
-        let run = |program: &str, arguments: &[&Path]| -> Result<()> {
-            let output = Command::new(program).args(arguments).output()?;
-            ensure!(output.status.success(), "{program} {arguments:?}: {output:?}");
-            Ok(())
-        };
-        fs::File::create(&image)?.set_len(256 << 20)?;
-        run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), &image])?;
-        fs::rename(data, &former)?;
-        fs::create_dir(data)?;
-        run("mount", &["-o".as_ref(), "loop".as_ref(), &image, data])?;
-        let disk = Self(data.to_owned());
-        // What PostgreSQL finds in the root of a file system is none of its.
-        fs::remove_dir(data.join("lost+found"))?;
-        run("cp", &["-a".as_ref(), "-T".as_ref(), &former, data])?;
-        Ok(disk)
-    }
-
-    fn freeze(&self, word: &str) -> Result<()> {
-        let output = Command::new("fsfreeze").arg(word).arg(&self.0).output()?;
-        ensure!(output.status.success(), "{output:?}");
-        Ok(())
-    }
-}
-
-impl Drop for OwnDisk {
-    fn drop(&mut self) {
-        // Whatever became of the test, nobody hangs on it.
-        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).output();
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
-
-/// Scenario 28: the primary's disk stands still, and another node takes over as soon as a write has taken too long;
-/// a full disk is told at once.
+/// Scenario 28: the primary's disk is full, and another node takes over as soon as a write has failed; it comes back by
+/// itself once there is room. Then it stands still, and another node takes over as soon as a write has taken too long.
+/// What the agent keeps, and its sockets, are on that disk too.
 #[test]
-fn netns_agent_failover_of_a_disk_that_stands_still() -> Result<()> {
-    let test = "netns_agent_failover_of_a_disk_that_stands_still";
+fn netns_agent_failover_of_a_disk_that_is_full_or_stands_still() -> Result<()> {
+    let test = "netns_agent_failover_of_a_disk_that_is_full_or_stands_still";
     let agent = "guardian = false\nwrite_timeout = \"2s\"\n".to_owned();
     let options = AgentOptions { agent, ..options() };
     let Some(managed) = Managed::prepared(test, &options)? else { return Ok(()) };
     let db1 = managed.agent("db1")?;
     power_off(db1)?;
-    let disk = OwnDisk::under(&db1.postgres().data())?;
+    let disk = managed.lab.disk_under(&db1.postgres().home(), 256 << 20)?;
     db1.start()?;
     db1.wait_role(RoleStatus::Standby)?;
     db1.wait_log()?;
@@ -200,9 +165,70 @@ fn netns_agent_failover_of_a_disk_that_stands_still() -> Result<()> {
     db1.wait_voters(2)?;
     let writer = Writer::start(&managed.lab.host("client")?, WRITER_VIP)?;
     writer.wait_after(Instant::now(), SOON)?;
-    disk.freeze("--freeze")?;
-    let frozen = Instant::now();
+    full(&managed, db1, &disk, &writer)?;
+    let (_, record) = managed.primary()?;
+    let controller = managed.controller.as_ref().context("a controller")?;
+    let output = controller.pgha(["failover", "db1"])?;
+    ensure!(output.status.success(), "{output:?}");
+    db1.wait_voters(2)?;
+    writer.wait_after(Instant::now(), SOON)?;
+    stands_still(&managed, db1, &disk, &writer)?;
+    let (_, after) = managed.primary()?;
+    ensure!(after.terms.len() == record.terms.len() + 2, "{:?}", after.terms);
+    managed.finish([writer]).map(drop)
+}
+
+/// Waits until nothing is wrong with the disk of a node that follows another.
+fn wait_well(agent: &Agent) -> Result<()> {
+    agent.wait_streaming()?;
+    wait_until("the disk to be well", SOON, || Ok(agent.status()?.faults.is_empty()))
+}
+
+fn full(managed: &Managed, db1: &Agent, disk: &Disk, writer: &Writer) -> Result<()> {
+    disk.fill()?;
+    let begun = Instant::now();
     let successor = managed.wait_successor("db1")?;
+    let took = begun.elapsed();
+    writer.wait_after(begun, SOON * 2)?;
+    println!("another node is the primary {took:.1?} after the disk was full");
+    // Not by its silence, nor by the end of its lease.
+    let record = successor.status()?.record.context("a record")?;
+    let cause = record.term().cause.clone().context("a cause")?;
+    ensure!(cause.reason == Suspicion::Reported && cause.proof != Proof::Lease, "{cause:?}");
+    let controller = managed.controller.as_ref().context("a controller")?;
+    let told = |verb: &[&str]| -> Result<String> {
+        Ok(String::from_utf8_lossy(&controller.pgha(verb)?.stdout).into_owned())
+    };
+    wait_until("operators to be told", SOON, || {
+        let (status, why) = (told(&["status"])?, told(&["why-not", "db1"])?);
+        let probe = db1.postgres().data().join("pg_wal/pgha.probe");
+        let line = format!("the disk does not write: {}: No space left", probe.display());
+        ensure!(status.contains(&line), "{status}");
+        ensure!(why.contains("db1 does not become the primary: its disk does not write"), "{why}");
+        ensure!(why.contains("pgha status"), "{why}");
+        Ok(true)
+    })?;
+    tries_with_patience(db1)?;
+    disk.free()?;
+    wait_well(db1)?;
+    writer.wait_after(Instant::now(), SOON)
+}
+
+/// PostgreSQL does not start while there is no room, which is tried again and again, but not without a pause.
+fn tries_with_patience(agent: &Agent) -> Result<()> {
+    let tries = || agent.log().matches("the order did not work: ").count();
+    let (before, begun) = (tries(), Instant::now());
+    wait_until("some starts to fail", SOON, || Ok(tries() >= before + 5))?;
+    let (tries, took) = (tries() - before, begun.elapsed());
+    println!("{tries} starts failed within {took:.1?}");
+    ensure!(took >= PAUSE * u32::try_from(tries - 1)?, "{tries} starts failed within {took:.1?}");
+    Ok(())
+}
+
+fn stands_still(managed: &Managed, db1: &Agent, disk: &Disk, writer: &Writer) -> Result<()> {
+    disk.freeze()?;
+    let frozen = Instant::now();
+    managed.wait_successor("db1")?;
     let took = frozen.elapsed();
     writer.wait_after(frozen, SOON * 2)?;
     println!(
@@ -212,23 +238,7 @@ fn netns_agent_failover_of_a_disk_that_stands_still() -> Result<()> {
     ensure!(took >= Duration::from_secs(2), "a write may take 2 s: {took:.1?}");
     let faults = db1.status()?.faults;
     ensure!(faults.iter().any(|fault| fault.contains("a write takes")), "{faults:?}");
-    disk.freeze("--unfreeze")?;
-    db1.wait_streaming()?;
-    wait_until("the disk to be well", SOON, || Ok(db1.status()?.faults.is_empty()))?;
-
-    let filling = db1.postgres().data().join("filling");
-    let full = fs::write(&filling, vec![0; 300 << 20]).is_err();
-    ensure!(full, "the disk is larger than it was to be");
-    wait_until("the full disk to be told", SOON, || {
-        let faults = db1.status()?.faults;
-        ensure!(faults.iter().any(|fault| fault.contains("No space left")), "{faults:?}");
-        Ok(true)
-    })?;
-    fs::remove_file(&filling)?;
-    wait_until("the disk to be well", SOON, || Ok(db1.status()?.faults.is_empty()))?;
-    let (primary, _) = managed.primary()?;
-    ensure!(primary.host().name() == successor.host().name(), "one failover, not two");
-    managed.finish([writer])?;
-    // Before its file system goes.
-    power_off(db1)
+    disk.thaw()?;
+    wait_well(db1)?;
+    writer.wait_after(Instant::now(), SOON)
 }

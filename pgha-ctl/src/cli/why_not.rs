@@ -58,6 +58,9 @@ struct Candidate {
     may: bool,
     /// Why it does not, by itself.
     why: Option<String>,
+    /// Its disk does not write, or its link is down.
+    #[serde(default)]
+    faulty: bool,
     /// The primary is suspected, and nobody follows it: why.
     nobody: Option<String>,
     /// What would prove the end of the primary, where that is waited for.
@@ -77,6 +80,7 @@ impl Candidate {
             node: node.clone(),
             may: process.unfit.is_none() && status.why_not.is_none(),
             why: process.unfit.clone(),
+            faulty: process.faulty,
             nobody: status.why_not.clone(),
             awaits: status.awaits.clone(),
         }
@@ -88,6 +92,9 @@ impl Candidate {
             Some(why) => format!("{node} does not become the primary: {why}\n"),
             None => format!("{node} itself could become the primary\n"),
         };
+        if self.faulty {
+            text += "  to mend: what its disk or its link said is below the nodes in pgha status\n";
+        }
         if let Some(nobody) = &self.nobody {
             text += &format!(
                 "  nobody follows the primary: {nobody}\n     to mend: bring the missing nodes back; if they are \

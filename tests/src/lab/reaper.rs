@@ -96,11 +96,11 @@ pub fn tear_down(id: &str) -> Result<()> {
     let Some(state) = state::load(id)? else { return Ok(()) };
     let names: Vec<String> =
         state.namespaces().filter(|name| netns::path_of(name).exists()).collect();
-    let disk = disk::release(&run);
+    let disks = disk::release(&state.places())?;
     kill_inside(&names)?;
     cgroup::remove_all(id)?;
     unmount(&state.places().bpf)?;
-    disk.as_deref().map_or(Ok(()), unmount)?;
+    disks.iter().try_for_each(|disk| unmount(disk))?;
     ip_batch(None, names.iter().map(|name| format!("netns del {name}")))?;
     unmount(&state.places().data)?;
     remove(&state.places().data)?;

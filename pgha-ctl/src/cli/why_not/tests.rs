@@ -195,6 +195,14 @@ fn why_a_managed_node_does_not_become_the_primary_is_told_with_what_mends_it() {
     }
     let unfit = of(&status(json!("it is marked nofailover"), json!(null)));
     assert!(unfit.text().starts_with("db2 does not become the primary: it is marked nofailover"));
+    assert!(!unfit.text().contains("pgha status"), "{}", unfit.text());
+    let mut ill = status(json!("its disk does not write, or its link is down"), json!(null));
+    ill.processes.values_mut().for_each(|process| process.faulty = true);
+    assert!(
+        of(&ill)
+            .text()
+            .contains("what its disk or its link said is below the nodes in pgha status")
+    );
     // Whoever is no member of the record is no candidate of anything.
     assert_eq!(Candidate::of(&status(json!(null), json!(null)), "db2"), None);
 }
