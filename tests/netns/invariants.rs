@@ -50,7 +50,10 @@ fn netns_invariants_see_two_primaries_a_reader_at_one_and_a_lost_row() -> Result
         server.psql("create table acknowledged (id bigint primary key, server text)")?;
         writers.push(Writer::start(&client, server.host().address())?);
     }
-    writers.iter().try_for_each(|writer| writer.wait_after(Instant::now(), SOON))?;
+    // The first goes on after the second has begun.
+    for writer in writers.iter().chain(&writers) {
+        writer.wait_after(Instant::now(), SOON)?;
+    }
     let reader = Reader::start(&client, servers[0].host().address())?;
     reader.wait_for("db1", SOON)?;
     for writer in writers {
