@@ -10,10 +10,11 @@ use nix::sys::signal::Signal;
 use pgha_machine::Epoch;
 use pgha_tests::lab::artifacts::coordinator_binary;
 use pgha_tests::lab::observers::Excused;
+use pgha_tests::lab::plan::address;
 use pgha_tests::lab::{
-    Agent, AgentOptions, Director, Managed, SOON, WRITER_VIP, Writer, wait_for, wait_until,
+    Agent, AgentOptions, Director, Managed, READER_VIP, SOON, WRITER_VIP, Writer, wait_for,
+    wait_until,
 };
-use serde_json::Value;
 
 /// Steps that there are in every failover that a controller takes part in.
 const ALWAYS: [&str; 4] = [
@@ -119,15 +120,11 @@ impl Trial {
         Ok(next.host().name().to_owned())
     }
 
-    /// Waits until the controller sends readers to others than the primary.
+    /// Waits until the director sends readers to others than the primary, and to somebody.
     fn directs_readers_to_others(&self, primary: &str) -> Result<()> {
-        let controller = self.controller()?;
+        let maps = self.controller()?.maps(READER_VIP)?;
         wait_until(format!("{primary} to be no reader"), SOON, || {
-            let status = controller.status()?;
-            let servers = status["services"].as_array().context("services")?.iter();
-            let servers = servers.flat_map(|service| service["servers"].as_array());
-            let serves = |server: &&Value| server["name"] == primary && server["state"] == "up";
-            Ok(!servers.flatten().any(|server| serves(&server)))
+            Ok(!maps.sends_to(address(primary)?.into())?)
         })
     }
 

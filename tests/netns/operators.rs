@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use pgha_ctl::agent::status::RoleStatus;
+use pgha_tests::lab::invariants::nothing_is_lost;
 use pgha_tests::lab::{
     AgentOptions, Director, Managed, SOON, WRITER_VIP, Writer, wait_for, wait_until,
 };
@@ -102,6 +103,9 @@ fn ordered(managed: &Managed, controller: &Director, writer: &Writer) -> Result<
     let db3 = managed.agent("db3")?;
     db3.wait_role(RoleStatus::Primary)?;
     writer.wait_after(Instant::now(), SOON * 2)?;
+    // What an operator gives up later is not given up by this.
+    let (acknowledged, (_, record)) = (writer.acknowledged(), managed.primary()?);
+    nothing_is_lost(&acknowledged, &db3.rows()?, &record)?;
     managed.agent("db1")?.wait_streaming()?;
     db3.wait_voters(2)?;
     wait_shown(controller, "db1", "HS:quorum", "STREAMING|QUORUM")?;

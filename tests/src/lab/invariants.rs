@@ -16,7 +16,7 @@ use super::writer::Acknowledged;
 mod tests;
 
 /// How long a director may take from what it says of a server to what its maps say, on a machine under load.
-pub(super) const WRITTEN: Duration = Duration::from_secs(1);
+const WRITTEN: Duration = Duration::from_secs(1);
 
 /// Somebody said who has an address: by ARP or by a neighbour advertisement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

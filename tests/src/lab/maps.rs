@@ -1,4 +1,5 @@
 //! What the pinned maps of a director say, read as the data plane reads them.
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::thread;
@@ -80,12 +81,31 @@ impl ServiceMaps {
         Ok(self.table()?.contains(&id))
     }
 
+    /// Whether new connections may go to a real server with this address.
+    ///
+    /// # Errors
+    /// As [`ServiceMaps::table`]; and where they may go to nobody.
+    pub fn sends_to(&self, address: IpAddr) -> Result<bool> {
+        let address = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        let ids: BTreeSet<_> = self.table()?.into_iter().collect();
+        let addresses = ids.into_iter().map(|id| Ok(self.real(id)?.address));
+        let addresses: Vec<_> = addresses.collect::<Result<_>>()?;
+        Ok(addresses.contains(&address.octets()))
+    }
+
     /// The state of the real server with this id ([`pgha_common::maps::state`]).
     ///
     /// # Errors
     /// When the map cannot be read.
     pub fn state(&self, id: u16) -> Result<u8> {
-        Ok(value::<RealServer>(&self.reals.get(&u32::from(id), 0)?)?.state)
+        Ok(self.real(id)?.state)
+    }
+
+    fn real(&self, id: u16) -> Result<RealServer> {
+        value(&self.reals.get(&u32::from(id), 0)?)
     }
 }
 

@@ -10,8 +10,8 @@ use pgha_machine::failover::record::Record;
 
 use super::capture::Capture;
 use super::invariants::{
-    Claim, Outage, WRITTEN, claim, nothing_is_lost, one_owner, one_primary_at_a_time,
-    readers_meet_standbys, readers_meet_the_living,
+    Claim, Outage, claim, nothing_is_lost, one_owner, one_primary_at_a_time, readers_meet_standbys,
+    readers_meet_the_living,
 };
 use super::plan::{READER_VIP, WRITER_VIP, address, mac, name_at};
 use super::reader::{Reader, Visit};
@@ -37,7 +37,7 @@ impl Excused {
 
     fn is_undirected(&self, visit: &Visit) -> bool {
         let within = |(from, until): &(Instant, Instant)| {
-            visit.ended.here >= *from && visit.began.here <= *until + WRITTEN
+            visit.ended.here >= *from && visit.began.here <= *until
         };
         self.undirected.iter().any(within)
     }
