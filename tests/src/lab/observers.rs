@@ -18,6 +18,9 @@ use super::reader::{Reader, Visit};
 use super::writer::Acknowledged;
 use super::{Agent, Director, Lab, Managed, SOON, Writer, wait_for, wait_until};
 
+#[cfg(test)]
+mod tests;
+
 /// What says whose an address is: ARP and neighbour advertisements.
 const CLAIMS: &str = "arp or (icmp6 and ip6[40] == 136)";
 

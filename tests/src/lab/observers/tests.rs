@@ -1,0 +1,26 @@
+use std::time::Duration;
+
+use super::super::reader::Moment;
+use super::*;
+
+#[test]
+fn only_what_a_test_did_itself_is_excused() {
+    let begun = Moment::now();
+    let at = |millis| Moment { here: begun.here + Duration::from_millis(millis), ..begun };
+    let visit = |from, until| Visit {
+        began: at(from),
+        ended: at(until),
+        answer: Err("nobody is there".to_owned()),
+    };
+    let claim = |mac| Claim { address: WRITER_VIP.into(), mac };
+    let (rival, other) = ([2, 0, 10, 77, 0, 2], [2, 0, 10, 77, 0, 11]);
+    let undirected = vec![(at(10).here, at(20).here), (at(50).here, at(60).here)];
+    let excused = Excused { rivals: vec![rival], undirected };
+    assert!(excused.is_rival(&claim(rival)) && !excused.is_rival(&claim(other)));
+    let within = [(5, 10), (12, 13), (20, 30), (0, 100), (55, 70)];
+    assert!(within.iter().all(|(from, until)| excused.is_undirected(&visit(*from, *until))));
+    let outside = [(0, 9), (21, 49), (61, 62)];
+    assert!(!outside.iter().any(|(from, until)| excused.is_undirected(&visit(*from, *until))));
+    let nothing = Excused::default();
+    assert!(!nothing.is_rival(&claim(rival)) && !nothing.is_undirected(&visit(12, 13)));
+}
