@@ -25,6 +25,8 @@ pub struct Claim {
     pub address: IpAddr,
     /// Who has it.
     pub mac: [u8; 6],
+    /// It was asked: a kernel answers by itself.
+    pub answers: bool,
 }
 
 /// A time in which a director knew that a server serves no new connection.
@@ -170,6 +172,8 @@ fn answered(visits: &[Visit]) -> impl Iterator<Item = (&Visit, &super::reader::A
 /// What a frame of [`super::Capture::at_switch`] says of whose an address is (RFC 826, RFC 4861 section 4.4).
 pub fn claim(cooked: &[u8]) -> Option<Claim> {
     const ARP: [u8; 2] = [0x08, 0x06];
+    const REPLY: [u8; 2] = [0, 2];
+    const SOLICITED: u8 = 0x40;
     const IPV6: [u8; 2] = [0x86, 0xdd];
     /// Next header: ICMPv6; its type: an advertisement.
     const ADVERTISEMENT: (u8, u8) = (58, 136);
@@ -181,15 +185,17 @@ pub fn claim(cooked: &[u8]) -> Option<Claim> {
             let (mac, address) = (packet.get(8..14)?, packet.get(14..18)?);
             let address = Ipv4Addr::from(<[u8; 4]>::try_from(address).ok()?);
             let mac = mac.try_into().ok()?;
+            let answers = packet.get(6..8)? == REPLY;
             // Who only asks whether anybody has an address has none yet (RFC 5227).
-            (!address.is_unspecified()).then_some(Claim { address: address.into(), mac })
+            (!address.is_unspecified()).then_some(Claim { address: address.into(), mac, answers })
         }
         IPV6 if (*packet.get(6)?, *packet.get(40)?) == ADVERTISEMENT => {
             let target = <[u8; 16]>::try_from(packet.get(48..64)?).ok()?;
             let option = packet.get(64..72)?;
             let mac = option[2..].try_into().ok()?;
             option.starts_with(&TARGET).then_some(())?;
-            Some(Claim { address: Ipv6Addr::from(target).into(), mac })
+            let answers = packet.get(44)? & SOLICITED != 0;
+            Some(Claim { address: Ipv6Addr::from(target).into(), mac, answers })
         }
         _ => None,
     }

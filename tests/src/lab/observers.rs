@@ -29,13 +29,15 @@ const CLAIMS: &str = "arp or (icmp6 and ip6[40] == 136)";
 pub struct Excused {
     /// Who said that a VIP is its own: a host that is none of the cluster's.
     pub rivals: Vec<[u8; 6]>,
+    /// Who was made to stand still, but for its kernel, which goes on answering for its addresses.
+    pub still: Vec<[u8; 6]>,
     /// When there was no director that could have known of another primary: from, until.
     pub undirected: Vec<(Instant, Instant)>,
 }
 
 impl Excused {
-    fn is_rival(&self, claim: &Claim) -> bool {
-        self.rivals.contains(&claim.mac)
+    fn is_of_test(&self, claim: &Claim) -> bool {
+        self.rivals.contains(&claim.mac) || (claim.answers && self.still.contains(&claim.mac))
     }
 
     fn is_undirected(&self, visit: &Visit) -> bool {
@@ -135,7 +137,7 @@ impl Managed {
     ) -> Result<()> {
         one_primary_at_a_time(acknowledged, &record.terms)?;
         let mut claims = self.observers.claims()?;
-        claims.retain(|claim| !excused.is_rival(claim));
+        claims.retain(|claim| !excused.is_of_test(claim));
         let directors: Vec<_> = self.controller.iter().map(|one| one.host().mac()).collect();
         let of_terms = record.terms.iter().map(|term| Ok(mac(address(term.node.as_str())?)));
         let of_terms = of_terms.collect::<Result<Vec<_>>>()?;

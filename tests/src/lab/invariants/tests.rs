@@ -137,10 +137,9 @@ fn two_primaries_at_a_time_are_found() {
 
 #[test]
 fn an_owner_that_comes_back_is_found() {
-    let of =
-        |macs: &[[u8; 6]]| macs.iter().map(|mac| Claim { address: ADDRESS, mac: *mac }).collect();
+    let by = |mac: &[u8; 6]| Claim { address: ADDRESS, mac: *mac, answers: false };
     let judge = |macs: &[[u8; 6]], owners: &[[u8; 6]]| {
-        let claims: Vec<_> = of(macs);
+        let claims: Vec<_> = macs.iter().map(by).collect();
         one_owner(&claims, ADDRESS, owners).is_ok()
     };
     assert!(judge(&[DB1, DB1, DB2, DB2], &[DB1, DB2]));
@@ -150,7 +149,7 @@ fn an_owner_that_comes_back_is_found() {
     assert!(!judge(&[DB2, DB1], &[DB1, DB2]), "before its term");
     assert!(!judge(&[DB1, [6; 6]], &[DB1, DB2]), "a stranger");
     assert!(!judge(&[DB1], &[]), "an address that nobody may have");
-    let other = Claim { address: Ipv4Addr::LOCALHOST.into(), mac: [6; 6] };
+    let other = Claim { address: Ipv4Addr::LOCALHOST.into(), ..by(&[6; 6]) };
     one_owner(&[other], ADDRESS, &[]).unwrap();
 }
 
@@ -190,18 +189,20 @@ fn claims_are_read_from_frames() {
         let fixed = [0, 1, 8, 0, 6, 4, 0, operation];
         cooked([8, 6], &[&fixed[..], &DB1, &sender, &[0; 6], &[10, 77, 0, 1]].concat())
     };
-    let expected = Some(Claim { address: ADDRESS, mac: DB1 });
-    assert_eq!(claim(&arp(1, [10, 77, 0, 99])), expected, "a request tells who asks");
-    assert_eq!(claim(&arp(2, [10, 77, 0, 99])), expected);
+    let expected = |answers| Some(Claim { address: ADDRESS, mac: DB1, answers });
+    assert_eq!(claim(&arp(1, [10, 77, 0, 99])), expected(false), "a request tells who asks");
+    assert_eq!(claim(&arp(2, [10, 77, 0, 99])), expected(true));
     assert_eq!(claim(&arp(1, [0; 4])), None, "a probe claims nothing");
     let target = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x99);
-    let advertisement = |kind: u8, option: [u8; 2]| {
+    let flagged = |kind: u8, flags: u8, option: [u8; 2]| {
         let header = [&[0x60, 0, 0, 0, 0, 32, 58, 255][..], &[0; 32]].concat();
-        let message = [&[kind, 0, 0, 0, 0x20, 0, 0, 0][..], &target.octets(), &option, &DB2];
+        let message = [&[kind, 0, 0, 0, flags, 0, 0, 0][..], &target.octets(), &option, &DB2];
         cooked([0x86, 0xdd], &[header, message.concat()].concat())
     };
-    let expected = Some(Claim { address: target.into(), mac: DB2 });
-    assert_eq!(claim(&advertisement(136, [2, 1])), expected);
+    let advertisement = |kind: u8, option: [u8; 2]| flagged(kind, 0x20, option);
+    let expected = |answers| Some(Claim { address: target.into(), mac: DB2, answers });
+    assert_eq!(claim(&advertisement(136, [2, 1])), expected(false));
+    assert_eq!(claim(&flagged(136, 0x60, [2, 1])), expected(true));
     assert_eq!(claim(&advertisement(135, [2, 1])), None, "who asks claims nothing");
     assert_eq!(claim(&advertisement(136, [14, 1])), None, "no address of the target's");
     assert_eq!(claim(&arp(2, [10, 77, 0, 99])[..30]), None, "cut short");
