@@ -134,12 +134,20 @@ impl Managed {
         self.agents.iter().find(|agent| agent.host().name() == name).context("a node")
     }
 
-    /// Waits until one node is the primary, the others stream, and its commits wait for them again.
+    /// Waits until one node is the primary and all know of it, the others stream, and its commits wait for them again.
     ///
     /// # Errors
     /// When that does not come.
     pub fn wait_whole(&self) -> Result<&Agent> {
-        let primary = wait_for("one primary", SOON * 4, || self.primary().map(Some))?.0;
+        let primary = wait_for("one primary that all know of", SOON * 4, || {
+            let (primary, record) = self.primary()?;
+            for agent in &self.agents {
+                // One that is back says what it was until it hears otherwise.
+                let epoch = agent.status()?.epoch;
+                ensure!(epoch == Some(record.epoch), "{}: {epoch:?}", agent.host().name());
+            }
+            Ok(Some(primary))
+        })?;
         let name = primary.host().name();
         let others = self.agents.iter().filter(|agent| agent.host().name() != name);
         others.into_iter().try_for_each(Agent::wait_streaming)?;

@@ -66,6 +66,9 @@ pub struct Report {
     pub failsafe: bool,
     /// An agent: it has stopped for a freeze, and had this log then.
     pub frozen: Option<FrozenAt>,
+    /// An agent: nothing of PostgreSQL is out of recovery here, nor on its way, and the writer VIP is not here.
+    #[serde(default)]
+    pub ended: bool,
     /// An agent: what is still there of its log begins there. Who needs what came before cannot stream from it.
     #[serde(default)]
     pub begins: Option<Lsn>,

@@ -1,12 +1,13 @@
 //! When the writer VIP is claimed: once nobody else can have it.
 //!
 //! Frozen voters prove that nothing more is acknowledged, not that the former primary has let its address go: that it
-//! does when it ends PostgreSQL, of which it tells as one of those who have stopped, and at the end of its lease at
-//! the latest, which it cannot renew since another was nominated.
+//! does when it ends PostgreSQL, of which it tells as one of those who have stopped or who know of the next epoch, and
+//! at the end of its lease at the latest, which it cannot renew since another was nominated.
 
 use std::collections::BTreeMap;
 
 use crate::failover::hearing::Hearing;
+use crate::failover::message::Report;
 use crate::failover::record::{Proof, Record, Term};
 use crate::{Epoch, Moment, NodeName};
 
@@ -31,6 +32,8 @@ pub(super) struct Claim {
 struct Former {
     /// Who has stopped for this freeze or a later one has let it go; `None`: nobody knows for which.
     freeze: Option<u64>,
+    /// Who has ended PostgreSQL and knows this epoch, or a later one, has let it go, too.
+    epoch: Epoch,
     /// From then on it has not.
     until: Moment,
 }
@@ -53,26 +56,31 @@ impl Claim {
         let looked = self.looked.unwrap_or(record.epoch);
         for pair in record.terms.windows(2) {
             if pair[1].epoch > looked && by_quorum(&pair[1]) {
-                self.former.insert(pair[0].node.clone(), Former { freeze: None, until });
+                let former = Former { freeze: None, epoch: pair[1].epoch, until };
+                self.former.insert(pair[0].node.clone(), former);
             }
         }
         self.looked = Some(looked.max(record.epoch));
         let proof = record.nomination.as_ref().map(|nomination| nomination.proof);
         let nominated = proof == Some(Proof::Quorum);
         if nominated && !self.nominated {
-            let freeze = Some(record.freezes);
-            self.former.insert(record.lease.node().clone(), Former { freeze, until });
-            self.looked = Some(record.epoch.next());
+            let (freeze, epoch) = (Some(record.freezes), record.epoch.next());
+            self.former.insert(record.lease.node().clone(), Former { freeze, epoch, until });
+            self.looked = Some(epoch);
         }
         self.nominated = nominated;
     }
 
     /// Whether nobody but `own` can have it.
     pub(super) fn is_free(&self, now: Moment, own: &NodeName, hearing: &Hearing) -> bool {
+        let says_so = |report: &Report, former: &Former| {
+            let stopped = report.frozen.as_ref().zip(former.freeze);
+            stopped.is_some_and(|(stopped, of)| stopped.freeze >= of)
+                || (report.ended && report.epoch >= former.epoch)
+        };
         let has_let_go = |node: &NodeName, former: &Former| {
-            let stopped = hearing.report(node).and_then(|report| report.frozen.as_ref());
             now >= former.until
-                || stopped.zip(former.freeze).is_some_and(|(stopped, of)| stopped.freeze >= of)
+                || hearing.report(node).is_some_and(|report| says_so(report, former))
         };
         self.from.is_none_or(|from| now >= from)
             && self.former.iter().all(|(node, former)| node == own || has_let_go(node, former))

@@ -130,7 +130,7 @@ impl Agent {
     }
 
     /// Whether PostgreSQL is out of recovery, or on its way.
-    fn writes(&self) -> bool {
+    pub(super) fn writes(&self) -> bool {
         use super::Command::{Promote, Restart};
         let promoting = matches!(self.busy, Some((_, Promote { .. } | Restart { .. })));
         promoting || matches!(self.role, Role::Restarted { .. } | Role::Primary)

@@ -388,10 +388,13 @@ impl Agent {
             restores: self.restores,
             failsafe: self.goes_on_alone(),
             frozen,
+            ended: !self.writes() && !self.is_ending(),
             begins: self.begins,
         };
         let due = self.told.as_ref().is_none_or(|(told, before)| {
-            let changed = Report { seen: report.seen, ..before.clone() } != report;
+            // Neither is worth a word of its own.
+            let (seen, ended) = (report.seen, report.ended);
+            let changed = Report { seen, ended, ..before.clone() } != report;
             changed || now.since(*told) >= pace.heartbeat
         });
         if !due {

@@ -48,6 +48,37 @@ fn the_address_is_claimed_when_the_former_primary_says_that_it_has_stopped() {
 }
 
 #[test]
+fn the_address_is_claimed_when_the_former_primary_has_ended_and_knows_the_next_epoch() {
+    let of = |ended: bool, epoch: u64| {
+        Message::Report(Report { ended, epoch: Epoch::new(epoch), ..Report::default() })
+    };
+    let mut play = promoted();
+    assert!(!play.at(NOW + 120).hears("a", of(true, 1)).contains("claim"));
+    assert!(!play.hears("a", of(false, 2)).contains("claim"));
+    assert!(!play.hears("c", of(true, 2)).contains("claim"));
+    assert!(play.hears("a", of(true, 2)).contains("claim in 2"));
+}
+
+#[test]
+fn who_has_ended_says_so() {
+    let told = |play: &Play| play.agent.told.as_ref().map(|(_, report)| report.ended);
+    let mut play = Play::begin(kept(2, None), primary(NOW + 500, true));
+    play.effects();
+    play.at(NOW).reads(&holder());
+    play.done();
+    assert_eq!(told(&play), Some(false));
+    play.at(NOW + 100).does(Event::Gone);
+    assert_eq!(told(&play), Some(false), "the address may be here still");
+    assert_eq!(play.at(NOW + 120).ends(Outcome::Killed), "put renewal 2 of b run 20 at 150");
+    play.at(NOW + 200).does(Event::Tick);
+    assert_eq!(told(&play), Some(true));
+    play.at(NOW + 210).done();
+    assert_eq!(play.at(NOW + 220).done(), "arm 3210; restart with 1 of {c}");
+    play.at(NOW + 300).does(Event::Tick);
+    assert_eq!(told(&play), Some(false), "on its way up again");
+}
+
+#[test]
 fn a_primary_that_was_followed_before_the_last_one_may_have_the_address_still() {
     let mut play = Play::begin(kept(1, None), standby(Some("a")));
     play.effects();
