@@ -18,6 +18,7 @@ use super::config::ServerConfig;
 use super::error::ServerError;
 use super::hba::{self, Hba};
 use super::history::{Histories, file_name, is_file_of, is_wal_file};
+use super::process;
 use super::settings::{Settings, without_owned};
 use super::user::OsUser;
 use super::valve;
@@ -89,7 +90,8 @@ pub(super) struct Files {
 
 impl Files {
     /// Removes what former starts left of sockets and locks, once all their processes are gone. A lock file that is
-    /// empty is of one that was killed while it wrote it, and PostgreSQL would refuse to start for ever.
+    /// empty is of one that was killed while it wrote it, and PostgreSQL would refuse to start for ever. One of a postmaster
+    /// that is dead and whose parent, no agent any more, has not taken that in would keep it from that for as long.
     pub(super) fn remove_locks(&self) -> Result<(), ServerError> {
         let config = &self.config;
         let socket = format!(".s.PGSQL.{}", config.port);
@@ -98,7 +100,8 @@ impl Files {
         remove(&config.socket().join(&lock))?;
         let others = config.local_sockets.iter().map(|directory| directory.join(&lock));
         for lock in others.chain([config.in_data("postmaster.pid")]) {
-            if fs::metadata(&lock).is_ok_and(|metadata| metadata.len() == 0) {
+            let is_empty = fs::metadata(&lock).is_ok_and(|metadata| metadata.len() == 0);
+            if is_empty || process::is_lock_of_the_dead(&lock) {
                 remove(&lock)?;
             }
         }

@@ -19,6 +19,9 @@ use tokio::io::unix::AsyncFd;
 use super::cgroup::Cgroup;
 use super::user::OsUser;
 
+#[cfg(test)]
+mod tests;
+
 /// What of the agent's environment PostgreSQL is given, besides what it needs.
 const INHERITED: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
 
@@ -46,6 +49,18 @@ pub(super) fn command(
     // takes no lock, and what it uses was opened and read before the fork.
     unsafe { command.pre_exec(enter) };
     Ok(command)
+}
+
+/// Whether a lock file of PostgreSQL's names a process that is dead, and whose parent has not waited for it: to
+/// PostgreSQL, which sends it a signal to see, it lives (proc_pid_stat(5), state `Z`).
+pub(super) fn is_lock_of_the_dead(lock: &Path) -> bool {
+    let state = || {
+        let pid: u32 = fs::read_to_string(lock).ok()?.lines().next()?.trim().parse().ok()?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in parentheses, may have any character in it.
+        stat.rsplit_once(") ")?.1.chars().next()
+    };
+    state() == Some('Z')
 }
 
 /// A process, by a descriptor of the kernel's (pidfd_open(2)).
