@@ -8,7 +8,6 @@ use nix::sys::signal::Signal;
 use pgha_machine::Wal;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cgroup::Cgroup;
 use super::disk::{Files, real};
 use super::hba::Hba;
 use super::process::{self, Process, command, directory, last_words};
@@ -153,17 +152,12 @@ impl Server {
         further: &[&str],
     ) -> Result<Arc<Run>, ServerError> {
         let config = &self.0.config;
-        // The settings are read by PostgreSQL while the kernel makes the rest ready. After a crash those count by which
-        // it ran: it is the primary that it was, and its clients wait.
+        // After a crash those settings count by which it ran: it is the primary that it was, and its clients wait.
         let before = self.0.hba.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let hba = async {
-            match before.filter(|_| as_primary) {
-                Some(hba) => Ok(hba),
-                None => self.operators_hba().await,
-            }
+        let hba = match before.filter(|_| as_primary) {
+            Some(hba) => hba,
+            None => self.operators_hba().await?,
         };
-        let (hba, prepared) = tokio::join!(hba, self.prepare_cgroup(as_primary));
-        let (hba, cgroup) = (hba?, prepared?);
         let link = hba.clone();
         self.0
             .disk
@@ -173,6 +167,10 @@ impl Server {
                 },
             )
             .await?;
+        // Not on another thread: a start that is given up arms nothing later.
+        let cgroup = self.0.cgroups.fresh("start")?;
+        let starting = Starting { number: cgroup.number(), cgroup: cgroup.path(), as_primary };
+        (self.0.before_start)(&starting).map_err(ServerError::Refused)?;
         let log = process::log(&config.log).map_err(ServerError::file("write", &config.log))?;
         let length = log.metadata().map_err(ServerError::file("read", &config.log))?.len();
         let program = config.programs.join("postgres");
@@ -200,19 +198,6 @@ impl Server {
         let run = Arc::new(Run { cgroup, postmaster, hba, log: length });
         self.runs_as(Arc::clone(&run));
         Ok(run)
-    }
-
-    /// A cgroup with its gate.
-    async fn prepare_cgroup(&self, as_primary: bool) -> Result<Cgroup, ServerError> {
-        let server = self.clone();
-        let prepare = move || {
-            let cgroup = server.0.cgroups.fresh("start")?;
-            let starting = Starting { number: cgroup.number(), cgroup: cgroup.path(), as_primary };
-            (server.0.before_start)(&starting).map_err(ServerError::Refused)?;
-            Ok(cgroup)
-        };
-        let prepared = tokio::task::spawn_blocking(prepare).await.map_err(std::io::Error::other);
-        prepared.map_err(ServerError::file("make", "a cgroup"))?
     }
 
     /// What goes before every file: nobody changes these by ALTER SYSTEM.
